@@ -86,7 +86,9 @@ class Module:
 
     def text(self) -> str:
         """The whole module as LLVM assembly."""
-        return "\n".join([*self._heads.values(), "", *(f.text() for f in self.functions), ""])
+        own = {f.name for f in self.functions}
+        heads = [text for name, text in self._heads.items() if name not in own]
+        return "\n".join([*heads, "", *(f.text() for f in self.functions), ""])
 
 
 class Loop:
@@ -238,7 +240,7 @@ class Function:
         return self.op(a.ty, f"fneg {a.ty} {a.ref}")
 
     def call(self, name: str, ret: str, args: Sequence[V], flags: str = "") -> V:
-        """Call an intrinsic or external function, declaring it. ``ret`` may be ``"void"``."""
+        """Call an intrinsic, an external function (declaring it) or one of this module. ``ret`` may be ``"void"``."""
         self.module.declare(name, ret, [a.ty for a in args])
         text = f"call {flags + ' ' if flags else ''}{ret} @{name}({', '.join(f'{a.ty} {a.ref}' for a in args)})"
         if ret == "void":

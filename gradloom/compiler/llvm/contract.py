@@ -1,0 +1,271 @@
+"""The kernels of a contraction: packing of B ahead of time, and the blocked product with its epilogue.
+
+``C[b…, i, j]`` is cut into blocks of ``mc x nc``; a chunk computes one block over the whole of k, so which thread does
+it cannot change a bit. Within a chunk, strips of columns go through the register tiles one after the other, each
+against all the rows of the block, and the epilogue then runs over the strip while its sums are in the first or
+second level cache. Where k is cut too, the sums wait in ``scratch`` between one stretch of k and the next.
+
+What is compiled depends on the unit strides, the tile and the body; whether operands are read in place or packed,
+and every block size, are run-time integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..loops import Access, Contract
+from .epilogue import SIZE, Strides, emit_epilogue
+from .host import Host
+from .microkernel import BYTES, Tile, emit_tiles, mask_words, masks_of
+from .pack import emit_pack
+from .text import Function, Module, V
+
+__all__ = ["DIRECT", "PACK_STRIP", "PREPACKED", "Multiply", "PackColumns", "strip_bytes"]
+
+DIRECT, PACK_STRIP, PREPACKED = 0, 1, 2
+"""How B is read: in place; each strip packed by the chunk that needs it; packed by an earlier launch."""
+
+_ABI = [("ptr", "bufs"), ("ptr", "ints"), ("ptr", "scratch"), ("i64", "begin"), ("i64", "end")]
+
+
+def pack_way(access: Access, width_axis: int) -> str:
+    """Which axis of an operand has unit stride, in the words of :func:`emit_pack`."""
+    width, k = access.steps[width_axis], access.steps[-3 - width_axis]
+    return "width" if width == "1" else "k" if k == "1" else "none"
+
+
+def strip_bytes(tile: Tile, dtype: str, k: int) -> int:
+    """Bytes of one packed strip of B over ``k`` steps."""
+    return tile.columns * BYTES[dtype] * k
+
+
+def _int(f: Function, ints: V, at: int) -> V:
+    return f.load("i64", f.gep(ints, "i64", at))
+
+
+def _ceil_div(f: Function, a: V, b: V | int) -> V:
+    b = b if isinstance(b, V) else f.const("i64", b)
+    return f.sdiv(f.sub(f.add(a, b), 1), b)
+
+
+def _coordinates(f: Function, index: V, extents: Sequence[V]) -> list[V]:
+    """The place along each batch axis of a flat index, the last axis fastest."""
+    out = []
+    for k, extent in reversed(list(enumerate(extents))):
+        if k == 0:
+            out.append(index)
+        else:
+            out.append(f.srem(index, extent))
+            index = f.sdiv(index, extent)
+    return out[::-1]
+
+
+def _walk(f: Function, p: V, strides: Sequence[V], coords: Sequence[V]) -> V:
+    for s, c in zip(strides, coords, strict=False):
+        p = f.gep(p, "i8", f.mul(s, c))
+    return p
+
+
+@dataclass(frozen=True)
+class PackColumns:
+    """Packs every strip of B into a temporary, strip after strip; the last is padded with zeros.
+
+    access: B over (b…, k, n). Buffers: B, the temporary. Chunks: batch index times groups of strips.
+    ``ints``: cols, k, strips in a chunk, each batch extent, then those of the access.
+    """
+
+    access: Access
+    dtype: str
+    tile: Tile
+
+    def emit(self, module: Module, name: str, host: Host) -> None:
+        """Emit the kernel under ``name``."""
+        batch, width = len(self.access.steps) - 2, self.tile.columns
+        way = pack_way(self.access, -1)
+        pack = emit_pack(module, f"{name}.pack", host, self.access.dtype, self.dtype, way, max(1, self.tile.vectors))
+        f = module.function(name, "void", _ABI)
+        ints = f.arg("ints")
+        cols, k, group = (_int(f, ints, n) for n in range(3))
+        extents = [_int(f, ints, 3 + b) for b in range(batch)]
+        s = Strides.read(f, ints, 3 + batch, self.access)
+        src0 = f.gep(f.load("ptr", f.arg("bufs")), "i8", s.offset)
+        dst0 = f.load("ptr", f.gep(f.arg("bufs"), "ptr", 1))
+        strips = _ceil_div(f, cols, width)
+        groups = _ceil_div(f, strips, group)
+        strip_size = f.mul(k, width * BYTES[self.dtype])
+        with f.loop(f.arg("begin"), f.arg("end"), 1, name="chunk") as it:
+            flat, first = f.sdiv(it.i, groups), f.mul(f.srem(it.i, groups), group)
+            src = _walk(f, src0, s.axes, _coordinates(f, flat, extents))
+            dst = f.gep(dst0, "i8", f.mul(f.mul(flat, strips), strip_size))
+            with f.loop(first, f.min_i(f.add(first, group), strips), 1, name="strip") as p:
+                j = f.mul(p.i, width)
+                to = f.gep(dst, "i8", f.mul(p.i, strip_size))
+                _pack_strip(f, pack, f.gep(src, "i8", f.mul(j, s.axes[-1])), s.axes[-1], s.axes[-2], to, f.sub(cols, j),
+                            width, k, strip_size)  # fmt: skip
+        f.ret()
+
+
+def _pack_strip(
+    f: Function, pack: str, src: V, ws: V, ks: V, dst: V, left: V, width: int, k: V, size: V
+) -> None:
+    """Pack up to ``width`` of ``left`` columns; clear a strip first that will not be filled."""
+    with f.if_(f.icmp("slt", left, width)):
+        _clear(f, dst, size)
+    f.call(pack, "void", [src, ws, ks, dst, f.min_i(left, width), f.const("i64", width), k])
+
+
+def _clear(f: Function, p: V, size: V) -> None:
+    with f.loop(0, size, 4, name="clear") as it:
+        f.store(f.const("i32", 0), f.gep(p, "i8", it.i))
+
+
+@dataclass(frozen=True)
+class Multiply:
+    """The product and its epilogue.
+
+    spec: the contraction, B's columns being the vector axis. tile: the register tiles. axis: of the epilogue's vectors.
+    resume: k is cut, sums pass through ``scratch``. pack_a, pack_b: whether the code for packing A, and B's strips, is
+    there. Buffers: those of ``spec``, then the prepacked B (or anything).
+
+    ``ints``: rows, cols, k, mc, nc, kc, whether A is packed, how B is read, scratch offsets (bytes) of the packed A and of
+    the packed strip, the batch extents, the prepacked B's batch strides (bytes), then those of the accesses in turn.
+    """
+
+    spec: Contract
+    tile: Tile
+    axis: int
+    resume: bool
+    pack_a: bool
+    pack_b: bool
+
+    def emit(self, module: Module, name: str, host: Host) -> None:
+        """Emit the kernel under ``name``."""
+        _Emitter(self, module, name, host).run()
+
+
+class _Emitter:
+    def __init__(self, source: Multiply, module: Module, name: str, host: Host):
+        self.s, self.m, self.name, self.host = source, module, name, host
+        spec, tile = source.spec, source.tile
+        self.size = BYTES[spec.dtype]
+        self.width = tile.columns
+        self.row_bytes = self.width * self.size
+        self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, source.resume)
+        at = 10 + 2 * spec.batch
+        self.ints_at = []
+        for a in spec.accesses:
+            self.ints_at.append(at)
+            at += a.ints
+        groups = -(-tile.heights[0] // tile.lanes)
+        a, b = spec.accesses[:2]
+        self.pack_a = self.pack_b = ""
+        if source.pack_a:
+            self.pack_a = emit_pack(module, f"{name}.packa", host, a.dtype, spec.dtype, pack_way(a, -2), groups)
+        if source.pack_b:
+            self.pack_b = emit_pack(module, f"{name}.packb", host, b.dtype, spec.dtype, pack_way(b, -1), tile.vectors)
+        self.epilogue = emit_epilogue(module, f"{name}.epilogue", host, spec.dtype, spec.accesses, self.ints_at,
+                                      spec.body, spec.stores, source.axis, self.width)  # fmt: skip
+
+    def run(self) -> None:
+        spec = self.s.spec
+        f = self.f = self.m.function(self.name, "void", _ABI)
+        ints, scratch = f.arg("ints"), f.arg("scratch")
+        self.rows, self.cols, self.k, self.mc, self.nc, self.kc, packed, self.b_mode, a_at, b_at = (
+            _int(f, ints, n) for n in range(10)
+        )
+        self.a_packed = f.icmp("ne", packed, 0)
+        self.extents = [_int(f, ints, 10 + b) for b in range(spec.batch)]
+        self.prepacked = [_int(f, ints, 10 + spec.batch + b) for b in range(spec.batch)]
+        self.a_space, self.b_space = f.gep(scratch, "i8", a_at), f.gep(scratch, "i8", b_at)
+        self.strides = [Strides.read(f, ints, at, a) for at, a in zip(self.ints_at, spec.accesses, strict=True)]
+        self.base = [
+            f.gep(f.load("ptr", f.gep(f.arg("bufs"), "ptr", a.buf)), "i8", s.offset)
+            for a, s in zip(spec.accesses, self.strides, strict=True)
+        ]
+        self.b_temp = f.load("ptr", f.gep(f.arg("bufs"), "ptr", 1 + max(a.buf for a in spec.accesses)))
+        self.frame = f.alloca("i64", len(spec.accesses) + spec.batch)
+        row_blocks, col_blocks = _ceil_div(f, self.rows, self.mc), _ceil_div(f, self.cols, self.nc)
+        with f.loop(f.arg("begin"), f.arg("end"), 1, name="chunk") as it:
+            rest = f.sdiv(it.i, row_blocks)
+            coords = _coordinates(f, f.sdiv(rest, col_blocks), self.extents)
+            i0 = f.mul(f.srem(it.i, row_blocks), self.mc)
+            j0 = f.mul(f.srem(rest, col_blocks), self.nc)
+            self._chunk(coords, i0, j0)
+        f.ret()
+
+    def _chunk(self, coords: list[V], i0: V, j0: V) -> None:
+        f = self.f
+        bases = [_walk(f, p, s.axes, coords) for p, s in zip(self.base, self.strides, strict=True)]
+        for n, x in enumerate([*bases, *coords]):
+            f.store(x, f.gep(self.frame, "i64", n))
+        rows = f.min_i(f.sub(self.rows, i0), self.mc)
+        j1 = f.min_i(f.add(j0, self.nc), self.cols)
+        a = f.gep(bases[0], "i8", f.mul(i0, self.strides[0].axes[-2]))
+        temp = _walk(f, self.b_temp, self.prepacked, coords)
+        # at least one round, so that the epilogue runs where k is 0
+        with f.loop(0, f.max_i(self.k, 1), self.kc, name="stretch") as it:
+            k0 = it.i
+            k = f.min_i(f.sub(self.k, k0), self.kc)
+            ak = f.gep(a, "i8", f.mul(k0, self.strides[0].axes[-1]))
+            if self.pack_a:
+                with f.if_(self.a_packed):
+                    self._for_tiles(rows, lambda h, i: self._pack_rows(h, i, ak, k))
+            with f.loop(j0, j1, self.width, name="strip") as js:
+                self._strip(bases[1], temp, ak, i0, rows, j0, js.i, f.sub(j1, js.i), k0, k)
+
+    def _for_tiles(self, rows: V, body) -> None:
+        """``body(height, row)`` for a run of each height, largest first."""
+        f = self.f
+        start: V | int = 0
+        for h in self.s.tile.heights:
+            with f.loop(start, f.sub(rows, h - 1), h, name=f"rows{h}.") as it:
+                body(h, it.i)
+            start = it.i
+
+    def _pack_rows(self, h: int, i: V, a: V, k: V) -> None:
+        f, (ws, ks) = self.f, self.strides[0].axes[-2:]
+        dst = f.gep(self.a_space, "i8", f.mul(f.mul(i, k), self.size))
+        height = f.const("i64", h)
+        f.call(self.pack_a, "void", [f.gep(a, "i8", f.mul(i, ws)), ws, ks, dst, height, height, k])
+
+    def _strip(self, b: V, temp: V, a: V, i0: V, rows: V, j0: V, j: V, left: V, k0: V, k: V) -> None:
+        f, tile, host = self.f, self.s.tile, self.host
+        ks, js = self.strides[1].axes[-2:]
+        cols = f.min_i(left, self.width)
+        direct = f.gep(f.gep(b, "i8", f.mul(j, js)), "i8", f.mul(k0, ks))
+        ahead = f.gep(temp, "i8", f.mul(f.add(f.mul(f.sdiv(j, self.width), self.k), k0), self.row_bytes))
+        is_ahead = f.icmp("eq", self.b_mode, PREPACKED)
+        src, step = f.select(is_ahead, ahead, direct), f.select(is_ahead, f.const("i64", self.row_bytes), ks)
+        if self.pack_b:
+            now = f.icmp("eq", self.b_mode, PACK_STRIP)
+            if not host.masks:  # a partial strip must not be read past its end
+                now = f.or_(now, f.and_(f.icmp("eq", self.b_mode, DIRECT), f.icmp("slt", cols, self.width)))
+            with f.if_(now):
+                _pack_strip(f, self.pack_b, direct, js, ks, self.b_space, left, self.width, k,
+                            f.mul(k, self.row_bytes))  # fmt: skip
+            src = f.select(now, self.b_space, src)
+            step = f.select(now, f.const("i64", self.row_bytes), step)
+        words = masks_of(f, cols, tile) if host.masks and not tile.dot else []
+        acc = f.arg("scratch")
+        if self.s.resume:
+            room = f.mul(f.and_(f.add(self.mc, tile.lanes - 1), -tile.lanes), self.row_bytes)
+            acc = f.gep(acc, "i8", f.mul(f.sdiv(f.sub(j, j0), self.width), room))
+            with f.if_(f.icmp("eq", k0, 0)):
+                _clear(f, acc, room)
+        row, col = self.strides[0].axes[-2:]
+        es = f.const("i64", self.size)
+
+        def tile_at(h: int, i: V) -> None:
+            p, rs, cs = f.gep(a, "i8", f.mul(i, row)), row, col
+            if self.pack_a:
+                p = f.select(self.a_packed, f.gep(self.a_space, "i8", f.mul(f.mul(i, k), self.size)), p)
+                rs = f.select(self.a_packed, es, row)
+                cs = f.select(self.a_packed, f.const("i64", h * self.size), col)
+            out = f.gep(acc, "i8", f.mul(i, self.row_bytes))
+            f.call(self.tiles[h], "void", [p, rs, cs, src, step, k, out, *words])
+
+        self._for_tiles(rows, tile_at)
+        with f.if_(f.icmp("sge", f.add(k0, k), self.k)):
+            args = [f.arg("ints"), self.frame, acc, i0, rows, j, cols]
+            f.call(self.epilogue, "void", args)

@@ -1,0 +1,207 @@
+"""Register tiles: the innermost loops of a contraction.
+
+A tile holds ``height x vectors`` accumulators in registers and runs over k. Two forms exist:
+
+*outer*: each step of k loads ``vectors`` vectors of B and broadcasts one element of each row of A. Strides of A are run-time
+values, so the same code reads A in place (either orientation) or packed; B has unit stride along its columns and a
+run-time stride along k.
+
+*dot*: A and B both have unit stride along k, which is the vector axis; one column of B. ``height`` running vectors are
+summed across their lanes at the end by a tree of shuffles. This is the matrix-vector product of a row-major matrix,
+which no packing could pay for.
+
+A function exists per height: the largest, then each smaller power of two, so that any number of rows is a sum of
+heights and no row is computed in vain. On Zen 4 with AVX-512 every height of 4 or more runs within 3 % of the peak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .host import Host
+from .text import Function, Module, V, lanes, vec
+
+__all__ = ["Tile", "emit_tiles", "mask_words", "masks_of", "shuffle_halves", "tile_of"]
+
+ELEMENT = {"f32": "float", "f64": "double"}
+BYTES = {"f32": 4, "f64": 8}
+_POWERS = (64, 32, 16, 8, 4, 2, 1)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The family of register tiles of one kernel.
+
+    heights: rows, largest first, ending in 1. vectors: registers across the columns. lanes: elements in a register.
+    dot: True for the form that runs along k (then ``vectors`` is 1 and the tile has one column).
+    """
+
+    heights: tuple[int, ...]
+    vectors: int
+    lanes: int
+    dot: bool = False
+
+    @property
+    def columns(self) -> int:
+        """Columns of C that one tile covers."""
+        return 1 if self.dot else self.vectors * self.lanes
+
+
+# host: {shape class: (largest height, vectors)}; chosen so that accumulators, B and one broadcast fit the registers
+_TILES = {
+    "avx512": {"wide": (14, 2), "narrow": (14, 1), "few": (3, 8)},
+    "avx2": {"wide": (6, 2), "narrow": (10, 1), "few": (1, 8)},
+    "sse4": {"wide": (4, 2), "narrow": (8, 1), "few": (1, 6)},
+    "neon": {"wide": (8, 3), "narrow": (16, 1), "few": (2, 8)},
+}
+
+
+def tile_of(host: Host, dtype: str, shape: str) -> Tile:
+    """The tiles for a class of shapes.
+
+    shape: ``"wide"``; ``"narrow"`` where C has no more columns than a register has lanes; ``"few"`` where it has
+    a handful of rows; ``"dot"`` (see the module).
+    """
+    n = host.lanes(8 * BYTES[dtype])
+    if shape == "dot":
+        return Tile(tuple(p for p in _POWERS if p <= min(n, host.registers // 2)), 1, n, dot=True)
+    top, vectors = _TILES[host.name][shape]
+    return Tile((top, *(p for p in _POWERS if p < top)), vectors, n)
+
+
+def mask_words(tile: Tile) -> int:
+    """How many i64 hold one bit for each column of a tile."""
+    return -(-tile.columns // 64)
+
+
+def masks_of(f: Function, count: V, tile: Tile) -> list[V]:
+    """The i64 words whose bit ``j`` says that column ``j`` is below ``count`` (an i64)."""
+    words = []
+    for w in range(mask_words(tile)):
+        n = f.min_i(f.max_i(f.sub(count, 64 * w), 0), 64)
+        ones = f.lshr(f.const("i64", -1), f.sub(f.const("i64", 64), f.max_i(n, 1)))
+        words.append(f.select(f.icmp("sgt", n, 0), ones, f.const("i64", 0)))
+    return words
+
+
+def emit_tiles(module: Module, name: str, host: Host, dtype: str, tile: Tile, resume: bool) -> dict[int, str]:
+    """Emit a function for each height and return their names.
+
+    ``void (ptr a, i64 row, i64 step, ptr b, i64 bstep, i64 k, ptr acc [, i64 mask]…)``; strides in bytes: ``row`` and
+    ``step`` walk A along rows and k, ``bstep`` walks B along k. ``acc`` receives ``height`` rows of ``tile.columns``
+    elements, contiguous. ``resume``: the sums start from what ``acc`` holds instead of zero. The mask words exist on
+    hosts with masks; columns whose bit is clear are not read from B.
+    """
+    names = {}
+    for h in tile.heights:
+        names[h] = f"{name}.{h}"
+        if tile.dot:
+            _emit_dot(module, names[h], host, dtype, tile, h, resume)
+        else:
+            _emit_outer(module, names[h], host, dtype, tile, h, resume)
+    return names
+
+
+def _signature(host: Host, tile: Tile) -> list[tuple[str, str]]:
+    args = [("ptr", "a"), ("i64", "row"), ("i64", "step"), ("ptr", "b"), ("i64", "bstep"), ("i64", "k"), ("ptr", "acc")]
+    if host.masks and not tile.dot:
+        args += [("i64", f"mask{w}") for w in range(mask_words(tile))]
+    return args
+
+
+def _emit_outer(m: Module, name: str, host: Host, dtype: str, tile: Tile, height: int, resume: bool) -> None:
+    n, nv, size = tile.lanes, tile.vectors, BYTES[dtype]
+    ty = vec(ELEMENT[dtype], n)
+    f = m.function(name, "void", _signature(host, tile), "internal", "nounwind noinline")
+    masks = []
+    if host.masks:
+        for v in range(nv):
+            bits = f.lshr(f.arg(f"mask{v * n // 64}"), v * n % 64)
+            masks.append(f.cast("bitcast", f.cast("trunc", bits, f"i{n}"), f"<{n} x i1>"))
+    at = [f.gep(f.arg("acc"), "i8", i * n * size) for i in range(height * nv)]
+    first = [f.load(ty, p) if resume else f.zero(ty) for p in at]
+    with f.loop(0, f.arg("k"), 1, carry=[f.arg("a"), f.arg("b"), *first], name="k") as it:
+        a, b, *acc = it.vals
+        cols = [f.gep(b, "i8", v * n * size) for v in range(nv)]
+        bv = [f.masked_load(ty, p, masks[v]) if masks else f.load(ty, p) for v, p in enumerate(cols)]
+        p = a
+        for r in range(height):
+            # each row's address from the last one's: two registers hold all of them, whatever the stride
+            p = f.gep(p, "i8", f.arg("row")) if r else p
+            x = f.splat(f.load(ELEMENT[dtype], p), n)
+            for v in range(nv):
+                acc[r * nv + v] = f.fma(x, bv[v], acc[r * nv + v])
+        it.next([f.gep(a, "i8", f.arg("step")), f.gep(b, "i8", f.arg("bstep")), *acc])
+    for p, x in zip(at, it.results[2:], strict=True):
+        f.store(x, p)
+    f.ret()
+
+
+def _emit_dot(m: Module, name: str, host: Host, dtype: str, tile: Tile, height: int, resume: bool) -> None:
+    n, size = tile.lanes, BYTES[dtype]
+    elem = ELEMENT[dtype]
+    ty = vec(elem, n)
+    f = m.function(name, "void", _signature(host, tile), "internal", "nounwind noinline")
+    k = f.arg("k")
+    whole = f.and_(k, -n)
+
+    def step(a: V, b: V, acc: list[V], mask: V | None) -> list[V]:
+        x = f.load(ty, b) if mask is None else f.masked_load(ty, b, mask)
+        p, out = a, []
+        for r in range(height):
+            p = f.gep(p, "i8", f.arg("row")) if r else p
+            y = f.load(ty, p) if mask is None else f.masked_load(ty, p, mask)
+            out.append(f.fma(x, y, acc[r]))
+        return out
+
+    with f.loop(0, whole, n, carry=[f.arg("a"), f.arg("b"), *[f.zero(ty)] * height], name="k") as it:
+        a, b, *acc = it.vals
+        it.next([f.gep(a, "i8", n * size), f.gep(b, "i8", n * size), *step(a, b, acc, None)])
+    a, b, *acc = it.results
+    if host.masks:
+        lane = f.iota(f"<{n} x i32>")
+        rest = f.splat(f.cast("trunc", f.sub(k, whole), "i32"), n)
+        with f.if_else(f.icmp("sgt", f.sub(k, whole), 0)) as br:
+            more = step(a, b, acc, f.icmp("slt", lane, rest))
+        acc = [br.merge(x, y) for x, y in zip(more, acc, strict=True)]
+        total = _sum_lanes(f, acc)
+    else:
+        total = _sum_lanes(f, acc)
+        with f.loop(whole, k, 1, carry=[a, b, total], name="tail") as tail:
+            a, b, s = tail.vals
+            x = f.load(elem, b)
+            p = a
+            for r in range(height):
+                p = f.gep(p, "i8", f.arg("row")) if r else p
+                t = f.fma(x, f.load(elem, p), s if height == 1 else f.extract(s, r))
+                s = t if height == 1 else f.insert(s, t, r)
+            tail.next([f.gep(a, "i8", size), f.gep(b, "i8", size), s])
+        total = tail.results[2]
+    out = f.arg("acc")
+    f.store(f.fadd(f.load(total.ty, out), total) if resume else total, out)
+    f.ret()
+
+
+def shuffle_halves(f: Function, a: V, b: V, d: int) -> tuple[V, V]:
+    """Exchange blocks of ``d`` lanes: (even blocks of a and b alternating, odd blocks of a and b alternating)."""
+    n = lanes(a.ty)
+    low = [j if not j & d else n + (j ^ d) for j in range(n)]
+    high = [j ^ d if not j & d else n + j for j in range(n)]
+    return f.shuffle(a, b, low), f.shuffle(a, b, high)
+
+
+def _sum_lanes(f: Function, xs: Sequence[V]) -> V:
+    """The sum over the lanes of each vector, gathered in one vector of ``len(xs)`` lanes (a power of two)."""
+    xs = list(xs)
+    n = lanes(xs[0].ty)
+    while n > max(len(xs), 2):  # fold until there are as many lanes as vectors
+        n //= 2
+        xs = [f.fadd(f.shuffle(x, None, range(n)), f.shuffle(x, None, range(n, 2 * n))) for x in xs]
+    if len(xs) == 1:
+        return f.fadd(f.extract(xs[0], 0), f.extract(xs[0], 1))
+    d = 1
+    while len(xs) > 1:  # neighbours in the list end in neighbouring lanes
+        xs = [f.fadd(*shuffle_halves(f, xs[i], xs[i + 1], d)) for i in range(0, len(xs), 2)]
+        d *= 2
+    return xs[0]
