@@ -1,0 +1,228 @@
+"""From kernel sources to the addresses of their machine code: compile once, keep in memory and on disk.
+
+A *source* is anything with a stable ``repr`` that tells all about it and ``emit(module, name, host)``, which adds the
+function ``name`` to a text module. Sources of one ``repr`` share code (equality would not do: ``0.0 == -0.0`` and
+``1 == True``). On disk an object's name is a hash of the ``repr``, of the host with LLVM's version, and of the files
+of the code generator themselves, so a changed generator never finds old code. Code that was loaded stays for the
+life of the process.
+
+Environment: ``GRADLOOM_CACHE_DIR`` (folder of all caches) and ``GRADLOOM_CACHE_BYTES`` (most bytes of compiled kernels
+on disk, default 512 MiB; 0 switches the disk cache off).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from gradloom.compiler.disk_cache import DiskCache, default_folder
+from gradloom.compiler.llvm.text import Module
+
+if TYPE_CHECKING:
+    from gradloom.compiler.llvm.host import Host
+    from gradloom.compiler.llvm.loading import LoadedObjects
+
+__all__ = ["Progress", "Source", "Stats", "addresses", "clear_memory_cache", "ir", "on_compile", "stats"]
+
+
+class Source(Protocol):
+    """What can be compiled. Its ``repr`` must tell all about it, the same in every process."""
+
+    def emit(self, module: Module, name: str, host: Host) -> None:
+        """Add the function ``name`` to the module."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One kernel of a request was compiled: the ``done``-th of ``total`` that were in no cache."""
+
+    done: int
+    total: int
+    source: object
+    seconds: float
+
+
+@dataclass
+class Stats:
+    """Counts since the process began.
+
+    compiled, disk_hits, memory_hits : kernels by where they came from.
+    seconds : spent compiling. kernel_seconds : the same by kernel name, for those compiled.
+    disk_failures : reads and writes of the disk cache that failed.
+    """
+
+    compiled: int = 0
+    disk_hits: int = 0
+    memory_hits: int = 0
+    seconds: float = 0.0
+    kernel_seconds: dict[str, float] = field(default_factory=dict)
+    disk_failures: int = 0
+
+
+_DEFAULT_LIMIT = 512 << 20
+
+_lock = threading.RLock()
+_memory: dict[Host, dict[str, int]] = {}  # by host, then by what _identity gives
+_code: list[LoadedObjects] = []
+# Worker threads may be inside this code while Python is torn down, so it is never unloaded.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_code))
+_hooks: list[Callable[[Progress], None]] = []
+_stats = Stats()
+_disks: dict[tuple[Path, int], DiskCache] = {}
+_default_host: Host | None = None
+_generator: str | None = None
+
+if hasattr(os, "register_at_fork"):  # a child must not begin with LLVM in the middle of something
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def addresses(sources: Sequence[Source], host: Host | None = None) -> list[int]:
+    """The address of each source's machine code, for this process's host unless another is named.
+
+    Raises TypeError for a source whose ``repr`` holds an address, and whatever its ``emit`` or LLVM raises. Safe to
+    call from several threads; kernels in memory are found without a lock.
+    """
+    if host is None:
+        host = _default_host or _detect()
+    known = _memory.get(host)
+    if known is None:
+        known = _memory.setdefault(host, {})
+    keys = [_identity(s) for s in sources]
+    try:
+        found = [known[k] for k in keys]
+    except KeyError:
+        pass
+    else:
+        _stats.memory_hits += len(found)
+        return found
+    with _lock:
+        missing = {k: s for k, s in zip(keys, sources, strict=True) if k not in known}
+        _stats.memory_hits += len(sources) - len(missing)
+        known.update(_obtain(missing, host))
+        return [known[k] for k in keys]
+
+
+def _identity(source: Source) -> str:
+    return f"{type(source).__module__}.{source!r}"
+
+
+def _detect() -> Host:
+    global _default_host
+    from gradloom.compiler.llvm.host import detect_host
+
+    _default_host = detect_host()
+    return _default_host
+
+
+def _obtain(sources: dict[str, Source], host: Host) -> dict[str, int]:
+    """With the lock held: objects from disk or from LLVM, loaded together. Sources and addresses by identity."""
+    if not sources:
+        return {}
+    from gradloom.compiler.llvm.loading import LoadedObjects
+
+    disk = _disk()
+    key = host.key
+    names = {identity: _name(identity, key) for identity in sources}
+    objects: dict[str, bytes] = {}
+    todo: list[tuple[str, Source]] = []
+    for identity, name in names.items():
+        stored = disk.get(name)
+        if stored is None:
+            todo.append((name, sources[identity]))
+        else:
+            objects[name] = stored
+            _stats.disk_hits += 1
+    for done, (name, source) in enumerate(todo, 1):
+        start = time.perf_counter()
+        objects[name] = _compile(source, name, host)
+        seconds = time.perf_counter() - start
+        _stats.compiled += 1
+        _stats.seconds += seconds
+        _stats.kernel_seconds[name] = seconds
+        disk.put(name, objects[name])
+        for hook in list(_hooks):
+            hook(Progress(done, len(todo), source, seconds))
+    loaded = LoadedObjects(objects, host)
+    _code.append(loaded)
+    return {identity: loaded.addresses[name] for identity, name in names.items()}
+
+
+def _compile(source: Source, name: str, host: Host) -> bytes:
+    from gradloom.compiler.llvm.host import compile_object
+
+    return compile_object(ir(source, name, host), host)
+
+
+def ir(source: Source, name: str = "kernel", host: Host | None = None) -> str:
+    """The LLVM assembly that a source emits, for looking at."""
+    module = Module()
+    source.emit(module, name, host or _default_host or _detect())
+    return module.text()
+
+
+def _name(identity: str, host_key: str) -> str:
+    if " object at 0x" in identity:
+        raise TypeError(f"a kernel source needs a repr that is the same in every process, got {identity}")
+    digest = hashlib.sha256(f"{_generator_hash()}|{host_key}|{identity}".encode())
+    return f"k{digest.hexdigest()[:40]}"
+
+
+def _generator_hash() -> str:
+    """Hash of the files that decide what code a source becomes."""
+    global _generator
+    if _generator is None:
+        here = Path(__file__).parent
+        digest = hashlib.sha256()
+        for path in [here / "loops.py", *sorted((here / "llvm").rglob("*.py"))]:
+            try:
+                digest.update(path.name.encode() + path.read_bytes())
+            except OSError:  # packed in an archive: its version must do
+                digest.update(path.name.encode())
+        _generator = digest.hexdigest()
+    return _generator
+
+
+def _disk() -> DiskCache:
+    """The cache that the environment names now."""
+    try:
+        limit = int(os.environ.get("GRADLOOM_CACHE_BYTES") or _DEFAULT_LIMIT)
+    except ValueError:
+        limit = _DEFAULT_LIMIT
+    try:
+        folder = default_folder()
+    except RuntimeError:  # no home folder
+        folder, limit = Path(), 0
+    return _disks.setdefault((folder, limit), DiskCache(folder, limit))
+
+
+def on_compile(hook: Callable[[Progress], None]) -> Callable[[], None]:
+    """Call ``hook`` after each kernel that had to be compiled. Returns a function that ends this."""
+    _hooks.append(hook)
+
+    def end() -> None:
+        if hook in _hooks:
+            _hooks.remove(hook)
+
+    return end
+
+
+def stats() -> Stats:
+    """A copy of the counts so far."""
+    with _lock:
+        copy = Stats(**{**vars(_stats), "kernel_seconds": dict(_stats.kernel_seconds)})
+        copy.disk_failures = sum(d.failures for d in _disks.values())
+        return copy
+
+
+def clear_memory_cache() -> None:
+    """Forget which sources are loaded, so that the next request looks on disk again. Loaded code stays valid."""
+    with _lock:
+        for known in _memory.values():
+            known.clear()
