@@ -9,6 +9,7 @@ The files are machine code, so a folder that another user owns or that everyone 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -73,10 +74,8 @@ class DiskCache:
             self._remove(path)
             return None
         if time.time() - modified > _REFRESH_SECONDS:  # what is used stays; not on every read, writes cost
-            try:
+            with contextlib.suppress(OSError):
                 os.utime(path)
-            except OSError:
-                pass
         return payload
 
     def put(self, name: str, payload: bytes) -> None:
@@ -101,7 +100,7 @@ class DiskCache:
             self._sweep()
 
     def _ready(self, create: bool) -> bool:
-        """Whether the folder may be used. A missing one is made for the first write, and looked for again until then."""
+        """Whether the folder may be used. A missing one is made for the first write and looked for until then."""
         if self.limit <= 0:
             return False
         if self._usable is None:
@@ -120,10 +119,8 @@ class DiskCache:
         return self._usable
 
     def _remove(self, path: Path) -> None:
-        try:
+        with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
-        except OSError:
-            pass
 
     def _sweep(self) -> None:
         """Remove the files used longest ago until nine tenths of the limit are left, and what dead writers left."""

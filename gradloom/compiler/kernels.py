@@ -145,7 +145,7 @@ def _obtain(sources: dict[str, Source], host: Host) -> dict[str, int]:
         seconds = time.perf_counter() - start
         _stats.compiled += 1
         _stats.seconds += seconds
-        _stats.kernel_seconds[name] = seconds
+        _stats.kernel_seconds[name] = _stats.kernel_seconds.get(name, 0.0) + seconds
         disk.put(name, objects[name])
         for hook in list(_hooks):
             hook(Progress(done, len(todo), source, seconds))

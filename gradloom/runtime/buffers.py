@@ -15,6 +15,7 @@ that whoever holds the lock empties.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import mmap
 import os
@@ -38,7 +39,7 @@ _PAGE = mmap.ALLOCATIONGRANULARITY
 
 
 def _round_up(nbytes: int) -> int:
-    """Size of the block for so many bytes: steps of an eighth of the power of two below, 64 bytes or a page at least."""
+    """Size of the block for so many bytes: steps of an eighth of the power of two below, at least 64 bytes."""
     step = max(ALIGN, 1 << max(0, (nbytes - 1).bit_length() - 4))
     if nbytes > SMALL:
         step = max(step, _PAGE)
@@ -89,10 +90,8 @@ def _map(size: int) -> int:
     base = ctypes.addressof(ctypes.c_char.from_buffer(m))
     ptr = (base + slack - 1) // slack * slack if slack else base
     if slack and hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        with contextlib.suppress(OSError):  # a kernel without huge pages
             m.madvise(mmap.MADV_HUGEPAGE, ptr - base, size)
-        except OSError:  # a kernel without huge pages
-            pass
     _maps[ptr] = m
     return ptr
 
@@ -187,7 +186,7 @@ def _drain() -> None:
 
 
 def _trim(limit: int) -> None:
-    """With the lock held: unmap pooled blocks, least recently used sizes first, until no more than ``limit`` is left."""
+    """With the lock held: unmap pooled blocks, least recently used sizes first, until at most ``limit`` is left."""
     global _pooled
     for size in list(_pool):
         blocks = _pool[size]

@@ -21,9 +21,9 @@ from gradloom.runtime.buffers import Buffer, allocate
 __all__ = ["Pool", "pool"]
 
 SPIN_IN_NS = 20_000
-"""How long a worker waits for the next command of a running plan, and the owner for the last chunks, before sleeping."""
+"""How long a worker waits awake for the next command of a running plan, and the owner for the last chunks."""
 SPIN_OUT_NS = 50_000
-"""How long a worker waits for the next plan before sleeping."""
+"""How long a worker waits awake for the next plan."""
 
 
 def default_waiting() -> str:
@@ -138,7 +138,7 @@ class Pool:
         return len(self._threads)
 
     def want(self, workers: int) -> None:
-        """Ask for so many workers beside the calling thread. Those too many end now, those missing start when needed."""
+        """Ask for so many workers beside the calling thread. Surplus ones end now, missing ones start when needed."""
         with self._lock:
             self._wanted = workers
             self._set("want", workers)
@@ -196,7 +196,7 @@ class Pool:
         self._reset()
 
     def _at_exit(self) -> None:
-        """Workers leave before the interpreter goes; one that is still busy for another thread is left to the system."""
+        """Workers leave before the interpreter goes; one still busy for another thread is left to the system."""
         self._wanted = 0
         self._set("want", 0)
         self._set("limit", 0)

@@ -17,7 +17,9 @@ from gradloom.runtime import buffers
 from gradloom.runtime.buffers import allocate, as_numpy, empty_cache, from_numpy, memory_stats, set_pool_limit
 
 
-@pytest.mark.parametrize("nbytes", [0, 1, 63, 64, 65, 4000, 65536, 65537, 1 << 20, (2 << 20) - 1, 2 << 20, (5 << 20) + 1])
+@pytest.mark.parametrize(
+    "nbytes", [0, 1, 63, 64, 65, 4000, 65536, 65537, 1 << 20, (2 << 20) - 1, 2 << 20, (5 << 20) + 1]
+)
 def test_alignment_and_size(nbytes):
     b = allocate(nbytes)
     assert b.nbytes == nbytes
@@ -107,7 +109,12 @@ def test_view_with_strides_and_offset():
     assert as_numpy(b, np.int32, (3,), offset=8).tolist() == [2, 3, 4]
     assert as_numpy(b, np.int32, ()).tolist() == 0
     assert as_numpy(b, np.int32, (0, 4)).shape == (0, 4)
-    for bad in [dict(shape=(13,)), dict(shape=(12,), offset=4), dict(shape=(2,), strides=(48,)), dict(shape=(2,), strides=(-4,))]:
+    for bad in [
+        dict(shape=(13,)),
+        dict(shape=(12,), offset=4),
+        dict(shape=(2,), strides=(48,)),
+        dict(shape=(2,), strides=(-4,)),
+    ]:
         with pytest.raises((ValueError, TypeError)):
             as_numpy(b, np.int32, **bad)
 

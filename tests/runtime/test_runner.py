@@ -39,7 +39,7 @@ def counting_plan(rng, fn, out, pool, quick):
     """A random plan of counting commands, and how often it should count every cell."""
     expected = np.zeros_like(out)
     commands = []
-    for k in range(int(rng.integers(0, 9))):
+    for _ in range(int(rng.integers(0, 9))):
         chunks = int(rng.choice([1, 1, 2, 3, 7, 8, 40]))
         first = int(rng.integers(0, 20))
         offset = 8 * int(rng.integers(0, 20))

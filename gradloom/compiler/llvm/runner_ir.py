@@ -5,12 +5,13 @@ Two entry points are emitted as kernels are, each a source of its own: ``run`` i
 
 How a command is shared
 -----------------------
-The pool's *ticket* is one 64-bit word, ``epoch << 32 | units << 16 | next``. The owner of the pool writes what is to be
-done (the first command's record) and then the ticket with a new epoch; whoever swaps ``next`` for ``next + n`` has taken
-the units between. The owner takes units too, and afterwards waits for units in progress alone (``done == units``), never
-for a thread: a worker that comes late finds the ticket empty. Reading the record after the swap is safe, because
-the owner writes no other before the unit taken is done; an old ticket cannot be swapped, because its epoch is over.
-How many units one swap takes falls with the number left (guided self-scheduling, Polychronopoulos and Kuck 1987).
+The pool's *ticket* is one 64-bit word, ``epoch << 32 | units << 16 | next``. The owner of the pool writes what is to
+be done (the first command's record) and then the ticket with a new epoch; whoever swaps ``next`` for ``next + n`` has
+taken the units between. The owner takes units too, and afterwards waits for units in progress alone (``done ==
+units``), never for a thread: a worker that comes late finds the ticket empty. Reading the record after the swap is
+safe, because the owner writes no other before the unit taken is done; an old ticket cannot be swapped, because its
+epoch is over. How many units one swap takes falls with the number left (guided self-scheduling, Polychronopoulos and
+Kuck 1987).
 
 How threads wait
 ----------------
@@ -273,9 +274,7 @@ class _Emitter:
 
     def call_kernel(self, f: Function, cmd: V, scratch: V, lo: V, hi: V) -> None:
         fn, bufs, ints = (self.word(f, cmd, RECORD, n, "ptr") for n in ("fn", "bufs", "ints"))
-        f.line(
-            f"call void {fn.ref}(ptr {bufs.ref}, ptr {ints.ref}, ptr {scratch.ref}, i64 {lo.ref}, i64 {hi.ref})"
-        )
+        f.line(f"call void {fn.ref}(ptr {bufs.ref}, ptr {ints.ref}, ptr {scratch.ref}, i64 {lo.ref}, i64 {hi.ref})")
 
     # -- the worker -----------------------------------------------------------------------------------
     def worker(self) -> None:
