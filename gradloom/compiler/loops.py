@@ -22,6 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradloom.compiler.llvm.host import Host
+    from gradloom.compiler.llvm.text import Module
 
 __all__ = ["ABI", "Access", "Contract", "ELEMENTWISE", "Inst", "Launch", "Nest", "SCRATCH_BYTES", "check", "stages"]
 
@@ -99,6 +104,7 @@ class Nest:
     axes: ``"p"`` (parallel) or ``"r"`` (reduced) for each axis, outermost first.
     vector: the axis whose neighbouring elements share a vector register.
     accesses: of loads and stores alike. body: see the module. stores: (instruction, access) pairs.
+    stream: contiguous stores bypass the caches; for results that are far larger than they are. Same bits either way.
 
     ``ints`` of a launch: the extent of every axis; the number of work items in a chunk; then those of each access.
     Work items: with a parallel vector axis and other parallel axes, the items are the other parallel axes flattened;
@@ -111,10 +117,17 @@ class Nest:
     accesses: tuple[Access, ...]
     body: tuple[Inst, ...]
     stores: tuple[tuple[int, int], ...]
+    stream: bool = False
 
     @property
     def buffers(self) -> int:
         return 1 + max((a.buf for a in self.accesses), default=-1)
+
+    def emit(self, module: Module, name: str, host: Host) -> None:
+        """Write the native code of the nest as function ``name`` of ``module``."""
+        from gradloom.compiler.llvm.nest import emit_nest
+
+        emit_nest(self, module, name, host)
 
 
 @dataclass(frozen=True)
