@@ -20,6 +20,7 @@ __all__ = ["Choice", "Problem", "choose", "plan_contract"]
 A_BYTES = 384 << 10  # packed rows of A that stay in the second level cache beside a strip of B and C
 MAX_KC = 2048  # longest stretch of k whose strips still stream well from the second level cache
 CHUNK_CYCLES = 30_000  # smallest chunk worth handing to another thread
+PACK_BYTES = 64 << 10  # of B in a chunk of packing
 CHUNKS = 32  # as many chunks as this are enough to level the load
 PACK_CYCLES = {"width": 0.15, "k": 0.4, "none": 2.5}  # for each element packed
 
@@ -281,13 +282,15 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
             ahead[axis] = step if extents[axis] > 1 else 0
             step *= extents[axis]
         slots.append(temp(max(64, one * prod(extents))))
-        group = max(1, min(strips, (256 << 10) // max(1, strip)))
+        # rows of B from end to end, or columns a strip at a time, whichever is contiguous
+        along_k = spec.accesses[1].steps[-2] == "1" and spec.accesses[1].steps[-1] != "1"
+        group, stretch = (1, p.k) if along_k else (strips, max(16, PACK_BYTES // (strips * strip_bytes(tile, spec.dtype, 1))))
         launches.append(
             Launch(
                 PackColumns(replace(spec.accesses[1], buf=0), spec.dtype, tile),
                 [buffers[spec.accesses[1].buf], slots[-1]],
-                [p.cols, p.k, group, *extents, *p.ints[1]],
-                ceil(strips / group) * prod(extents),
+                [p.cols, p.k, group, stretch, *extents, *p.ints[1]],
+                ceil(strips / group) * ceil(p.k / stretch) * prod(extents),
             )
         )
     else:

@@ -26,6 +26,7 @@ __all__ = ["DIRECT", "PACK_STRIP", "PREPACKED", "Multiply", "PackColumns", "stri
 DIRECT, PACK_STRIP, PREPACKED = 0, 1, 2
 """How B is read: in place; each strip packed by the chunk that needs it; packed by an earlier launch."""
 
+_PACK_STEPS = 32  # of k that are packed for one tile of rows before the next
 _ABI = [("ptr", "bufs"), ("ptr", "ints"), ("ptr", "scratch"), ("i64", "begin"), ("i64", "end")]
 
 
@@ -71,8 +72,9 @@ def _walk(f: Function, p: V, strides: Sequence[V], coords: Sequence[V]) -> V:
 class PackColumns:
     """Packs every strip of B into a temporary, strip after strip; the last is padded with zeros.
 
-    access: B over (b…, k, n). Buffers: B, the temporary. Chunks: batch index times groups of strips.
-    ``ints``: cols, k, strips in a chunk, each batch extent, then those of the access.
+    access: B over (b…, k, n). Buffers: B, the temporary. A chunk packs a stretch of k of a group of strips: long groups
+    and short stretches read rows of B from end to end, short groups and long stretches read columns.
+    ``ints``: cols, k, strips in a group, steps in a stretch, each batch extent, then those of the access.
     """
 
     access: Access
@@ -86,23 +88,27 @@ class PackColumns:
         pack = emit_pack(module, f"{name}.pack", host, self.access.dtype, self.dtype, way, max(1, self.tile.vectors))
         f = module.function(name, "void", _ABI)
         ints = f.arg("ints")
-        cols, k, group = (_int(f, ints, n) for n in range(3))
-        extents = [_int(f, ints, 3 + b) for b in range(batch)]
-        s = Strides.read(f, ints, 3 + batch, self.access)
+        cols, k, group, stretch = (_int(f, ints, n) for n in range(4))
+        extents = [_int(f, ints, 4 + b) for b in range(batch)]
+        s = Strides.read(f, ints, 4 + batch, self.access)
         src0 = f.gep(f.load("ptr", f.arg("bufs")), "i8", s.offset)
         dst0 = f.load("ptr", f.gep(f.arg("bufs"), "ptr", 1))
         strips = _ceil_div(f, cols, width)
-        groups = _ceil_div(f, strips, group)
-        strip_size = f.mul(k, width * BYTES[self.dtype])
+        groups, stretches = _ceil_div(f, strips, group), _ceil_div(f, k, stretch)
+        step_bytes = width * BYTES[self.dtype]
+        strip_size = f.mul(k, step_bytes)
         with f.loop(f.arg("begin"), f.arg("end"), 1, name="chunk") as it:
-            flat, first = f.sdiv(it.i, groups), f.mul(f.srem(it.i, groups), group)
-            src = _walk(f, src0, s.axes, _coordinates(f, flat, extents))
-            dst = f.gep(dst0, "i8", f.mul(f.mul(flat, strips), strip_size))
+            rest = f.sdiv(it.i, stretches)
+            flat, first = f.sdiv(rest, groups), f.mul(f.srem(rest, groups), group)
+            k0 = f.mul(f.srem(it.i, stretches), stretch)
+            steps = f.min_i(f.sub(k, k0), stretch)
+            src = f.gep(_walk(f, src0, s.axes, _coordinates(f, flat, extents)), "i8", f.mul(k0, s.axes[-2]))
+            dst = f.gep(f.gep(dst0, "i8", f.mul(f.mul(flat, strips), strip_size)), "i8", f.mul(k0, step_bytes))
             with f.loop(first, f.min_i(f.add(first, group), strips), 1, name="strip") as p:
                 j = f.mul(p.i, width)
                 to = f.gep(dst, "i8", f.mul(p.i, strip_size))
                 _pack_strip(f, pack, f.gep(src, "i8", f.mul(j, s.axes[-1])), s.axes[-1], s.axes[-2], to, f.sub(cols, j),
-                            width, k, strip_size)  # fmt: skip
+                            width, steps, f.mul(steps, step_bytes))  # fmt: skip
         f.ret()
 
 
@@ -210,7 +216,7 @@ class _Emitter:
             ak = f.gep(a, "i8", f.mul(k0, self.strides[0].axes[-1]))
             if self.pack_a:
                 with f.if_(self.a_packed):
-                    self._for_tiles(rows, lambda h, i: self._pack_rows(h, i, ak, k))
+                    self._pack_rows(rows, ak, k)
             with f.loop(j0, j1, self.width, name="strip") as js:
                 self._strip(bases[1], temp, ak, i0, rows, j0, js.i, f.sub(j1, js.i), k0, k)
 
@@ -223,11 +229,21 @@ class _Emitter:
                 body(h, it.i)
             start = it.i
 
-    def _pack_rows(self, h: int, i: V, a: V, k: V) -> None:
+    def _pack_rows(self, rows: V, a: V, k: V) -> None:
         f, (ws, ks) = self.f, self.strides[0].axes[-2:]
-        dst = f.gep(self.a_space, "i8", f.mul(f.mul(i, k), self.size))
-        height = f.const("i64", h)
-        f.call(self.pack_a, "void", [f.gep(a, "i8", f.mul(i, ws)), ws, ks, dst, height, height, k])
+        along_k = pack_way(self.s.spec.accesses[0], -2) == "k"
+        # where k is the far axis, a few rows of memory at a time for all tiles: few pages are in use at once
+        stretch = k if along_k else f.const("i64", _PACK_STEPS)
+        with f.loop(0, k, f.max_i(stretch, 1), name="pack") as it:
+            src = f.gep(a, "i8", f.mul(it.i, ks))
+            steps = f.min_i(f.sub(k, it.i), stretch)
+
+            def one(h: int, i: V) -> None:
+                to = f.gep(self.a_space, "i8", f.mul(f.add(f.mul(i, k), f.mul(it.i, h)), self.size))
+                height = f.const("i64", h)
+                f.call(self.pack_a, "void", [f.gep(src, "i8", f.mul(i, ws)), ws, ks, to, height, height, steps])
+
+            self._for_tiles(rows, one)
 
     def _strip(self, b: V, temp: V, a: V, i0: V, rows: V, j0: V, j: V, left: V, k0: V, k: V) -> None:
         f, tile, host = self.f, self.s.tile, self.host

@@ -144,8 +144,8 @@ class _Body:
             return emit_load(f, host, access.dtype, p, n, mask)
         if index is None and step == "0":
             return f.splat(emit_load(f, host, access.dtype, p, 1), n)
-        mem = memory_type(access.dtype)
-        ty, ptrs = vec(mem, n), self._lane_pointers(a, p, n, index)
+        ty = memory_type(access.dtype, n)
+        ptrs = self._lane_pointers(a, p, n, index)
         m = mask or f.const(f"<{n} x i1>", True)
         s = f"{f.mangle(ty)}.v{n}p0"
         f.module.declare(f"llvm.masked.gather.{s}", ty, [ptrs.ty, m.ty, ty])
@@ -166,7 +166,7 @@ class _Body:
             elif access.steps[self.batch + self.axis] == "1":
                 emit_store(f, host, access.dtype, env[value], p, mask)
             else:
-                ty = vec(memory_type(access.dtype), n)
+                ty = memory_type(access.dtype, n)
                 spot = f.alloca(ty, align=64)
                 emit_store(f, host, access.dtype, env[value], spot)
                 x, ptrs = f.load(ty, spot), self._lane_pointers(a, p, n, None)

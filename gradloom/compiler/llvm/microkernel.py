@@ -26,6 +26,7 @@ __all__ = ["Tile", "emit_tiles", "mask_words", "masks_of", "shuffle_halves", "ti
 
 ELEMENT = {"f32": "float", "f64": "double"}
 BYTES = {"f32": 4, "f64": 8}
+_AHEAD = 32  # steps of k between a prefetch and its use
 _POWERS = (64, 32, 16, 8, 4, 2, 1)
 
 
@@ -123,6 +124,9 @@ def _emit_outer(m: Module, name: str, host: Host, dtype: str, tile: Tile, height
     first = [f.load(ty, p) if resume else f.zero(ty) for p in at]
     with f.loop(0, f.arg("k"), 1, carry=[f.arg("a"), f.arg("b"), *first], name="k") as it:
         a, b, *acc = it.vals
+        if height == tile.heights[0]:
+            _prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), _AHEAD)), nv * n * size)
+            _prefetch(f, f.gep(a, "i8", f.mul(f.arg("step"), _AHEAD)), 1)
         cols = [f.gep(b, "i8", v * n * size) for v in range(nv)]
         bv = [f.masked_load(ty, p, masks[v]) if masks else f.load(ty, p) for v, p in enumerate(cols)]
         p = a
@@ -136,6 +140,13 @@ def _emit_outer(m: Module, name: str, host: Host, dtype: str, tile: Tile, height
     for p, x in zip(at, it.results[2:], strict=True):
         f.store(x, p)
     f.ret()
+
+
+def _prefetch(f: Function, p: V, count: int) -> None:
+    """Ask for the cache lines of ``count`` bytes at ``p``, which need not exist."""
+    f.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
+    for at in range(0, count, 64):
+        f.line(f"call void @llvm.prefetch.p0(ptr {f.gep(p, 'i8', at).ref}, i32 0, i32 2, i32 1)")
 
 
 def _emit_dot(m: Module, name: str, host: Host, dtype: str, tile: Tile, height: int, resume: bool) -> None:

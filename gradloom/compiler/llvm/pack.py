@@ -43,10 +43,11 @@ def emit_pack(m: Module, name: str, host: Host, storage: str, dtype: str, way: s
     """Emit the packing of one strip and return the function's name.
 
     ``void (ptr src, i64 wstride, i64 kstride, ptr dst, i64 width, i64 pitch, i64 k)``; source strides in bytes, ``width``
-    at most ``groups`` registers. Each step writes whole registers: the lanes from ``width`` to the next multiple of a
-    register hold no meaning and may run over into the following steps, which are written later, and past the end.
+    at most ``groups`` registers.
 
-    way: ``"width"`` or ``"k"``, the axis of unit stride, or ``"none"``.
+    way: ``"width"`` or ``"k"``, the axis of unit stride, or ``"none"``. With ``"k"`` each step writes whole registers: what
+    lies past ``width`` has no meaning and may run over into the following steps, which are written later, and past
+    the end by less than a register.
     """
     f = m.function(
         name,
@@ -83,8 +84,7 @@ def _copy(f: Function, host: Host, storage: str, dtype: str, groups: int, n: int
         if host.masks:
             for g in range(groups):
                 x = load_converted(f, host, storage, dtype, f.gep(src, "i8", g * n * STORAGE[storage]), n, masks[g])
-                with f.if_(f.icmp("sgt", w, g * n)):
-                    f.store(x, f.gep(dst, "i8", g * n * size))
+                f.masked_store(x, f.gep(dst, "i8", g * n * size), masks[g])
         else:
             with f.loop(0, whole, 1, name="vector") as g:
                 x = load_converted(f, host, storage, dtype, f.gep(src, "i8", f.mul(g.i, n * STORAGE[storage])), n)
