@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gradloom.compiler.llvm.nest_info import TILE, weight
+from gradloom.compiler.llvm.nest_info import weight
 from gradloom.compiler.loops import Launch, Nest
 
 __all__ = ["CHUNK_WORK", "MAX_CHUNKS", "pack_ints", "plan_nest", "work_of"]
@@ -64,15 +64,16 @@ def plan_nest(
     work = work_of(nest, extents)
     chunks = max(1, min(MAX_CHUNKS, work // CHUNK_WORK, count))
     size = max(1, -(-count // chunks))
-    if items and _tiled(nest, items) and count > TILE:
-        size = -(-size // TILE) * TILE
+    if items and _tiled(nest, items):
+        grain = 256 if count >= 4096 else 128 if count >= 2048 else 64
+        size = -(-size // grain) * grain
     elif not items and nest.vector in parallel:
         size = -(-size // GRAIN) * GRAIN
     return Launch(nest, list(buffers), pack_ints(nest, extents, size, access_ints), -(-count // size))
 
 
 def _tiled(nest: Nest, items: list[int]) -> bool:
-    """Whether the emitter will go by squares (then whole squares in a chunk are best)."""
+    """Whether the emitter will go by squares; then chunks that hold whole ones are best."""
     return "r" not in nest.axes and any(
         a.steps[nest.vector] == "s" and any(a.steps[k] == "1" for k in items) for a in nest.accesses
     )

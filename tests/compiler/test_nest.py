@@ -13,6 +13,7 @@ from gradloom.compiler.llvm.host import Host, compile_object, detect_name, host_
 from gradloom.compiler.llvm.text import Module
 from gradloom.compiler.loops import SCRATCH_BYTES, Access, Inst, Nest, check, show
 from gradloom.compiler.nest_plan import pack_ints, plan_nest
+from gradloom.compiler.nest_split import split_reduction
 
 WIDTHS = {"avx512": ["avx512", "avx2", "sse4"], "avx2": ["avx2", "sse4"], "sse4": ["sse4"], "neon": ["neon"]}
 HOSTS = WIDTHS[detect_name()]
@@ -347,3 +348,66 @@ def test_plan_does_not_depend_on_threads_and_is_bounded() -> None:
     assert plan_nest(nest, (8, 10), [(0, 10)] * 2, [0, 1]).chunks == 1
     with pytest.raises(ValueError, match="access 0 takes 2 integers"):
         plan_nest(nest, (8, 10), [(0,), (0, 10)], [0, 1])
+
+
+# -- reductions cut in two ----------------------------------------------------------------------------
+def run_split(nest: Nest, extents, ints, buffers: list[np.ndarray], host: Host) -> list[np.ndarray]:
+    split = split_reduction(nest, extents)
+    assert split is not None
+    out = [b.copy() for b in buffers]
+    temps = [np.full(n, 99, NUMPY[d]) for d, n in split.temps]
+    table = out + temps
+    launches = split.launches(ints, list(range(len(out))), [len(out) + k for k in range(len(temps))])
+    assert launches[0].chunks >= 8
+    for launch in launches:
+        kernel = compiled(launch.source, host)
+        for c in np.random.default_rng(0).permutation(launch.chunks):
+            kernel([table[b] for b in launch.buffers], launch.ints, int(c), int(c) + 1)
+    return out
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("n", [1 << 20, 1000003])
+def test_split_full_reduction(host: str, n: int) -> None:
+    """sum(x * x) / 3 + w and max(x), with the full product stored as well."""
+    rng = np.random.default_rng(n)
+    x = rng.integers(-3, 4, n).astype(np.float32)
+    body = (
+        Inst("load", "f32", (), (0,)),
+        Inst("mul", "f32", (0, 0)),
+        Inst("reduce", "f32", (1,), ("sum",)),
+        Inst("reduce", "f32", (0,), ("max",)),
+        Inst("load", "f32", (), (1,)),
+        Inst("add", "f32", (2, 4)),
+    )
+    accesses = (Access(0, "f32", ("s",)), *(Access(k, "f32", ("0",)) for k in (1, 2, 3)), Access(4, "f32", ("1",)))
+    nest = Nest(("r",), 0, accesses, body, ((5, 2), (3, 3), (1, 4)))
+    buffers = [x, np.full(1, 3, np.float32), np.zeros(1, np.float32), np.zeros(1, np.float32), np.zeros(n, np.float32)]
+    ints = [(n - 1, -1), (0,), (0,), (0,), (0,)]
+    got = run_split(nest, (n,), ints, buffers, host_named(host))
+    assert got[2][0] == (x * x).sum(dtype=np.float64) + 3
+    assert got[3][0] == 3
+    np.testing.assert_array_equal(got[4], (x * x)[::-1])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_split_columns_and_rows(host: str) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.integers(-3, 4, (100001, 10)).astype(np.float32)
+    columns = sum_nest("f32", ("r", "p"), 1, ("s", "1"), ("0", "1"))
+    got = run_split(columns, x.shape, [(0, 10), (0,)], [x, np.zeros(10, np.float32)], host_named(host))
+    np.testing.assert_array_equal(got[1], x.sum(0))
+    rows = sum_nest("f32", ("p", "r", "r"), 2, ("s", "s", "1"), ("1", "0", "0"))
+    y = np.ascontiguousarray(x[:99999].reshape(3, 33333, 10))
+    got = run_split(rows, y.shape, [(0, 333330, 10), (0,)], [y, np.zeros(3, np.float32)], host_named(host))
+    np.testing.assert_array_equal(got[1], y.sum((1, 2)))
+
+
+def test_what_cannot_or_need_not_be_split() -> None:
+    softmax = softmax_nest()
+    assert split_reduction(softmax, (1, 1 << 22)) is None  # a full value needs the finished sum
+    assert split_reduction(sum_nest(), (1000,)) is None  # small
+    rows = sum_nest("f32", ("p", "r"), 1, ("s", "1"), ("1", "0"))
+    assert split_reduction(rows, (4096, 1024)) is None  # parallel already
+    body = (Inst("iota", "i64", (), (0,)), Inst("cast", "f32", (0,)), Inst("reduce", "f32", (1,), ("sum",)))
+    assert split_reduction(Nest(("r",), 0, (Access(0, "f32", ("0",)),), body, ((2, 0),)), (1 << 24,)) is None

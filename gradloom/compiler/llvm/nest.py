@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from gradloom.compiler.llvm.host import Host
 from gradloom.compiler.llvm.nest_info import ELEMENT_BYTES, Info, analyse
 from gradloom.compiler.llvm.nest_reduce import Pass, tail_mask
-from gradloom.compiler.llvm.nest_tile import emit_tiles, tile_axis
+from gradloom.compiler.llvm.nest_tile import copies_squares, emit_copy, emit_tiles, tile_axis
 from gradloom.compiler.llvm.nest_values import SCALAR, Block, Scope, Strides, Writer
 from gradloom.compiler.llvm.text import Function, Module, V
 from gradloom.compiler.loops import Nest
@@ -75,6 +75,7 @@ class _Emitter:
                 root.pointers[a] = self.w.advance(a, base[access.buf], self.w.strides[a].offset)
             self._values(root, 0)
             tile = tile_axis(info)
+            self.stream = self.nest.stream and tile is None
             if tile is not None:
                 self._tiles(root, first, last, tile)
             elif info.items:
@@ -83,7 +84,7 @@ class _Emitter:
                     self._item(scope, V("i64", "0"), self.extents[self.nest.vector])
             else:
                 self._item(root, first, last)
-            if self.nest.stream and "x86" in self.info.host.triple:
+            if self.stream and "x86" in self.info.host.triple:
                 f.call("llvm.x86.sse.sfence", "void", [])
 
     def _values(self, scope: Scope, level: int) -> None:
@@ -136,6 +137,9 @@ class _Emitter:
         with self._odometer(root, others, begin, end) as (scope, run):
             at = f.mul(run, extent)
             start, stop = f.max_i(f.sub(first, at), 0), f.min_i(f.sub(last, at), extent)
+            if copies_squares(self.info, tile):
+                emit_copy(self.w, scope, tile, start, stop, self.extents)
+                return
             whole = self.w
             for self.w, inner, a, b in emit_tiles(whole, f.arg("scratch"), scope, tile, start, stop, self.extents):
                 self._values(inner, 1)
@@ -175,7 +179,7 @@ class _Emitter:
                 self._row(self.w.enter(scope, v, it.i), block)
 
         if width > 1:
-            if self.nest.stream:
+            if self.stream:
                 with f.if_else(self._aligned(scope, start)) as br:
                     sweep(start, full, Block(width, unroll, stream=True))
                     br.otherwise()

