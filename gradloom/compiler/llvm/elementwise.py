@@ -215,39 +215,42 @@ def _fmod(m: Lanes, x: V, y: V) -> V:
     if not m.double:
         w = m.widened()
         return m.narrow(_fmod(w, m.widen(x), m.widen(y)))
-    q = m.f.intrinsic("trunc", m.div(x, y))
-    p, e = m.two_prod(q, y)
-    r = m.sub(m.sub(x, p), e)
-    # q may be one too far from zero where the division was rounded up to an integer: r then has the wrong sign.
-    ay = m.abs(y)
-    wrong = m.cmp("olt", m.xor_sign(r, x), 0.0)
-    r = m.select(wrong, m.add(r, m.copysign(ay, x)), r)
-    r = m.select(m.cmp("olt", m.abs(r), m.mul(ay, 1.0)), r, m.c(0.0))
-    whole = m.f.and_(m.cmp("oeq", ay, float("inf")), m.cmp("olt", m.abs(x), float("inf")))
-    r = m.select(whole, x, m.copysign(r, x))
-    bad = m.f.or_(m.cmp("ueq", m.abs(x), float("inf")), m.cmp("ueq", y, 0.0))
-    return m.select(m.f.or_(bad, m.isnan(y)), float("nan"), r)
+    ax, ay = m.abs(x), m.abs(y)
+    u, v, back = ax, ay, None
+    if not m.exact_fma:  # the splitting inside two_prod must not overflow
+        huge = m.cmp("ogt", ay, 2.0**900)
+        down, back = m.select(huge, 2.0**-200, 1.0), m.select(huge, 2.0**200, 1.0)
+        u, v = m.mul(u, down), m.mul(v, down)
+    p, e = m.two_prod(m.floor(m.div(u, v)), v)
+    r = m.sub(m.sub(u, p), e)
+    # The quotient is one too many where the division was rounded up to an integer.
+    r = m.select(m.cmp("olt", r, 0.0), m.add(r, v), r)
+    r = m.select(m.cmp("olt", r, v), r, 0.0)
+    r = m.mul(r, back) if back is not None else r
+    r = m.select(m.cmp("olt", ax, ay), ax, r)
+    bad = m.f.or_(m.cmp("ueq", ax, float("inf")), m.cmp("ueq", ay, 0.0))
+    return m.select(m.f.or_(bad, m.isnan(y)), float("nan"), m.copysign(r, x))
 
 
 def _mod(m: Lanes, x: V, y: V) -> V:
     """Python's %, NumPy's remainder: the result has the sign of ``y``. Exactness as fmod's, then one addition."""
     r = _fmod(m, x, y)
-    return _floored(m, r, y)
+    moved = m.select(_signs_differ(m, r, y), m.add(r, y), r)
+    return m.select(m.cmp("oeq", r, 0.0), m.copysign(m.c(0.0), y), moved)
 
 
-def _floored(m: Lanes, r: V, y: V) -> V:
-    zero = m.cmp("oeq", r, 0.0)
-    other = m.f.icmp("slt", m.f.xor(m.to_bits(r), m.to_bits(y)), 0)
-    moved = m.select(other, m.add(r, y), r)
-    return m.select(zero, m.copysign(m.c(0.0), y), moved)
+def _signs_differ(m: Lanes, x: V, y: V) -> V:
+    return m.f.icmp("slt", m.f.xor(m.to_bits(x), m.to_bits(y)), 0)
 
 
 def _floordiv(m: Lanes, x: V, y: V) -> V:
-    """Python's //: the integer that with mod gives x back, as NumPy computes it; x / 0 is inf or NaN."""
-    r = _mod(m, x, y)
+    """Python's //: the integer that with mod gives x back, as NumPy and PyTorch compute it; x / 0 is inf or NaN."""
+    r = _fmod(m, x, y)
     q = m.div(m.sub(x, r), y)
-    down = m.floor(q)
-    near = m.select(m.cmp("ogt", m.sub(q, down), 0.5), m.add(down, 1.0), down)
+    down = m.f.and_(m.cmp("une", r, 0.0), _signs_differ(m, r, y))
+    q = m.select(down, m.sub(q, 1.0), q)
+    floor = m.floor(q)
+    near = m.select(m.cmp("ogt", m.sub(q, floor), 0.5), m.add(floor, 1.0), floor)
     quotient = m.div(x, y)
     out = m.select(m.cmp("oeq", q, 0.0), m.copysign(m.c(0.0), quotient), near)
     return m.select(m.cmp("oeq", y, 0.0), quotient, out)

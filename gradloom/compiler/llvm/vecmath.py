@@ -12,12 +12,13 @@ the target has it; where an algorithm needs an exact product it asks :meth:`Lane
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 
 from gradloom.compiler.llvm.host import Host
 from gradloom.compiler.llvm.text import Function, V, lanes, scalar_of, vec
 
-__all__ = ["Lanes"]
+__all__ = ["Lanes", "widely"]
 
 
 class Lanes:
@@ -184,3 +185,15 @@ class Lanes:
 
     def narrow(self, a: V) -> V:
         return self.f.cast("fptrunc", a, vec("float", self.n))
+
+
+def widely(fn: Callable[..., V]) -> Callable[..., V]:
+    """``fn`` of doubles for floats too: computed in double and rounded once, so wrong by half an ulp and a little."""
+
+    @wraps(fn)
+    def emit(m: Lanes, *args: V) -> V:
+        if m.double:
+            return fn(m, *args)
+        return m.narrow(fn(m.widened(), *(m.widen(a) for a in args)))
+
+    return emit
