@@ -339,9 +339,12 @@ def _note_small() -> None:
 
 
 def memory_stats() -> dict[str, int]:
-    """Bytes of the pool: ``live`` (in buffers that exist), ``pooled`` (freed, kept for reuse), ``peak`` (the most
-    that was live at once, sampled at every large allocation and every new slab) and ``limit`` (of ``pooled``, large
-    blocks only). Sizes are those of the blocks, rounded up; memory borrowed from NumPy does not count."""
+    """Bytes of the pool: ``live``, ``pooled``, ``peak`` and ``limit``.
+
+    live: in buffers that exist. pooled: freed, kept for reuse. peak: the most that was live at once, sampled at every
+    large allocation and every new slab. limit: of what is pooled in large blocks. Sizes are those of the blocks,
+    rounded up; memory borrowed from NumPy does not count.
+    """
     _collect()
     _note_small()
     return {"live": _large_live + _small_live, "pooled": _pooled + _small_free(), "peak": _peak, "limit": _limit}

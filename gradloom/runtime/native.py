@@ -21,9 +21,12 @@ from gradloom.runtime.buffers import Buffer, allocate
 __all__ = ["Pool", "pool"]
 
 SPIN_IN_NS = 20_000
-"""How long a worker waits awake for the next command of a running plan, and the owner for the last chunks."""
+"""How long a worker waits awake for the next command of a running plan."""
 SPIN_OUT_NS = 50_000
 """How long a worker waits awake for the next plan."""
+SPIN_END_NS = 50_000
+"""How long the owner waits awake for the last chunks of a command. Waking a thread takes 30 to 100 microseconds on a
+virtual machine; a worker that had to be woken ends its chunk that much later, and asleep the owner would add as much."""
 
 
 def default_waiting() -> str:
@@ -83,7 +86,7 @@ class Pool:
         else:
             self._link_posix()
         self._ticks = ticks
-        self.set_spin(SPIN_IN_NS, SPIN_OUT_NS)
+        self.set_spin(SPIN_IN_NS, SPIN_OUT_NS, SPIN_END_NS)
 
     def _link_posix(self) -> None:
         import time
@@ -121,10 +124,11 @@ class Pool:
         kernel.QueryPerformanceFrequency(ctypes.byref(frequency))
         return frequency.value / 1e9
 
-    def set_spin(self, inside_ns: int, outside_ns: int) -> None:
-        """How long threads wait awake: inside a running plan, and for the next one."""
+    def set_spin(self, inside_ns: int, outside_ns: int, end_ns: int) -> None:
+        """How long threads wait awake: workers within a running plan, workers for the next, the owner for workers."""
         self._set("spin_in", int(inside_ns * self._ticks))
         self._set("spin_out", int(outside_ns * self._ticks))
+        self._set("spin_end", int(end_ns * self._ticks))
 
     @property
     def ticks_per_ns(self) -> float:
@@ -186,6 +190,7 @@ class Pool:
             return allocate(SCRATCH_BYTES)
 
     def return_scratch(self, scratch: Buffer) -> None:
+        """Take borrowed scratch back."""
         if len(self._spare) < 64:
             self._spare.append(scratch)
 

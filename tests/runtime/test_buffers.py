@@ -76,7 +76,7 @@ def test_from_numpy_shares_and_keeps_the_array():
 
 
 def test_from_numpy_refuses_strides():
-    with pytest.raises(ValueError, match="C-contiguous.*ascontiguousarray"):
+    with pytest.raises(ValueError, match=r"C-contiguous.*ascontiguousarray"):
         from_numpy(np.zeros((4, 4))[:, ::2])
 
 

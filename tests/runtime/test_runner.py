@@ -15,10 +15,11 @@ from kernels_for_tests import Affine, Count, Scratch
 
 from gradloom.compiler.kernels import addresses
 from gradloom.compiler.loops import SCRATCH_BYTES
-from gradloom.runtime.native import SPIN_IN_NS, SPIN_OUT_NS, Pool
+from gradloom.runtime.native import SPIN_END_NS, SPIN_IN_NS, SPIN_OUT_NS, Pool
 from gradloom.runtime.runner import Command, Plan
 from gradloom.runtime.threads import get_num_threads, set_num_threads
 
+SPIN = (SPIN_IN_NS, SPIN_OUT_NS, SPIN_END_NS)
 LINUX = sys.platform.startswith("linux")
 
 
@@ -66,7 +67,7 @@ def disjoint_groups(rng, fn, out, pool):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
-@pytest.mark.parametrize("spin", [(SPIN_IN_NS, SPIN_OUT_NS), (0, 0)], ids=["spin", "park"])
+@pytest.mark.parametrize("spin", [SPIN, (0, 0, 0)], ids=["spin", "park"])
 def test_every_chunk_exactly_once(pool, kernels, threads, spin):
     rng = np.random.default_rng(threads)
     pool.want(threads - 1)
@@ -88,7 +89,7 @@ def test_every_chunk_exactly_once(pool, kernels, threads, spin):
 def test_commands_wait_for_those_before(pool, kernels, threads):
     rng = np.random.default_rng(0)
     pool.want(threads - 1)
-    pool.set_spin(SPIN_IN_NS, SPIN_OUT_NS)
+    pool.set_spin(*SPIN)
     for n in (1, 2, 50, 1000):
         arrays = [rng.integers(-9, 9, n) for _ in range(3)]
         expected = [a.copy() for a in arrays]
@@ -172,7 +173,7 @@ def test_idle_workers_sleep(pool, kernels):
     if not LINUX:
         pytest.skip("needs /proc")
     pool.want(1)
-    pool.set_spin(SPIN_IN_NS, SPIN_OUT_NS)
+    pool.set_spin(*SPIN)
     out = np.zeros(8, np.int64)
     plan = Plan([Command(kernels["count"], [(0, 0)], [0], 8)], 1, on=pool)
     plan.table[0] = out.ctypes.data
@@ -186,7 +187,7 @@ def test_idle_workers_sleep(pool, kernels):
 
 def test_many_threads_run_different_plans(pool, kernels):
     pool.want(2)
-    pool.set_spin(SPIN_IN_NS, SPIN_OUT_NS)
+    pool.set_spin(*SPIN)
     errors = []
     words = SCRATCH_BYTES // 8
 

@@ -19,7 +19,7 @@ A worker without work spins for a bounded time (``spin_in`` while a plan runs, `
 among ``sleepers`` and sleeps on ``seq``. The owner publishes the ticket before it reads ``sleepers``, the worker writes
 ``sleepers`` before it reads the ticket again, both sequentially consistent, so one of them sees the other. ``sleepers``
 is never less than the number of threads asleep: too many costs a needless wake, too few cannot happen. The owner
-waits for the last units in the same way on ``done``. Sleeping is a futex on Linux, ``WaitOnAddress`` on Windows and a
+waits for the last units in the same way on ``done``, awake for ``spin_end`` at first. Sleeping is a futex on Linux, ``WaitOnAddress`` on Windows and a
 mutex with a condition variable elsewhere; their addresses come in the pool's state, so the code has no relocations.
 """
 
@@ -40,6 +40,7 @@ POOL = {  # byte offsets in the pool's state; what different threads write stand
     "seq": 256, "sleepers": 260,
     "owner": 384, "active": 388,
     "limit": 512, "want": 520, "shift": 528, "generation": 536, "scratch": 544, "spin_in": 552, "spin_out": 560,
+    "spin_end": 568,
     "clock": 576, "clock_id": 584, "wait": 592, "wake": 600, "lock": 608, "unlock": 616,
     "seq_mutex": 640, "seq_cond": 768, "done_mutex": 896, "done_cond": 1024,
 }  # fmt: skip
@@ -456,7 +457,7 @@ class _Emitter:
             self.pause(f)
             self.goto_if(f, f.icmp("eq", _atomic_load(f, "i32", done_at, "acquire"), units), through)
         spent = f.sub(self.use(f, "now", "i64", pool), start)
-        f.cbr(f.icmp("slt", spent, f.load("i64", self.pool(f, pool, "spin_in"))), spin, sleep)
+        f.cbr(f.icmp("slt", spent, f.load("i64", self.pool(f, pool, "spin_end"))), spin, sleep)
 
         f.place(sleep)
         _atomic_store(f, f.const("i32", 1), asleep_at)
