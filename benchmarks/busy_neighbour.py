@@ -85,7 +85,8 @@ def main(seconds: float) -> None:
                 told = f", neighbour got {100 * share.value:.0f} % of a core"
             print(
                 f"{threads} thread{'s' * (threads > 1)}, {'busy' if busy else 'quiet'}: "
-                f"median {np.median(times):.0f} us, 95th percentile {np.percentile(times, 95):.0f} us, mean {times.mean():.0f} us{told}"
+                f"median {np.median(times):.0f} us, "
+                f"95th percentile {np.percentile(times, 95):.0f} us, mean {times.mean():.0f} us{told}"
             )
 
 

@@ -26,7 +26,7 @@ SPIN_OUT_NS = 50_000
 """How long a worker waits awake for the next plan."""
 SPIN_END_NS = 50_000
 """How long the owner waits awake for the last chunks of a command. Waking a thread takes 30 to 100 microseconds on a
-virtual machine; a worker that had to be woken ends its chunk that much later, and asleep the owner would add as much."""
+virtual machine; a worker that had to be woken ends its chunk so much later, and an owner asleep would add as much."""
 
 
 def default_waiting() -> str:

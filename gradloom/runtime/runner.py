@@ -11,7 +11,6 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 from gradloom.compiler.llvm import runner_ir as ir
 from gradloom.runtime.buffers import allocate
@@ -157,7 +156,7 @@ class Plan:
                 single = [replace(c, group=False) for c in self.commands]
                 self._ungrouped = Plan(single, len(self.table), self._quick, self._pool)
             plan = self._ungrouped
-            _write(ctypes.addressof(plan.table), self.table)
+            _write(ctypes.addressof(plan.table), list(self.table))
         stamps = (ctypes.c_int64 * (len(self.commands) + 1))()
         times = ctypes.c_int64.from_address(plan._header + 8 * ir.HEADER["times"])
         times.value = ctypes.addressof(stamps)
@@ -182,5 +181,5 @@ def _check(commands: Sequence[Command], slots: int) -> None:
                 raise ValueError(f"command {k} names slot {slot} of a table of {slots}")
 
 
-def _write(address: int, words: Sequence[Any]) -> None:
-    (ctypes.c_int64 * len(words)).from_address(address)[:] = list(words)
+def _write(address: int, words: list[int]) -> None:
+    (ctypes.c_int64 * len(words)).from_address(address)[:] = words  # type: ignore[assignment]

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from kernels_for_tests import Affine, Count, Scratch
 
 from gradloom.compiler.kernels import addresses
+from gradloom.compiler.llvm.runner_ir import RunnerSource
+from gradloom.compiler.llvm.text import Module
 from gradloom.compiler.loops import SCRATCH_BYTES
 from gradloom.runtime.native import SPIN_END_NS, SPIN_IN_NS, SPIN_OUT_NS, Pool
 from gradloom.runtime.runner import Command, Plan
@@ -339,6 +342,26 @@ def test_number_of_threads_of_the_process():
                 set_num_threads(bad)
     finally:
         set_num_threads(before)
+
+
+@pytest.mark.parametrize("triple", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-pc-windows-msvc"])
+@pytest.mark.parametrize("waiting", ["futex", "pthread", "windows"])
+@pytest.mark.parametrize("part", ["run", "worker"])
+def test_the_runner_compiles_for_other_machines(triple, waiting, part):
+    """No symbol may be left to resolve: the system's functions come by address."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    module = Module()
+    RunnerSource(part, waiting).emit(module, "entry", SimpleNamespace(triple=triple))
+    machine = llvm.Target.from_triple(triple).create_target_machine()
+    parsed = llvm.parse_assembly(module.text())
+    parsed.triple = triple
+    parsed.verify()
+    outside = {f.name for f in parsed.functions if f.is_declaration and not f.name.startswith("llvm.")}
+    assert not outside
+    assert len(machine.emit_object(parsed)) > 500
 
 
 EXIT = """

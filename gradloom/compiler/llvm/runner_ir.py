@@ -17,10 +17,11 @@ How threads wait
 ----------------
 A worker without work spins for a bounded time (``spin_in`` while a plan runs, ``spin_out`` after), then counts itself
 among ``sleepers`` and sleeps on ``seq``. The owner publishes the ticket before it reads ``sleepers``, the worker writes
-``sleepers`` before it reads the ticket again, both sequentially consistent, so one of them sees the other. ``sleepers``
-is never less than the number of threads asleep: too many costs a needless wake, too few cannot happen. The owner
-waits for the last units in the same way on ``done``, awake for ``spin_end`` at first. Sleeping is a futex on Linux, ``WaitOnAddress`` on Windows and a
-mutex with a condition variable elsewhere; their addresses come in the pool's state, so the code has no relocations.
+``sleepers`` before it reads the ticket again, both sequentially consistent, so one of them sees the other.
+``sleepers`` is never less than the number of threads asleep: too many costs a needless wake, too few cannot happen.
+The owner waits for the last units in the same way on ``done``, awake for ``spin_end`` at first. Sleeping is a futex on
+Linux, ``WaitOnAddress`` on Windows and a mutex with a condition variable elsewhere; their addresses come in the pool's
+state, so the code has no relocations.
 """
 
 from __future__ import annotations
@@ -62,8 +63,11 @@ OK, RUNNING, POOL_TAKEN, WORKERS_WANTED = range(4)
 
 @dataclass(frozen=True)
 class RunnerSource:
-    """What is compiled: ``part`` is ``"run"`` (``i64 run(ptr plan)``) or ``"worker"`` (``void worker(ptr pool, ptr
-    scratch, i64 index)``; index -1 only wakes all workers). ``waiting`` is one of :data:`WAITING`."""
+    """What is compiled.
+
+    part: ``"run"``, that is ``i64 run(ptr plan)``, or ``"worker"``, that is ``void worker(ptr pool, ptr scratch, i64
+    index)``, where index -1 only wakes all workers. waiting: one of :data:`WAITING`.
+    """
 
     part: str
     waiting: str
