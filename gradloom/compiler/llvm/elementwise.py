@@ -5,8 +5,8 @@ registers: floats are ``float`` or ``double`` lanes; float16 and bfloat16 are ra
 ``cast`` and ``where`` touch; integers are ``iN`` lanes whose signedness the dtype tells; a bool is an ``i1`` lane, and
 a byte in memory.
 
-Nothing here traps and nothing is poison: an integer divided by zero gives 0, so does its remainder; a shift by the width
-or more gives 0 (or the sign); a float too large for the integer it is cast to gives the target's usual answer.
+Nothing here traps and nothing is poison: an integer divided by zero gives 0, so does its remainder; a shift by the
+width or more gives 0 (or the sign); a float too large for the integer it is cast to gives the target's usual answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from gradloom.compiler.llvm import integers, vecmath_exp, vecmath_log, vecmath_special, vecmath_trig
 from gradloom.compiler.llvm.halves import from_half, to_half
 from gradloom.compiler.llvm.host import Host
-from gradloom.compiler.llvm.text import Function, V, lanes, scalar_of, vec
+from gradloom.compiler.llvm.text import Function, V, lanes, vec
 from gradloom.compiler.llvm.vecmath import Lanes
 from gradloom.compiler.loops import Inst
 
@@ -160,7 +160,7 @@ def _literal(x: V) -> bool:
 
 
 def _nan_extreme(pred: str) -> Callable[[Lanes, V, V], V]:
-    """min and max that hand on NaN. With a literal (never NaN) on one side this is one instruction on x86."""
+    """The extremes that hand on NaN. With a literal (never NaN) on one side this is one instruction on x86."""
 
     def emit(m: Lanes, a: V, b: V) -> V:
         if m.host.name == "neon":
@@ -174,7 +174,7 @@ def _nan_extreme(pred: str) -> Callable[[Lanes, V, V], V]:
 
 
 def _number_extreme(pred: str) -> Callable[[Lanes, V, V], V]:
-    """fmin and fmax, which ignore a NaN beside a number."""
+    """The extremes that ignore a NaN beside a number."""
 
     def emit(m: Lanes, a: V, b: V) -> V:
         best = m.f.select(m.f.fcmp(pred, a, b), a, b)
@@ -225,7 +225,7 @@ def _fmod(m: Lanes, x: V, y: V) -> V:
     r = m.sub(m.sub(u, p), e)
     # The quotient is one too many where the division was rounded up to an integer.
     r = m.select(m.cmp("olt", r, 0.0), m.add(r, v), r)
-    r = m.select(m.cmp("olt", r, v), r, 0.0)
+    r = m.select(m.cmp("olt", m.abs(r), v), r, 0.0)
     r = m.mul(r, back) if back is not None else r
     r = m.select(m.cmp("olt", ax, ay), ax, r)
     bad = m.f.or_(m.cmp("ueq", ax, float("inf")), m.cmp("ueq", ay, 0.0))

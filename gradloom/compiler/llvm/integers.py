@@ -57,7 +57,7 @@ def _quotient(f: Function, dtype: str, a: V, b: V) -> V:
 
 
 def _remainder(f: Function, b: V, a: V, q: V) -> V:
-    """a - q b, and 0 where b is 0."""
+    """The rest ``a - q b``, and 0 where b is 0."""
     return f.select(f.icmp("eq", b, 0), f.zero(a.ty), f.sub(a, f.mul(q, b)))
 
 
@@ -84,7 +84,7 @@ def _mod(f: Function, dtype: str, a: V, b: V) -> V:
 
 
 def _pow(f: Function, dtype: str, a: V, b: V) -> V:
-    """a ** b by repeated squaring, wrapped. A negative exponent gives what truncation gives: 0, or ±1 for ±1."""
+    """Powers by repeated squaring, wrapped. A negative exponent gives what truncation gives: 0, or ±1 for ±1."""
     n, bits, signed = lanes(a.ty), int(dtype[1:]), dtype[0] == "i"
     one = f.const(a.ty, 1)
     known = literal(b)

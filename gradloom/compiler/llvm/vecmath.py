@@ -54,28 +54,35 @@ class Lanes:
 
     # -- floating-point ---------------------------------------------------------------------------
     def add(self, a: V | float, b: V | float) -> V:
+        """Sum; a literal stands for itself in every lane, here and below."""
         return self.f.fadd(self._v(a), self._v(b))
 
     def sub(self, a: V | float, b: V | float) -> V:
+        """Difference."""
         return self.f.fsub(self._v(a), self._v(b))
 
     def mul(self, a: V | float, b: V | float) -> V:
+        """Product."""
         return self.f.fmul(self._v(a), self._v(b))
 
     def div(self, a: V | float, b: V | float) -> V:
+        """Quotient."""
         return self.f.fdiv(self._v(a), self._v(b))
 
     def fma(self, a: V | float, b: V | float, c: V | float) -> V:
-        """a * b + c, in one rounding where the host has the instruction and in two elsewhere."""
+        """The sum a * b + c, in one rounding where the host has the instruction and in two elsewhere."""
         return self.f.fma(self._v(a), self._v(b), self._v(c))
 
     def neg(self, a: V) -> V:
+        """The opposite sign."""
         return self.f.fneg(a)
 
     def abs(self, a: V) -> V:
+        """Magnitude."""
         return self.f.intrinsic("fabs", a)
 
     def sqrt(self, a: V) -> V:
+        """Square root, correctly rounded."""
         return self.f.intrinsic("sqrt", a)
 
     def rint(self, a: V) -> V:
@@ -83,9 +90,11 @@ class Lanes:
         return self.f.intrinsic("roundeven", a)
 
     def floor(self, a: V) -> V:
+        """Largest integer not above a."""
         return self.f.intrinsic("floor", a)
 
     def copysign(self, a: V, b: V) -> V:
+        """Magnitude of a, sign of b."""
         return self.f.intrinsic("copysign", a, b)
 
     def min(self, x: V | float, y: V) -> V:
@@ -105,31 +114,20 @@ class Lanes:
             acc = self.fma(acc, x, c)
         return acc
 
-    def estrin(self, x: V, coefs: Sequence[float]) -> V:
-        """The same polynomial with half the depth of Horner's, for long ones where latency would rule."""
-        terms: list[V | float] = list(coefs)
-        power = x
-        while len(terms) > 1:
-            pairs = [self.fma(terms[k + 1], power, terms[k]) for k in range(0, len(terms) - 1, 2)]
-            terms = [*pairs, terms[-1]] if len(terms) % 2 else [*pairs]
-            if len(terms) > 1:
-                power = self.mul(power, power)
-        return self._v(terms[0])
-
     # -- exact sums and products ------------------------------------------------------------------
     def fast_two_sum(self, a: V, b: V) -> tuple[V, V]:
-        """a + b as a rounded sum and its error, where |a| >= |b| or a is 0 (Dekker 1971)."""
+        """The rounded sum a + b and its error, where |a| >= |b| or a is 0 (Dekker 1971)."""
         s = self.add(a, b)
         return s, self.sub(b, self.sub(s, a))
 
     def two_sum(self, a: V, b: V) -> tuple[V, V]:
-        """a + b as a rounded sum and its error (Knuth, TAOCP 4.2.2)."""
+        """The rounded sum a + b and its error (Knuth, TAOCP 4.2.2)."""
         s = self.add(a, b)
         t = self.sub(s, a)
         return s, self.add(self.sub(a, self.sub(s, t)), self.sub(b, t))
 
     def two_prod(self, a: V, b: V) -> tuple[V, V]:
-        """a * b as a rounded product and its error; Dekker's splitting where there is no fused instruction."""
+        """The rounded product a * b and its error; Dekker's splitting where there is no fused instruction."""
         p = self.mul(a, b)
         if self.exact_fma:
             return p, self.f.intrinsic("fma", a, b, self.neg(p))
@@ -150,30 +148,21 @@ class Lanes:
         return self.f.fcmp(pred, a, self._v(b))
 
     def isnan(self, a: V) -> V:
+        """Where a is NaN."""
         return self.f.fcmp("uno", a, a)
 
     def select(self, c: V, a: V | float, b: V | float) -> V:
+        """Lanes of a where c holds, of b elsewhere."""
         return self.f.select(c, self._v(a), self._v(b))
 
     # -- bits -------------------------------------------------------------------------------------
     def to_bits(self, a: V) -> V:
+        """The same bits as integers."""
         return self.f.cast("bitcast", a, self.ity)
 
     def from_bits(self, a: V) -> V:
+        """The same bits as floats."""
         return self.f.cast("bitcast", a, self.ty)
-
-    def xor_sign(self, a: V, b: V) -> V:
-        """``a`` with its sign flipped where ``b`` is negative (-0 and NaN count by their sign bit)."""
-        sign = self.f.and_(self.to_bits(b), -(1 << (self.bits - 1)))
-        return self.from_bits(self.f.xor(self.to_bits(a), sign))
-
-    def or_sign(self, a: V, b: V) -> V:
-        """The non-negative ``a`` with the sign of ``b``."""
-        return self.copysign(a, b)
-
-    def pow2i(self, k: V) -> V:
-        """2**k of integer lanes ``k`` within the exponents of normal numbers."""
-        return self.from_bits(self.f.shl(self.f.add(k, self.bias), self.fraction))
 
     # -- the other width --------------------------------------------------------------------------
     def widened(self) -> Lanes:
@@ -181,9 +170,11 @@ class Lanes:
         return Lanes(self.f, self.host, vec("double", self.n))
 
     def widen(self, a: V) -> V:
+        """Floats as doubles."""
         return self.f.cast("fpext", a, vec("double", self.n))
 
     def narrow(self, a: V) -> V:
+        """Doubles as floats, rounded."""
         return self.f.cast("fptrunc", a, vec("float", self.n))
 
 
