@@ -61,7 +61,7 @@ def interpret_contract(
     a = np.broadcast_to(a, (*batch, m, k))
     b = np.broadcast_to(b, (*batch, k, n))
     with np.errstate(all="ignore"):
-        acc = np.einsum("...mk,...kn->...mn", a, b).astype(NUMPY[contract.dtype])
+        acc = np.matmul(a, b).astype(NUMPY[contract.dtype])
     results = _body(contract.body, contract.accesses, tuple(outer), access_ints, buffers, (), acc)
     _stores(contract.stores, contract.accesses, tuple(outer), access_ints, buffers, results)
 
@@ -241,15 +241,16 @@ def _special(op: str) -> Callable[..., Array]:
     """Functions that NumPy lacks; SciPy is asked only when one is met."""
     from scipy import special
 
-    return {
+    table: dict[str, Callable[..., Array]] = {
         "erf": special.erf, "erfc": special.erfc, "erfinv": special.erfinv, "lgamma": special.gammaln,
         "digamma": special.digamma, "sigmoid": special.expit,
-    }[op]  # fmt: skip
+    }  # fmt: skip
+    return table[op]
 
 
 _ANY: dict[str, Callable[..., Array]] = {
     "cast": _cast,
-    "where": lambda inst, c, a, b: np.where(c, a, b),
+    "where": lambda inst, c, a, b: np.asarray(np.where(c, a, b)),
     "eq": lambda inst, a, b: a == b,
     "ne": lambda inst, a, b: a != b,
     "lt": lambda inst, a, b: a < b,

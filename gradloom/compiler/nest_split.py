@@ -156,7 +156,15 @@ def split_reduction(nest: Nest, extents: Sequence[int]) -> Split | None:
     rest = extents[axis] - parts * length
     temps = tuple((nest.body[n].dtype, results * (parts + (rest > 0))) for n in sums)
     return Split(
-        nest, tuple(extents), _partial_nest(nest, axis, sums), _combine_nest(nest, sums), temps, axis, parts, length, rest
+        nest,
+        tuple(extents),
+        _partial_nest(nest, axis, sums),
+        _combine_nest(nest, sums),
+        temps,
+        axis,
+        parts,
+        length,
+        rest,
     )
 
 

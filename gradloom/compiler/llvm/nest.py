@@ -75,7 +75,6 @@ class _Emitter:
                 root.pointers[a] = self.w.advance(a, base[access.buf], self.w.strides[a].offset)
             self._values(root, 0)
             tile = tile_axis(info)
-            self.stream = self.nest.stream and tile is None
             if tile is not None:
                 self._tiles(root, first, last, tile)
             elif info.items:
@@ -84,7 +83,7 @@ class _Emitter:
                     self._item(scope, V("i64", "0"), self.extents[self.nest.vector])
             else:
                 self._item(root, first, last)
-            if self.stream and "x86" in self.info.host.triple:
+            if self.nest.stream and "x86" in self.info.host.triple:
                 f.call("llvm.x86.sse.sfence", "void", [])
 
     def _values(self, scope: Scope, level: int) -> None:
@@ -141,7 +140,8 @@ class _Emitter:
                 emit_copy(self.w, scope, tile, start, stop, self.extents)
                 return
             whole = self.w
-            for self.w, inner, a, b in emit_tiles(whole, f.arg("scratch"), scope, tile, start, stop, self.extents):
+            for writer, inner, a, b in emit_tiles(whole, f.arg("scratch"), scope, tile, start, stop, self.extents):
+                self.w = writer
                 self._values(inner, 1)
                 self._vector_loop(inner, a, b)
             self.w = whole
@@ -151,7 +151,7 @@ class _Emitter:
         if self.info.vector_reduced:
             self._row(scope, SCALAR)
         else:
-            self._vector_loop(scope, start, stop)
+            self._vector_loop(scope, start, stop, self.nest.stream)
 
     def _row(self, scope: Scope, block: Block) -> None:
         """Values, passes and stores of a row (or of a block of neighbouring rows)."""
@@ -165,35 +165,35 @@ class _Emitter:
             if not info.full_store(k):
                 self.w.store(scope, k, block)
 
-    def _vector_loop(self, scope: Scope, start: V, stop: V) -> None:
-        """The vector axis from ``start`` to ``stop``: full blocks, single vectors, what is left."""
+    def _vector_loop(self, scope: Scope, start: V, stop: V, stream: bool = False) -> None:
+        """The vector axis from ``start`` to ``stop``: full blocks, smaller ones, what is left; ``stream``: see Nest."""
         f, info = self.f, self.info
-        width, unroll = info.lanes, info.unroll
-        count = f.sub(stop, start)
-        full = f.add(start, f.and_(count, -(unroll * width)))
-        single = f.add(start, f.and_(count, -width))
+        width = info.lanes
         v = self.nest.vector
 
         def sweep(a: V, b: V, block: Block) -> None:
             with f.loop(a, b, block.lanes * block.unroll, name="vector") as it:
                 self._row(self.w.enter(scope, v, it.i), block)
 
+        at = start
         if width > 1:
-            if self.stream:
-                with f.if_else(self._aligned(scope, start)) as br:
-                    sweep(start, full, Block(width, unroll, stream=True))
-                    br.otherwise()
-                    sweep(start, full, Block(width, unroll))
-            else:
-                sweep(start, full, Block(width, unroll))
-            if unroll > 1:
-                sweep(full, single, Block(width, 1))
+            sizes = {info.unroll, min(info.unroll, 4)}  # with masks the last loop takes single vectors as well
+            for unroll in sorted(sizes | {1} if info.scalar_tail else sizes, reverse=True):
+                full = f.add(start, f.and_(f.sub(stop, start), -(unroll * width)))
+                if stream and at is start:
+                    with f.if_else(self._aligned(scope, start)) as br:
+                        sweep(at, full, Block(width, unroll, stream=True))
+                        br.otherwise()
+                        sweep(at, full, Block(width, unroll))
+                else:
+                    sweep(at, full, Block(width, unroll))
+                at = full
         if info.scalar_tail:
-            sweep(single, stop, SCALAR)
+            sweep(at, stop, SCALAR)
         else:
-            with f.if_(f.icmp("slt", single, stop)):
-                mask = tail_mask(self.w, f.sub(stop, single), width)
-                self._row(self.w.enter(scope, v, single), Block(width, 1, mask))
+            with f.loop(at, stop, width, name="tail") as it:
+                mask = tail_mask(self.w, f.sub(stop, it.i), width)
+                self._row(self.w.enter(scope, v, it.i), Block(width, 1, mask))
 
     def _aligned(self, scope: Scope, start: V) -> V:
         """Whether all contiguous stores of a row begin at a multiple of their vector's size."""
@@ -203,5 +203,6 @@ class _Emitter:
             access = self.nest.accesses[a]
             if access.steps[self.nest.vector] == "1":
                 p = self.w.advance(a, scope.pointer(a), start)
-                bits = f.or_(bits, f.and_(f.cast("ptrtoint", p, "i64"), self.info.lanes * ELEMENT_BYTES[access.dtype] - 1))
+                line = self.info.lanes * ELEMENT_BYTES[access.dtype]
+                bits = f.or_(bits, f.and_(f.cast("ptrtoint", p, "i64"), line - 1))
         return f.icmp("eq", bits, 0)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gradloom.compiler.loops import Nest, stages
@@ -46,6 +47,10 @@ def weight(op: str) -> int:
     return _HEAVY.get(op, 1)
 
 
+KEEP_FROM = 10
+"""Least weight of the instructions saved for which a value is kept between passes."""
+
+
 @dataclass(frozen=True)
 class Info:
     """The analysed nest.
@@ -64,6 +69,8 @@ class Info:
     lanes: elements of a vector block. unroll: vector blocks in flight at once.
     row_level: the loop in which row values live.
     scalar_tail: whether the last elements of the vector axis are done one by one.
+
+    The passes over the reduced axes are numbered by :meth:`stage`; see ``nest_reduce``.
     """
 
     nest: Nest
@@ -122,6 +129,61 @@ class Info:
             out += [v for k, (v, _) in enumerate(self.nest.stores) if self.full_store(k)]
         return out
 
+    def needed(self, stage: int) -> set[int]:
+        """Full values that pass ``stage`` works with."""
+        found = self.closure(self.roots(stage), through_reduce=False)
+        return {n for n in found if self.full(n) and self.nest.body[n].op != "reduce"}
+
+    @cached_property
+    def kept(self) -> tuple[int, int, int] | None:
+        """A costly value worth keeping between passes, as (instruction, the pass that computes it, store's access).
+
+        It is kept where the nest will store a full value of the same type anyway (softmax: the exponentials stand in
+        the output until they are divided by their sum). Later passes must read no full array that could be the output
+        itself, which in-place work allows to be walked by an equal access.
+        """
+        last = self.last_stage
+        best: tuple[int, int, int] | None = None
+        saved = KEEP_FROM
+        for k, (v, a) in enumerate(self.nest.stores):
+            access = self.nest.accesses[a]
+            if last < 1 or not self.full_store(k) or access.steps[self.nest.vector] != "1" or self._feeds_two(a):
+                continue
+            if any(s == "0" for s in access.steps):
+                continue
+            for n in self.needed(last) & self.closure([v], through_reduce=False):
+                inst = self.nest.body[n]
+                if inst.op in ("load", "const", "iota") or inst.dtype != access.dtype or not self.wide[n]:
+                    continue
+                if self.level[n] != max(self.position):
+                    continue
+                first = min(s for s in range(last + 1) if n in self.needed(s))
+                rest = set().union(*(self.without(s, n) for s in range(first + 1, last + 1)))
+                loads = {self.nest.body[m].attrs[0] for m in rest if self.nest.body[m].op in ("load", "load_at")}
+                if first == last or any(self.nest.accesses[x].steps == access.steps for x in loads):
+                    continue
+                now = sum(weight(self.nest.body[m].op) for m in self.needed(last) - self.without(last, n))
+                if now >= saved:
+                    best, saved = (n, first, a), now + 1
+        return best
+
+    def _feeds_two(self, access: int) -> bool:
+        """Whether a store's buffer is also written by another store."""
+        buf = self.nest.accesses[access].buf
+        return sum(self.nest.accesses[a].buf == buf for _, a in self.nest.stores) > 1
+
+    def without(self, stage: int, n: int) -> set[int]:
+        """Full values that pass ``stage`` computes if ``n`` is there already."""
+        seen: set[int] = set()
+        todo = [r for r in self.roots(stage) if r != n]
+        while todo:
+            m = todo.pop()
+            if m in seen or not self.full(m):
+                continue
+            seen.add(m)
+            todo += [x for x in self.nest.body[m].args if x != n]
+        return {m for m in seen if self.nest.body[m].op != "reduce"}
+
     def closure(self, roots: Iterable[int], through_reduce: bool = True) -> set[int]:
         """The instructions that ``roots`` are computed from, themselves included."""
         seen: set[int] = set()
@@ -161,6 +223,8 @@ def _unroll(nest: Nest, host: Host, varies: list[frozenset[int]], lanes: int) ->
         work += lanes if lanewise else weight(inst.op) * registers
         reductions += inst.op == "reduce"
     unroll = 4 if work <= 16 else 2 if work <= 48 else 1
+    if reductions and work <= 8 and nest.axes[nest.vector] == "p":
+        unroll = 16  # long pieces of every row: what makes column sums follow the memory
     while reductions and unroll > 1 and unroll * reductions > host.registers // 2:
         unroll //= 2
     return unroll

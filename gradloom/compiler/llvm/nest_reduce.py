@@ -50,10 +50,18 @@ class Pass:
         self.stores = [k for k in range(len(info.nest.stores)) if info.full_store(k)]
         if self.stage != info.last_stage:
             self.stores = []
-        needed = info.closure(info.roots(self.stage), through_reduce=False)
-        self.needed = [n for n in needed if info.full(n) and info.nest.body[n].op != "reduce"]
+        self.needed = info.needed(self.stage)
+        self.keep = self.fetch = None  # a costly value: where it is left for later passes, where it was left
+        if info.kept is not None:
+            n, first, access = info.kept
+            if self.stage == first:
+                self.keep = (n, access)
+            elif self.stage > first and n in self.needed:
+                self.needed = info.without(self.stage, n)
+                self.fetch = (n, access)
         used = {info.nest.body[n].attrs[0] for n in self.needed if info.nest.body[n].op in ("load", "load_at")}
         self.accesses = used | {info.nest.stores[k][1] for k in self.stores}
+        self.accesses |= {x[1] for x in (self.keep, self.fetch) if x is not None}
 
     info: Info = None  # type: ignore[assignment]
 
@@ -97,10 +105,14 @@ class Pass:
             if self.info.scalar_tail and unroll == 1:
                 out += [self._identity(r, 1) for r in self.reductions]
             return out
-        return [self._identity(r, width if self.info.wide[r] else 1) for r in self.reductions for _ in range(self._copies(r))]
+        return [
+            self._identity(r, width if self.info.wide[r] else 1)
+            for r in self.reductions
+            for _ in range(self._copies(r))
+        ]
 
     def _join(self, a: list[V], b: list[V]) -> list[V]:
-        """Accumulators combined one by one; their layout is that of :meth:`_fresh` with one vector each, or the row's."""
+        """Accumulators combined one by one: those of :meth:`_fresh`, one vector each where the vector is reduced."""
         if self.info.vector_reduced:
             owners = self.reductions * 2
         else:
@@ -123,13 +135,20 @@ class Pass:
         """Start an iteration: advance, compute the values of this level, do the stores of this level."""
         inner = self.w.enter(scope, axis, i, self.accesses)
         level = self.info.position[axis]
+        innermost = level == max(self.info.position)
+        if self.fetch is not None and innermost:
+            self.w.load_value(inner, *self.fetch, block)
         self.w.emit(inner, [n for n in self.needed if self.info.level[n] == level], block)
+        if self.keep is not None and innermost:
+            self.w.store_value(inner, *self.keep, block)
         for k in self.stores:
             if self.info.store_level(k) == level:
                 self.w.store(inner, k, block)
         return inner
 
-    def _levels(self, k: int, scope: Scope, empty: list[V], leaf: Callable[[Scope, list[V]], list[V]] | None) -> list[V]:
+    def _levels(
+        self, k: int, scope: Scope, empty: list[V], leaf: Callable[[Scope, list[V]], list[V]] | None
+    ) -> list[V]:
         """Loops over the reduced axes from the ``k``-th on; ``leaf`` goes on inside of the last one."""
         f = self.w.f
         axes = self.info.reduced
@@ -156,7 +175,7 @@ class Pass:
         return runs.results
 
     def _vector_runs(self, scope: Scope, empty: list[V]) -> list[V]:
-        """The loop over a reduced vector axis: full blocks, single vectors, what is left."""
+        """The loop over a reduced vector axis: full blocks; what is left under masks, or as vectors and elements."""
         f, info = self.w.f, self.info
         width, unroll = info.lanes, info.unroll
         n = self.extents[info.nest.vector]
@@ -171,7 +190,7 @@ class Pass:
                     it.next(self._gathered(scope, it.i, it.vals, Block(width, unroll)))
                 runs.next(self._join(runs.vals, self._pairwise(it.results, unroll)))
             totals = [*runs.results, *totals[count:]]
-            if unroll > 1:
+            if unroll > 1 and info.scalar_tail:
                 with f.loop(full, single, width, carry=totals[:count], name="row") as it:
                     it.next(self._gathered(scope, it.i, it.vals, Block(width, 1)))
                 totals = [*it.results, *totals[count:]]
@@ -179,7 +198,7 @@ class Pass:
             with f.loop(single, n, 1, carry=totals[count:], name="tail") as it:
                 it.next(self._gathered(scope, it.i, it.vals, SCALAR))
             return [*totals[:count], *it.results]
-        with f.loop(single, n, width, carry=totals, name="tail") as it:
+        with f.loop(full, n, width, carry=totals, name="tail") as it:
             mask = tail_mask(self.w, f.sub(n, it.i), width)
             it.next(self._gathered(scope, it.i, it.vals, Block(width, 1, mask)))
         return it.results

@@ -59,16 +59,17 @@ def _side(info: Info, axis: int) -> int:
 
 
 def copies_squares(info: Info, axis: int) -> bool:
-    """Whether the nest moves one array to another, contiguous along ``axis`` on one side and along the vector axis
-    on the other."""
+    """Whether the nest only moves elements, from rows along one of the two axes to rows along the other."""
     nest = info.nest
     if len(nest.stores) != 1 or nest.body[nest.stores[0][0]].op != "load":
         return False
     source, target = nest.body[nest.stores[0][0]].attrs[0], nest.stores[0][1]
     along = (nest.accesses[source].steps[nest.vector], nest.accesses[target].steps[nest.vector])
-    return along in (("s", "1"), ("1", "s")) and nest.accesses[source].steps[axis] == (
-        "1" if along[0] == "s" else "s"
-    ) and nest.accesses[target].steps[axis] == ("s" if along[0] == "s" else "1")
+    return (
+        along in (("s", "1"), ("1", "s"))
+        and nest.accesses[source].steps[axis] == ("1" if along[0] == "s" else "s")
+        and nest.accesses[target].steps[axis] == ("s" if along[0] == "s" else "1")
+    )
 
 
 def emit_copy(w: Writer, scope: Scope, axis: int, start: V, stop: V, extents: list[V]) -> None:
@@ -82,9 +83,13 @@ def emit_copy(w: Writer, scope: Scope, axis: int, start: V, stop: V, extents: li
         corner = w.enter(w.enter(scope, axis, down.i), v, across.i)
         src, dst = corner.pointer(source), corner.pointer(target)
         if nest.accesses[source].steps[v] == "s":
-            _move(w, source, src, w.strides[source].axes[v], dst, w.strides[target].axes[axis], width, height)
+            _move(
+                w, source, src, w.strides[source].axes[v], dst, w.strides[target].axes[axis], width, height, nest.stream
+            )
         else:
-            _move(w, source, src, w.strides[source].axes[axis], dst, w.strides[target].axes[v], height, width)
+            _move(
+                w, source, src, w.strides[source].axes[axis], dst, w.strides[target].axes[v], height, width, nest.stream
+            )
 
 
 def emit_tiles(
@@ -123,7 +128,9 @@ def emit_tiles(
         corner = w.enter(w.enter(scope, axis, down.i, crossing), v, across.i, crossing)
         for a in crossing:
             if a in loaded:
-                _move(w, a, corner.pointer(a), w.strides[a].axes[v], place[a], V("i64", str(side)), width, height)
+                _move(
+                    w, a, corner.pointer(a), w.strides[a].axes[v], place[a], V("i64", str(side)), width, height, False
+                )
         with f.loop(down.i, end, name="line") as line:
             row = inner.enter(scope, axis, line.i)
             offset = f.sub(f.mul(f.sub(line.i, down.i), side), across.i)  # the vector loop adds its position
@@ -132,27 +139,61 @@ def emit_tiles(
             yield inner, row, across.i, edge
         for a in crossing:
             if a in stored:
-                _move(w, a, place[a], V("i64", str(side)), corner.pointer(a), w.strides[a].axes[v], height, width)
+                _move(
+                    w,
+                    a,
+                    place[a],
+                    V("i64", str(side)),
+                    corner.pointer(a),
+                    w.strides[a].axes[v],
+                    height,
+                    width,
+                    nest.stream,
+                )
 
 
-def _move(w: Writer, a: int, src: V, sstride: V | None, dst: V, dstride: V | None, rows: V, cols: V) -> None:
+def _move(
+    w: Writer, a: int, src: V, sstride: V | None, dst: V, dstride: V | None, rows: V, cols: V, stream: bool
+) -> None:
     """``dst[c][r] = src[r][c]``; strides between rows in elements of access ``a``."""
+    f = w.f
     size = ELEMENT_BYTES[w.nest.accesses[a].dtype]
     assert sstride is not None and dstride is not None
-    name = f"{w.f.name}_transpose{size}"
-    if not any(g.name == name for g in w.f.module.functions):
-        _emit_transpose(w.f.module, name, size, w.host)
     args = [src, sstride, dst, dstride, rows, cols]
+    line = _square(w.host, size) * size
+    if stream and line == LINE:
+        bits = f.or_(f.cast("ptrtoint", dst, "i64"), f.mul(dstride, size))
+        with f.if_else(f.icmp("eq", f.and_(bits, line - 1), 0)) as br:
+            _call(w, size, args, True)
+            br.otherwise()
+            _call(w, size, args, False)
+    else:
+        _call(w, size, args, False)
+
+
+LINE = 64
+"""Bytes of a cache line. Only whole ones are worth writing past the cache."""
+
+
+def _square(host: Host, size: int) -> int:
+    """Elements along each side of what is transposed in registers."""
+    return min(16, host.vector_bytes // size)
+
+
+def _call(w: Writer, size: int, args: list[V], stream: bool) -> None:
+    name = f"{w.f.name}_{'stream' if stream else 'transpose'}{size}"
+    if not any(g.name == name for g in w.f.module.functions):
+        _emit_transpose(w.f.module, name, size, w.host, stream)
     w.f.line(f"call void @{name}({', '.join(f'{x.ty} {x.ref}' for x in args)})")
 
 
-def _emit_transpose(module: Module, name: str, size: int, host: Host) -> None:
+def _emit_transpose(module: Module, name: str, size: int, host: Host, stream: bool) -> None:
     """``void name(src, sstride, dst, dstride, rows, cols)``: by squares in registers, the rim one by one."""
     args = [("ptr", "src"), ("i64", "ss"), ("ptr", "dst"), ("i64", "ds"), ("i64", "rows"), ("i64", "cols")]
     f = module.function(name, "void", args, "internal", "nounwind noinline")
     src, ss, dst, ds, rows, cols = (f.arg(n) for _, n in args)
     ty = f"i{8 * size}"
-    n = min(16, host.vector_bytes // size)
+    n = _square(host, size)
     down, right = f.and_(rows, -n), f.and_(cols, -n)
     with f.loop(0, down, n) as r, f.loop(0, right, n) as c:
         p, q = f.gep(f.gep(src, ty, f.mul(r.i, ss)), ty, c.i), f.gep(f.gep(dst, ty, f.mul(c.i, ds)), ty, r.i)
@@ -161,7 +202,10 @@ def _emit_transpose(module: Module, name: str, size: int, host: Host) -> None:
             found.append(f.load(vec(ty, n), p))
             p = f.gep(p, ty, ss)
         for x in transpose(f, found):
-            f.store(x, q)
+            if stream:
+                f.store(x, q, align=LINE, meta=", !nontemporal !{i32 1}")
+            else:
+                f.store(x, q)
             q = f.gep(q, ty, ds)
     _copy(f, ty, V("i64", "0"), down, right, cols, (src, ss, dst, ds))
     _copy(f, ty, down, rows, V("i64", "0"), cols, (src, ss, dst, ds))

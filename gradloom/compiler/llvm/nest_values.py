@@ -67,6 +67,7 @@ class Scope:
         return self._find("values", (n, u))
 
     def splatted(self, n: int, width: int) -> V | None:
+        """Scalar value ``n`` in ``width`` lanes, if some loop around has it."""
         return self._find("splats", (n, width))
 
 
@@ -190,9 +191,9 @@ class Writer:
         stride = self.strides[access].axes[self.nest.vector]
         assert stride is not None
         out = [self.advance(access, p, u * width, stride)]
-        quads = [None] + [self.f.mul(stride, k) for k in range(1, 5)]
+        times = [self.f.mul(stride, k) for k in range(1, 5)]  # lanes in fours, so that no chain is long
         for k in range(1, width):
-            out.append(self.advance(access, out[4 * ((k - 1) // 4)], 1, quads[k - 4 * ((k - 1) // 4)]))
+            out.append(self.advance(access, out[(k - 1) // 4 * 4], 1, times[(k - 1) % 4]))
         return out
 
     def _gather(self, access: int, pointers: list[V]) -> V:
@@ -242,8 +243,16 @@ class Writer:
 
     def store(self, scope: Scope, k: int, block: Block) -> None:
         """Emit store ``k`` of the nest."""
+        self.store_value(scope, *self.nest.stores[k], block)
+
+    def load_value(self, scope: Scope, n: int, access: int, block: Block) -> None:
+        """Take value ``n`` from memory, where :meth:`store_value` put it."""
+        for u in range(block.unroll):
+            self.put(scope, n, u, self._load(scope, access, scope.pointer(access), u, block, True))
+
+    def store_value(self, scope: Scope, n: int, access: int, block: Block) -> None:
+        """Emit the store of value ``n`` through an access."""
         f = self.f
-        n, access = self.nest.stores[k]
         dtype = self.nest.accesses[access].dtype
         p = scope.pointer(access)
         step = self._step(access)
