@@ -288,3 +288,15 @@ def test_literal_exponents_agree_with_general_ones(exponent: float, dtype: str, 
     y = np.full_like(x, exponent)
     literal = apply(host, "pow", dtype, x, y, consts=((1, exponent),))
     check_edges(literal, apply(host, "pow", dtype, x, y), (x, y), 4e-7 if dtype == "f32" else 1e-15)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("op,reference", [("max", np.maximum), ("min", np.minimum)])
+def test_extremes_against_literals_hand_on_nan(op: str, reference: Callable, host: str) -> None:
+    x = edge_values(np.float32)
+    for bound in (0.0, -1.5, float("nan"), float("inf")):
+        y = np.full_like(x, bound)
+        for side in (0, 1):
+            args = (x, y) if side else (y, x)
+            got = apply(host, op, "f32", *args, consts=((side, bound),))
+            np.testing.assert_array_equal(got, reference(x, y))

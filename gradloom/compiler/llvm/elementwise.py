@@ -17,11 +17,12 @@ from gradloom.compiler.llvm import integers, vecmath_exp, vecmath_log, vecmath_s
 from gradloom.compiler.llvm.halves import from_half, to_half
 from gradloom.compiler.llvm.host import Host
 from gradloom.compiler.llvm.text import Function, V, lanes, vec
-from gradloom.compiler.llvm.vecmath import Lanes
+from gradloom.compiler.llvm.vecmath import Lanes, literal
 from gradloom.compiler.loops import Inst
 
 __all__ = [
     "combine",
+    "emit_cast",
     "emit_const",
     "emit_inst",
     "emit_load",
@@ -155,20 +156,22 @@ _BOOL = {"and": "and", "or": "or", "xor": "xor", "add": "or", "mul": "and", "max
 
 
 # -- floats: one or two instructions ------------------------------------------------------------------
-def _literal(x: V) -> bool:
-    return not x.ref.startswith("%")
+def _number(x: V) -> bool:
+    """Whether x is a literal, and not NaN."""
+    value = literal(x)
+    return value is not None and value == value
 
 
 def _nan_extreme(pred: str) -> Callable[[Lanes, V, V], V]:
-    """The extremes that hand on NaN. With a literal (never NaN) on one side this is one instruction on x86."""
+    """The extremes that hand on NaN. With a literal number on one side this is one instruction on x86."""
 
     def emit(m: Lanes, a: V, b: V) -> V:
         if m.host.name == "neon":
             return m.f.intrinsic("maximum" if pred == "ogt" else "minimum", a, b)
-        if _literal(b):
+        if _number(b):
             a, b = b, a
         best = m.f.select(m.f.fcmp(pred, a, b), a, b)  # b where either is NaN
-        return best if _literal(a) else m.f.select(m.isnan(a), a, best)
+        return best if _number(a) else m.f.select(m.isnan(a), a, best)
 
     return emit
 
@@ -189,7 +192,7 @@ def _sign(m: Lanes, x: V) -> V:
     return m.select(m.cmp("une", x, 0.0), m.select(m.isnan(x), x, one), m.c(0.0))
 
 
-def _trunc_to(intrinsic: str) -> Callable[[Lanes, V], V]:
+def _plain(intrinsic: str) -> Callable[[Lanes, V], V]:
     return lambda m, x: m.f.intrinsic(intrinsic, x)
 
 
@@ -275,10 +278,10 @@ _FLOAT: dict[str, Callable[..., V]] = {
     "fmax": _number_extreme("ogt"),
     "copysign": Lanes.copysign,
     "nextafter": _nextafter,
-    "floor": _trunc_to("floor"),
-    "ceil": _trunc_to("ceil"),
-    "trunc": _trunc_to("trunc"),
-    "round": _trunc_to("roundeven"),
+    "floor": _plain("floor"),
+    "ceil": _plain("ceil"),
+    "trunc": _plain("trunc"),
+    "round": _plain("roundeven"),
     "sqrt": Lanes.sqrt,
     "rsqrt": lambda m, x: m.div(1.0, m.sqrt(x)),
     "recip": lambda m, x: m.div(1.0, x),

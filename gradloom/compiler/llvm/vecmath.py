@@ -4,7 +4,7 @@ LLVM turns ``llvm.exp`` and its kin into one libm call per lane, or into nothing
 branch-free code of plain instructions. The functions stand in ``vecmath_exp`` (exponentials and hyperbolics),
 ``vecmath_log`` (logarithms, powers), ``vecmath_trig`` and ``vecmath_special`` (error function, gamma). Each states its
 measured error in units in the last place of the result. Polynomials are minimax (Remez exchange) fits made with mpmath
-for the stated interval.
+for the stated interval; the error beside one is relative, before its coefficients were rounded.
 
 Strict IEEE arithmetic is assumed: no fast-math flag may be set on what a function emits. ``fma`` here is fused where
 the target has it; where an algorithm needs an exact product it asks :meth:`Lanes.two_prod`.
@@ -12,13 +12,14 @@ the target has it; where an algorithm needs an exact product it asks :meth:`Lane
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from functools import wraps
 
 from gradloom.compiler.llvm.host import Host
 from gradloom.compiler.llvm.text import Function, V, lanes, scalar_of, vec
 
-__all__ = ["Lanes", "widely"]
+__all__ = ["Lanes", "literal", "widely"]
 
 
 class Lanes:
@@ -43,7 +44,7 @@ class Lanes:
     @property
     def exact_fma(self) -> bool:
         """True where a fused multiply-add is an instruction."""
-        return self.host.name != "sse4"
+        return self.host.name in ("avx512", "avx2", "neon")
 
     def c(self, x: float) -> V:
         """A constant in every lane."""
@@ -176,6 +177,14 @@ class Lanes:
     def narrow(self, a: V) -> V:
         """Doubles as floats, rounded."""
         return self.f.cast("fptrunc", a, vec("float", self.n))
+
+
+def literal(x: V) -> float | None:
+    """The float in every lane of a literal, else None."""
+    if x.ref == "zeroinitializer":
+        return 0.0
+    text = x.ref[:-1].split(" ")[-1] if x.ref.startswith("splat") else x.ref
+    return struct.unpack(">d", bytes.fromhex(text[2:]))[0] if text.startswith("0x") else None
 
 
 def widely(fn: Callable[..., V]) -> Callable[..., V]:

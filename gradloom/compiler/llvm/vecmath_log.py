@@ -7,11 +7,10 @@ Sun's fdlibm so that little is lost; floats use a polynomial in f.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 
 from gradloom.compiler.llvm.text import V
-from gradloom.compiler.llvm.vecmath import Lanes, widely
+from gradloom.compiler.llvm.vecmath import Lanes, literal, widely
 
 __all__ = ["FUNCTIONS", "log", "log1p"]
 
@@ -228,19 +227,13 @@ def _abs_pow(m: Lanes, x: V, y: V, single: bool) -> V:
     return m.mul(m.mul(v, m.from_bits(m.f.add(half, one))), m.from_bits(m.f.add(rest, one)))
 
 
-def _literal(x: V) -> float | None:
-    """The float in every lane of a literal, else None."""
-    text = x.ref[:-1].split(" ")[-1] if x.ref.startswith("splat") else x.ref
-    return struct.unpack(">d", bytes.fromhex(text[2:]))[0] if text.startswith("0x") else None
-
-
 def power(m: Lanes, x: V, y: V) -> V:
     """x**y with C99's special values: 1 where x is 1 or y is 0, NaN for negative x with a fraction in y.
 
     f32: 0.52 ulp (through double), f64: 1.3 ulp (log2 x in two doubles). Literal exponents -1, 0, 1, 2, 3
     and 1/2 are multiplications, a division or a square root.
     """
-    known = _literal(y)
+    known = literal(y)
     if known == 2.0:
         return m.mul(x, x)
     if known == 3.0:
