@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 from gradloom.compiler.loops import Access, Inst, Launch, Nest, full, stages
 from gradloom.compiler.nest_plan import CHUNK_WORK, plan_nest, work_of
 
-__all__ = ["Split", "split_reduction"]
+__all__ = ["Split", "Trimmed", "is_narrow", "split_reduction", "trim"]
 
 PARTS = 32
+GRAIN = 256
+"""Pieces of the vector axis are multiples of this: whole blocks of vectors."""
+
 ENOUGH_CHUNKS = 8
 """A nest that already has so many chunks is left alone."""
 
@@ -127,6 +130,13 @@ def _temp_order(nest: Nest) -> list[int]:
     return [PIECE, *(k for k in _parallel(nest) if k != nest.vector), nest.vector]
 
 
+def is_narrow(nest: Nest, extents: Sequence[int]) -> bool:
+    """Whether a nest has much to reduce and too little to do side by side."""
+    if "r" not in nest.axes or work_of(nest, extents) < ENOUGH_CHUNKS * CHUNK_WORK:
+        return False
+    return plan_nest(nest, extents, [[0] * a.ints for a in nest.accesses], []).chunks < ENOUGH_CHUNKS
+
+
 def split_reduction(nest: Nest, extents: Sequence[int]) -> Split | None:
     """Cut a reduction in two steps where that gives idle cores work.
 
@@ -134,9 +144,7 @@ def split_reduction(nest: Nest, extents: Sequence[int]) -> Split | None:
     iteration space needs a finished reduction (softmax), or the position along the axis to be cut.
     """
     reduced = [k for k, a in enumerate(nest.axes) if a == "r"]
-    if not reduced or work_of(nest, extents) < ENOUGH_CHUNKS * CHUNK_WORK:
-        return None
-    if plan_nest(nest, extents, [[0] * a.ints for a in nest.accesses], []).chunks >= ENOUGH_CHUNKS:
+    if not is_narrow(nest, extents):
         return None
     stage, varies = stages(nest), full(nest)
     if any(varies[n] and stage[n] > 0 for n in range(len(nest.body))):
@@ -146,7 +154,7 @@ def split_reduction(nest: Nest, extents: Sequence[int]) -> Split | None:
     axis = max(reduced, key=lambda k: extents[k])
     if any(i.op == "iota" and i.attrs[0] == axis for i in nest.body):
         return None
-    grain = 256 if axis == nest.vector else 1
+    grain = GRAIN if axis == nest.vector else 1
     parts = min(PARTS, extents[axis] // grain)
     if parts < 2:
         return None
@@ -179,7 +187,7 @@ def _partial_nest(nest: Nest, axis: int, sums: list[int]) -> Trimmed:
     for k, n in enumerate(sums):
         accesses.append(Access(nest.buffers + k, nest.body[n].dtype, tuple(steps)))
         stores.append((n, len(accesses) - 1))
-    return _trim(Nest(("p", *nest.axes), 1 + nest.vector, tuple(accesses), tuple(body), tuple(stores), nest.stream))
+    return trim(Nest(("p", *nest.axes), 1 + nest.vector, tuple(accesses), tuple(body), tuple(stores), nest.stream))
 
 
 def _combine_nest(nest: Nest, sums: list[int]) -> Trimmed:
@@ -206,10 +214,10 @@ def _combine_nest(nest: Nest, sums: list[int]) -> Trimmed:
     stores = tuple((place[v], a) for v, a in nest.stores if not varies[v])
     axes = ("p",) * len(parallel) + ("r",)
     vector = [*parallel, PIECE].index(unit)
-    return _trim(Nest(axes, vector, tuple(accesses), tuple(body), stores))
+    return trim(Nest(axes, vector, tuple(accesses), tuple(body), stores))
 
 
-def _trim(nest: Nest) -> Trimmed:
+def trim(nest: Nest) -> Trimmed:
     """The nest without instructions, accesses and buffers that no store needs."""
     need = {v for v, _ in nest.stores}
     for n in range(len(nest.body) - 1, -1, -1):
