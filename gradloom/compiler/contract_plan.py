@@ -18,11 +18,20 @@ from .loops import SCRATCH_BYTES, Access, Contract, Launch
 __all__ = ["Choice", "Problem", "choose", "plan_contract"]
 
 A_BYTES = 384 << 10  # packed rows of A that stay in the second level cache beside a strip of B and C
+C_BYTES = 512 << 10  # sums that wait in scratch where k is cut
+B_BYTES = 8 << 20  # a B above which a tall product is better off with it packed, though it could be read in place
 MAX_KC = 2048  # longest stretch of k whose strips still stream well from the second level cache
-CHUNK_CYCLES = 30_000  # smallest chunk worth handing to another thread
 PACK_BYTES = 64 << 10  # of B in a chunk of packing
+CHUNK_CYCLES = 10_000  # smallest chunk worth handing to another thread
 CHUNKS = 32  # as many chunks as this are enough to level the load
-PACK_CYCLES = {"width": 0.15, "k": 0.4, "none": 2.5}  # for each element packed
+PACK_CYCLES = {"width": 0.8, "k": 0.8, "none": 3.0}  # for each element packed in a chunk; twice that ahead of time
+DIRECT_KC = 512  # the same where B is read in place
+PACK_STRIPS = 32  # of B that pay for packing the rows of A once more
+FEW_CHUNKS = 8  # with fewer than this, packing A more often is the lesser evil
+A_DIRECT_BYTES = 1 << 20  # an A above which it is better packed, though its rows do not conflict
+STREAM_BYTES = 1 << 20  # a B above which a product of few rows reads it by whole rows
+STREAM_STEPS = 16  # of k that it reads at a time
+STRIPS = 32  # of B in a block, at most: longer blocks of C leave the cache before the next row of tiles
 
 
 @dataclass(frozen=True)
@@ -153,22 +162,43 @@ def _unit_strides(p: Problem) -> Problem:
 
 
 def choose(problem: Problem, host: Host) -> Choice:
-    """The cheapest way of computing a problem."""
-    best = None
-    for p in (problem, problem.swapped()):
-        for shape in _shapes(p, host):
-            cost, choice = _estimate(p, shape, host)
-            if best is None or cost < best[0]:
-                best = (cost, choice)
-    assert best is not None
-    return best[1]
+    """The cheapest way of computing a problem.
+
+    What would need other code (orientation, tile, packing) is decided for extents rounded up to a power of four, so
+    that the ragged last batch of an epoch finds the code of the full one; block sizes are decided for the extents.
+    """
+    rounded = Problem(problem.spec, tuple(_round(e) for e in problem.extents), problem.ints)
+    pairs = [(problem, rounded), (problem.swapped(), rounded.swapped())]
+    options = [(_structure(r, shape, host), p) for p, r in pairs for shape in _shapes(r, host)]
+    structure, p = min(options, key=lambda o: o[0].cost)
+    mc, nc, kc = _blocks(p, structure, tile_of(host, p.spec.dtype, structure.shape))
+    return Choice(p, structure.shape, structure.axis, structure.pack_a, structure.b_mode, mc, nc, kc)
+
+
+def _round(extent: int) -> int:
+    """Small extents as they are, larger ones up to 64, 256, 1024, …"""
+    top = 16
+    while top < extent:
+        top *= 4
+    return extent if extent <= 16 else top
+
+
+@dataclass(frozen=True)
+class _Structure:
+    shape: str
+    axis: int
+    pack_a: bool
+    b_mode: int
+    max_kc: int  # where k is longer it is cut
+    cost: float
 
 
 def _shapes(p: Problem, host: Host) -> list[str]:
     n = host.lanes(8 * BYTES[p.spec.dtype])
-    a = p.spec.accesses[0]
+    a, b = p.spec.accesses[:2]
     out = ["few" if p.rows <= 3 else "narrow" if p.cols <= n else "wide"]
-    if p.cols <= 4 and a.steps[-1] == "1" and a.dtype == p.spec.dtype:
+    fits = b.steps[-2] == "1" and b.dtype == p.spec.dtype or p.k <= 1 << 16
+    if p.cols <= 4 and a.steps[-1] == "1" and a.dtype == p.spec.dtype and fits:
         out.append("dot")
     return out
 
@@ -184,40 +214,64 @@ def _epilogue_axis(p: Problem, shape: str) -> tuple[int, float]:
     return (0, costs[0]) if costs[0] < costs[1] else (1, costs[1])
 
 
-def _estimate(p: Problem, shape: str, host: Host) -> tuple[float, Choice]:
+def _structure(p: Problem, shape: str, host: Host) -> _Structure:
+    """How a problem would be computed with tiles of a shape, and at what cost."""
     tile = tile_of(host, p.spec.dtype, shape)
     rows, cols, k = p.rows, p.cols, max(1, p.k)
     a, b = p.spec.accesses[:2]
-    dtype = p.spec.dtype
+    dtype, size = p.spec.dtype, BYTES[p.spec.dtype]
     axis, per_element = _epilogue_axis(p, shape)
-    size = BYTES[dtype]
     strips = ceil(cols / tile.columns)
-
-    if shape == "dot":
-        compute = cols * rows * (ceil(k / tile.lanes) * 2 + 6)
-        must_b = b.steps[-2] != "1" or b.dtype != dtype
-        b_mode = PACK_STRIP if must_b else DIRECT
+    cost = _compute_cycles(p, tile) + rows * cols * per_element
+    if tile.dot:
         pack_a = False
+        b_direct = b.steps[-2] == "1" and b.dtype == dtype
     else:
-        # a tile of few rows waits for its own sums: 4 cycles of latency
-        heights = _decompose(rows, tile)
-        compute = strips * sum(n * (k * max(h * tile.vectors, 4) + 3 * h * tile.vectors + 30) for h, n in heights)
-        can_b = b.steps[-1] == "1" and b.dtype == dtype
-        heavy = rows > 4 * tile.heights[0] and k * cols * size > 24 << 10
-        b_mode = DIRECT if can_b and not heavy else PREPACKED
-        reuse = strips
-        must_a = a.dtype != dtype
-        pack_a = must_a or (reuse > 4 and rows * k * size > 16 << 10 and a.steps[-2] != "1") or (reuse > 4 and rows * k > 1 << 17)
-    mc, nc, kc = _blocks(p, tile, compute, pack_a, b_mode)
-    row_blocks = ceil(rows / mc)
-    if b_mode == PREPACKED and row_blocks == 1 and strip_bytes(tile, dtype, kc) <= 256 << 10:
-        b_mode = PACK_STRIP
-    cost = compute + rows * cols * per_element
-    if b_mode != DIRECT:
-        cost += cols * k * PACK_CYCLES[_way(b, -1)]
+        must = a.dtype != dtype
+        worth = strips >= 8 and rows >= tile.heights[0] and _conflicts(p, tile)
+        worth |= strips >= 16 and rows * k * size > A_DIRECT_BYTES
+        pack_a = must or worth
+        # rows prefetched in time read as fast as packed ones, until B no longer fits the last cache
+        b_direct = b.steps[-1] == "1" and b.dtype == dtype and not (rows > 1024 and k * cols * size > B_BYTES)
     if pack_a:
-        cost += rows * k * PACK_CYCLES[_way(a, -2)] * ceil(cols / nc)
-    return cost, Choice(p, shape, axis, pack_a, b_mode, mc, nc, kc)
+        cost += rows * k * PACK_CYCLES[_way(a, -2)]
+    b_mode = DIRECT
+    if not b_direct:
+        cost += cols * k * PACK_CYCLES[_way(b, -1)]
+        alone = rows <= 8 * tile.heights[0] and (strips >= 4 or prod(p.batch) > 1)
+        many = prod(p.batch) >= 4 and rows <= 512
+        b_mode = PACK_STRIP if tile.dot or alone or many else PREPACKED
+    if tile.dot:
+        max_kc = k
+    elif rows <= 3 and k * cols * size > STREAM_BYTES:
+        max_kc = STREAM_STEPS
+    else:  # without masks the last strip is packed to be read whole
+        max_kc = MAX_KC if pack_a or b_mode != DIRECT or not host.masks else k
+        if pack_a and b_mode == DIRECT and rows > 64 and k > 2 * DIRECT_KC:
+            max_kc = DIRECT_KC
+    return _Structure(shape, axis, pack_a, b_mode, max_kc, cost)
+
+
+def _compute_cycles(p: Problem, tile: Tile) -> float:
+    """Cycles of the register tiles: multiply-adds, 4 cycles of latency at the least, then storing the sums."""
+    rows, k = p.rows, max(1, p.k)
+    if tile.dot:
+        return p.cols * rows * (ceil(k / tile.lanes) * 2 + 6)
+    out = 0.0
+    for h in tile.heights:
+        sums = h * tile.vectors
+        out += rows // h * (k * (2 * sums if h == 1 else max(sums, 4)) + 3 * sums + 30)
+        rows %= h
+    return out * ceil(p.cols / tile.columns)
+
+
+def _conflicts(p: Problem, tile: Tile) -> bool:
+    """Whether a tile's rows of A, read in place, would push each other out of the caches or touch too many pages."""
+    size = BYTES[p.spec.dtype]
+    if p.spec.accesses[0].steps[-2] == "1":
+        return p.k >= 128 and p.cols >= 16 * tile.columns
+    sets = [abs(p.stride(0, -2)) * size * r // 64 % 64 for r in range(tile.heights[0])]
+    return max(sets.count(s) for s in sets) > 4
 
 
 def _way(access: Access, width_axis: int) -> str:
@@ -225,43 +279,44 @@ def _way(access: Access, width_axis: int) -> str:
     return "width" if width == "1" else "k" if k == "1" else "none"
 
 
-def _decompose(rows: int, tile: Tile) -> list[tuple[int, int]]:
-    """(height, how many) for a number of rows."""
-    out = []
-    for h in tile.heights:
-        out.append((h, rows // h))
-        rows %= h
-    return out
+def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
+    """Block sizes (mc, nc, kc): chunks enough to level the load, whose operands stay in the second level cache."""
+    size, rows, k, top = BYTES[p.spec.dtype], p.rows, max(1, p.k), tile.heights[0]
+    kc = k if k <= s.max_kc else min(k, _up(ceil(k / ceil(k / s.max_kc)), 16))
+    strips = ceil(p.cols / tile.columns)
+    matrices = prod(p.batch)
+    wanted = ceil(max(1, min(CHUNKS, int(_compute_cycles(p, tile) * matrices / CHUNK_CYCLES))) / matrices)
 
-
-def _blocks(p: Problem, tile: Tile, compute: float, pack_a: bool, b_mode: int) -> tuple[int, int, int]:
-    """Block sizes (mc, nc, kc)."""
-    size, rows, cols, k = BYTES[p.spec.dtype], p.rows, p.cols, max(1, p.k)
-    kc = k
-    if (pack_a or b_mode != DIRECT) and k > MAX_KC:
-        kc = ceil(k / ceil(k / MAX_KC))
-        kc = min(k, -(-kc // 16) * 16)
-    top = tile.heights[0]
-    mc = rows
-    most = max(top, (A_BYTES // (kc * size)) // top * top)
-    if pack_a or kc < k:
-        mc = min(mc, most)
-    mc = min(mc, 32 * top)
-    wanted = max(1, min(CHUNKS, int(compute * prod(p.batch) / CHUNK_CYCLES)))
-    per_matrix = ceil(wanted / prod(p.batch))
-    strips = ceil(cols / tile.columns)
-    # columns are cut first where A is short, since rows share the packed strip
-    row_blocks = ceil(rows / mc)
-    col_blocks = max(1, min(strips, ceil(per_matrix / row_blocks)))
-    if pack_a:
-        col_blocks = min(col_blocks, max(1, strips // 8))
-    row_blocks = max(row_blocks, min(ceil(rows / top), ceil(per_matrix / col_blocks)))
-    mc = min(rows, ceil(ceil(rows / row_blocks) / top) * top)
-    nc = ceil(strips / col_blocks) * tile.columns
+    most = 512 if tile.dot or s.b_mode == PACK_STRIP else 8 * top
+    if s.pack_a:
+        most = max(1, min(most, A_BYTES // (kc * size * top))) * top if most > top else most
+        most = min(most, 8 * top)
+    row_blocks = ceil(rows / most)
+    col_blocks = ceil(strips / STRIPS)
+    least = 1
+    if s.pack_a:
+        least = PACK_STRIPS
+    elif s.max_kc == STREAM_STEPS:
+        least = 4096 // (tile.columns * size)  # whole pages of B's rows
+    if row_blocks * col_blocks < wanted:
+        col_blocks = max(col_blocks, min(strips // least, ceil(wanted / row_blocks)))
+    if row_blocks * col_blocks < wanted and s.b_mode != PACK_STRIP:
+        # a strip beyond the first level cache is read again for every tile: let it serve several in a row
+        strip = kc * tile.columns * size
+        short = top * (1 if strip <= 32 << 10 or strips == 1 else 2 if strip < 64 << 10 else 4)
+        row_blocks = max(row_blocks, min(ceil(rows / short), ceil(wanted / col_blocks)))
+    if s.pack_a and row_blocks * col_blocks < min(wanted, FEW_CHUNKS):
+        col_blocks = max(col_blocks, min(strips // 4, ceil(FEW_CHUNKS / row_blocks)))
+    mc = ceil(rows / row_blocks)
+    mc = min(rows, most, _up(mc, top if mc > 3 * top else 2))
+    nc = ceil(strips / col_blocks)
     if kc < k:  # the waiting sums must fit beside the operands
-        room = 512 << 10
-        nc = min(nc, max(1, room // (mc * tile.columns * size)) * tile.columns)
-    return mc, nc, kc
+        nc = min(nc, max(1, C_BYTES // (_up(mc, tile.lanes) * tile.columns * size)))
+    return mc, nc * tile.columns, kc
+
+
+def _up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
 
 
 def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host) -> list[Launch]:
@@ -299,8 +354,8 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
     lanes = tile.lanes
     acc = ceil(c.mc / lanes) * lanes * tile.columns * size * (ceil(c.nc / tile.columns) if resume else 1)
     pad = 64 * tile.lanes
-    a_at = _align(acc + pad)
-    b_at = _align(a_at + (c.mc * min(c.kc, max(p.k, 1)) * size if c.pack_a else 0) + pad)
+    a_at = _up(acc + pad, 4096)
+    b_at = _up(a_at + (c.mc * min(c.kc, max(p.k, 1)) * size if c.pack_a else 0) + pad, 4096)
     end = b_at + strip_bytes(tile, spec.dtype, c.kc if c.b_mode == PACK_STRIP else 0)
     if not host.masks and c.b_mode == DIRECT:
         end = b_at + strip_bytes(tile, spec.dtype, c.kc)
@@ -314,7 +369,3 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
     chunks = prod(p.batch) * ceil(p.rows / c.mc) * ceil(p.cols / c.nc)
     launches.append(Launch(source, slots, ints, chunks))
     return launches
-
-
-def _align(n: int) -> int:
-    return (n + 4095) & -4096

@@ -145,7 +145,7 @@ def _emit_outer(m: Module, name: str, host: Host, dtype: str, tile: Tile, height
 def _prefetch(f: Function, p: V, count: int) -> None:
     """Ask for the cache lines of ``count`` bytes at ``p``, which need not exist."""
     f.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
-    for at in range(0, count, 64):
+    for at in [*range(0, count, 64), *([count - 1] if count > 1 else [])]:
         f.line(f"call void @llvm.prefetch.p0(ptr {f.gep(p, 'i8', at).ref}, i32 0, i32 2, i32 1)")
 
 
