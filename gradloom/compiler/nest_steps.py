@@ -159,14 +159,17 @@ def _stages(nest: Nest) -> tuple[list[tuple[Trimmed, tuple[int, ...]]], list[int
     narrow = tuple((v, a) for v, a in nest.stores if not varies[v])
     if narrow:
         parts.append(
-            (_row_nest(replace(nest, accesses=accesses, body=body(last), stores=narrow), order), tuple(order or [-1]))
+            (
+                _row_nest(replace(nest, accesses=accesses, body=body(last), stores=narrow), order),
+                tuple(sorted(order) or [-1]),
+            )
         )
     return parts, kept
 
 
 def _row_nest(nest: Nest, order: list[int]) -> Trimmed:
     """The row stores of a nest whose reductions are all loads: a map over the parallel axes."""
-    axes = order or [-1]
+    axes = sorted(order) or [-1]  # strides of an access come in the order of the axes
     accesses = tuple(replace(a, steps=tuple(a.steps[k] if k >= 0 else "0" for k in axes)) for a in nest.accesses)
     varies = full(nest)
     body = tuple(
@@ -177,7 +180,8 @@ def _row_nest(nest: Nest, order: list[int]) -> Trimmed:
         else i
         for n, i in enumerate(nest.body)
     )
-    return trim(Nest(("p",) * len(axes), len(axes) - 1, accesses, body, nest.stores))
+    vector = axes.index(order[-1]) if order else 0
+    return trim(Nest(("p",) * len(axes), vector, accesses, body, nest.stores))
 
 
 def _live(nest: Nest) -> set[int]:
