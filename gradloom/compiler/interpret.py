@@ -180,7 +180,7 @@ def _elementwise(inst: Inst, args: list[Array]) -> Array:
 def _cast(inst: Inst, x: Array) -> Array:
     to = NUMPY[inst.dtype]
     if x.dtype.kind in "fV" and to.kind in "iu" and to.itemsize < 4:
-        return x.astype(np.float32).astype(np.int32).astype(to)  # as loops says: through a wider integer
+        return x.astype(np.float32).astype(np.int32).astype(to)  # emitted code goes through i32 too, and wraps
     return x.astype(to)
 
 
