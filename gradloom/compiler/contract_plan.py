@@ -17,12 +17,14 @@ from .loops import SCRATCH_BYTES, Access, Contract, Launch
 
 __all__ = ["Choice", "Problem", "choose", "plan_contract"]
 
+L2_BYTES = 512 << 10  # a B that stays in the second level cache
 A_BYTES = 384 << 10  # packed rows of A that stay in the second level cache beside a strip of B and C
 C_BYTES = 512 << 10  # sums that wait in scratch where k is cut
 B_BYTES = 8 << 20  # a B above which a tall product is better off with it packed, though it could be read in place
 MAX_KC = 2048  # longest stretch of k whose strips still stream well from the second level cache
 PACK_BYTES = 64 << 10  # of B in a chunk of packing
 CHUNK_CYCLES = 10_000  # smallest chunk worth handing to another thread
+SMALL_CYCLES = 50_000  # less than this is not worth a launch of its own for packing
 CHUNKS = 32  # as many chunks as this are enough to level the load
 PACK_CYCLES = {"width": 0.8, "k": 0.8, "none": 3.0}  # for each element packed in a chunk; twice that ahead of time
 DIRECT_KC = 512  # the same where B is read in place
@@ -30,7 +32,7 @@ PACK_STRIPS = 32  # of B that pay for packing the rows of A once more
 FEW_CHUNKS = 8  # with fewer than this, packing A more often is the lesser evil
 A_DIRECT_BYTES = 1 << 20  # an A above which it is better packed, though its rows do not conflict
 STREAM_BYTES = 1 << 20  # a B above which a product of few rows reads it by whole rows
-STREAM_STEPS = 16  # of k that it reads at a time
+STREAM_STEPS = 8  # of k that it reads at a time
 STRIPS = 32  # of B in a block, at most: longer blocks of C leave the cache before the next row of tiles
 
 
@@ -237,10 +239,10 @@ def _structure(p: Problem, shape: str, host: Host) -> _Structure:
         cost += rows * k * PACK_CYCLES[_way(a, -2)]
     b_mode = DIRECT
     if not b_direct:
-        cost += cols * k * PACK_CYCLES[_way(b, -1)]
-        alone = rows <= 8 * tile.heights[0] and (strips >= 4 or prod(p.batch) > 1)
-        many = prod(p.batch) >= 4 and rows <= 512
-        b_mode = PACK_STRIP if tile.dot or alone or many else PREPACKED
+        matrices = prod(p.batch)
+        alone = rows <= 8 * tile.heights[0] and (strips >= 4 or matrices > 1 or cost < SMALL_CYCLES)
+        b_mode = PACK_STRIP if tile.dot or alone or (matrices >= 4 and rows <= 512) else PREPACKED
+        cost += max(cols, tile.lanes) * k * PACK_CYCLES[_way(b, -1)] * (1 if b_mode == PACK_STRIP else 2)
     if tile.dot:
         max_kc = k
     elif rows <= 3 and k * cols * size > STREAM_BYTES:
@@ -297,14 +299,15 @@ def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
     if s.pack_a:
         least = PACK_STRIPS
     elif s.max_kc == STREAM_STEPS:
-        least = 4096 // (tile.columns * size)  # whole pages of B's rows
+        least = max(1, 8192 // (tile.columns * size))  # whole pages of B's rows
     if row_blocks * col_blocks < wanted:
         col_blocks = max(col_blocks, min(strips // least, ceil(wanted / row_blocks)))
     if row_blocks * col_blocks < wanted and s.b_mode != PACK_STRIP:
-        # a strip beyond the first level cache is read again for every tile: let it serve several in a row
+        # a strip far off is fetched again for every block of rows: let it serve several tiles in a row
         strip = kc * tile.columns * size
-        short = top * (1 if strip <= 32 << 10 or strips == 1 else 2 if strip < 64 << 10 else 4)
-        row_blocks = max(row_blocks, min(ceil(rows / short), ceil(wanted / col_blocks)))
+        near = strip <= 32 << 10 or kc * p.cols * size <= L2_BYTES
+        short = top * (1 if near else 2 if strip < 64 << 10 else 4)
+        row_blocks = max(row_blocks, min(max(1, rows // short), ceil(wanted / col_blocks)))
     if s.pack_a and row_blocks * col_blocks < min(wanted, FEW_CHUNKS):
         col_blocks = max(col_blocks, min(strips // 4, ceil(FEW_CHUNKS / row_blocks)))
     mc = ceil(rows / row_blocks)
@@ -339,7 +342,8 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
         slots.append(temp(max(64, one * prod(extents))))
         # rows of B from end to end, or columns a strip at a time, whichever is contiguous
         along_k = spec.accesses[1].steps[-2] == "1" and spec.accesses[1].steps[-1] != "1"
-        group, stretch = (1, p.k) if along_k else (strips, max(16, PACK_BYTES // (strips * strip_bytes(tile, spec.dtype, 1))))
+        group = 1 if along_k else strips
+        stretch = _up(max(16, PACK_BYTES // (group * strip_bytes(tile, spec.dtype, 1) * (4 if along_k else 1))), 16)
         launches.append(
             Launch(
                 PackColumns(replace(spec.accesses[1], buf=0), spec.dtype, tile),

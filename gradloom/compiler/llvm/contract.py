@@ -70,7 +70,7 @@ def _walk(f: Function, p: V, strides: Sequence[V], coords: Sequence[V]) -> V:
 
 @dataclass(frozen=True)
 class PackColumns:
-    """Packs every strip of B into a temporary, strip after strip; the last is padded with zeros.
+    """Packs every strip of B into a temporary, strip after strip.
 
     access: B over (b…, k, n). Buffers: B, the temporary. A chunk packs a stretch of k of a group of strips: long groups
     and short stretches read rows of B from end to end, short groups and long stretches read columns.
@@ -107,17 +107,18 @@ class PackColumns:
             with f.loop(first, f.min_i(f.add(first, group), strips), 1, name="strip") as p:
                 j = f.mul(p.i, width)
                 to = f.gep(dst, "i8", f.mul(p.i, strip_size))
-                _pack_strip(f, pack, f.gep(src, "i8", f.mul(j, s.axes[-1])), s.axes[-1], s.axes[-2], to, f.sub(cols, j),
+                _pack_strip(f, host, pack, f.gep(src, "i8", f.mul(j, s.axes[-1])), s.axes[-1], s.axes[-2], to, f.sub(cols, j),
                             width, steps, f.mul(steps, step_bytes))  # fmt: skip
         f.ret()
 
 
 def _pack_strip(
-    f: Function, pack: str, src: V, ws: V, ks: V, dst: V, left: V, width: int, k: V, size: V
+    f: Function, host: Host, pack: str, src: V, ws: V, ks: V, dst: V, left: V, width: int, k: V, size: V
 ) -> None:
-    """Pack up to ``width`` of ``left`` columns; clear a strip first that will not be filled."""
-    with f.if_(f.icmp("slt", left, width)):
-        _clear(f, dst, size)
+    """Pack up to ``width`` of ``left`` columns. Hosts without masks read whole strips: the rest must be numbers."""
+    if not host.masks:
+        with f.if_(f.icmp("slt", left, width)):
+            _clear(f, dst, size)
     f.call(pack, "void", [src, ws, ks, dst, f.min_i(left, width), f.const("i64", width), k])
 
 
@@ -258,7 +259,7 @@ class _Emitter:
             if not host.masks:  # a partial strip must not be read past its end
                 now = f.or_(now, f.and_(f.icmp("eq", self.b_mode, DIRECT), f.icmp("slt", cols, self.width)))
             with f.if_(now):
-                _pack_strip(f, self.pack_b, direct, js, ks, self.b_space, left, self.width, k,
+                _pack_strip(f, host, self.pack_b, direct, js, ks, self.b_space, left, self.width, k,
                             f.mul(k, self.row_bytes))  # fmt: skip
             src = f.select(now, self.b_space, src)
             step = f.select(now, f.const("i64", self.row_bytes), step)

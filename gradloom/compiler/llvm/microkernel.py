@@ -124,7 +124,7 @@ def _emit_outer(m: Module, name: str, host: Host, dtype: str, tile: Tile, height
     first = [f.load(ty, p) if resume else f.zero(ty) for p in at]
     with f.loop(0, f.arg("k"), 1, carry=[f.arg("a"), f.arg("b"), *first], name="k") as it:
         a, b, *acc = it.vals
-        if height == tile.heights[0]:
+        if height == tile.heights[0] and nv < 4:  # wider tiles are used where B is read once
             _prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), _AHEAD)), nv * n * size)
             _prefetch(f, f.gep(a, "i8", f.mul(f.arg("step"), _AHEAD)), 1)
         cols = [f.gep(b, "i8", v * n * size) for v in range(nv)]
@@ -143,9 +143,9 @@ def _emit_outer(m: Module, name: str, host: Host, dtype: str, tile: Tile, height
 
 
 def _prefetch(f: Function, p: V, count: int) -> None:
-    """Ask for the cache lines of ``count`` bytes at ``p``, which need not exist."""
+    """Ask for the cache lines of ``count`` bytes at ``p``, which need be neither aligned nor there."""
     f.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
-    for at in [*range(0, count, 64), *([count - 1] if count > 1 else [])]:
+    for at in sorted({*range(0, count, 64), count - 1}):
         f.line(f"call void @llvm.prefetch.p0(ptr {f.gep(p, 'i8', at).ref}, i32 0, i32 2, i32 1)")
 
 
