@@ -67,7 +67,7 @@ def expression(torch: Any, functional: Any, w: Workload) -> tuple[Any, list[Any]
 
 
 def op_task(call: Any, arguments: list[Any], done: Any) -> Task:
-    """Time ``call``; ``done`` makes sure that a result has been computed. The result is let go before the next call."""
+    """Time ``call``; ``done`` makes sure that a result has been computed."""
     return Task(
         lambda _: done(call(*arguments)), each=True, check=lambda: probe(done(call(*arguments)).detach().numpy())
     )

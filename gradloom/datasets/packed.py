@@ -30,7 +30,7 @@ def pack(array: np.ndarray, folder: Path, name: str, rows: int) -> list[Path]:
     the files, in order.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths: list[Path] = []
     for number, start in enumerate(range(0, len(array), rows)):
         paths.append(folder / f"{name}-{number}.idx.xz")
         data = write_idx(array[start : start + rows])
@@ -46,7 +46,7 @@ def unpack(folder: Path, name: str) -> np.ndarray:
     FileNotFoundError : there is no part 0.
     ValueError : a part is damaged.
     """
-    paths = []
+    paths: list[Path] = []
     while (path := folder / f"{name}-{len(paths)}.idx.xz").is_file():
         paths.append(path)
     if not paths:
