@@ -12,7 +12,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 # the first interpreter that is new enough; `make PYTHON=...` names another
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell command -v $(p) >/dev/null 2>&1 && $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 
 .PHONY: demo test test-all bench lint format types clean help
 help:
