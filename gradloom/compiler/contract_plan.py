@@ -1,7 +1,7 @@
 """Planning of contractions: which operand is broadcast, what is packed, how C is cut into chunks.
 
-Everything is decided from extents and strides alone, never from the number of threads. Costs are counted in cycles of one
-vector multiply-add each; the constants were measured on Zen 4 with AVX-512 and only have to rank the choices.
+Everything is decided from extents and strides alone, never from the number of threads. Costs are counted in cycles of
+one vector multiply-add each; the constants were measured on Zen 4 with AVX-512 and only have to rank the choices.
 """
 
 from __future__ import annotations
@@ -49,18 +49,22 @@ class Problem:
 
     @property
     def batch(self) -> tuple[int, ...]:
+        """Extents of the batch axes."""
         return self.extents[:-3]
 
     @property
     def rows(self) -> int:
+        """Rows of C."""
         return self.extents[-3]
 
     @property
     def cols(self) -> int:
+        """Columns of C, the axis of the tiles' vectors."""
         return self.extents[-2]
 
     @property
     def k(self) -> int:
+        """Length of the sums."""
         return self.extents[-1]
 
     def stride(self, access: int, axis: int) -> int:
@@ -87,9 +91,7 @@ class Problem:
         pairs = [flip(a, i) for a, i in zip(s.accesses, self.ints, strict=True)]
         pairs[0], pairs[1] = pairs[1], pairs[0]
         other = {nb: nb + 1, nb + 1: nb}
-        body = tuple(
-            replace(i, attrs=(other.get(i.attrs[0], i.attrs[0]),)) if i.op == "iota" else i for i in s.body
-        )
+        body = tuple(replace(i, attrs=(other.get(i.attrs[0], i.attrs[0]),)) if i.op == "iota" else i for i in s.body)
         spec = replace(s, accesses=tuple(p[0] for p in pairs), body=body)
         return Problem(spec, (*self.batch, self.cols, self.rows, self.k), tuple(p[1] for p in pairs))
 
@@ -137,16 +139,55 @@ def plan_contract(
     """
     if len(extents) != spec.batch + 3 or len(access_ints) != len(spec.accesses):
         raise ValueError(
-            f"a contraction with {spec.batch} batch axes and {len(spec.accesses)} accesses takes {spec.batch + 3} extents and "
-            f"as many lists of integers as accesses; got {len(extents)} and {len(access_ints)}"
+            f"a contraction with {spec.batch} batch axes and {len(spec.accesses)} accesses takes "
+            f"{spec.batch + 3} extents and as many lists of integers as accesses; got {len(extents)} and {len(access_ints)}"
         )
     for n, (a, ints) in enumerate(zip(spec.accesses, access_ints, strict=True)):
         if len(a.steps) != spec.batch + 2 or len(ints) != a.ints:
             raise ValueError(f"access {n} ({a}) needs {spec.batch + 2} steps and {a.ints} integers, got {list(ints)}")
     if 0 in extents[:-1]:
         return []
-    problem = _unit_strides(Problem(spec, tuple(extents), tuple(tuple(i) for i in access_ints)))
+    problem = _unit_strides(_fold(Problem(spec, tuple(extents), tuple(tuple(i) for i in access_ints))))
     return build(choose(problem, host), buffers, temp, host)
+
+
+def _fold(p: Problem) -> Problem:
+    """Join the last batch axis to the rows or columns as long as one operand ignores it and all strides compose."""
+    while p.spec.batch:
+        nb = p.spec.batch
+        for axis, shared in ((nb, 1), (nb + 1, 0)):
+            others = [n for n in range(len(p.ints)) if n != shared]
+            placed = any(i.op == "iota" and i.attrs[0] in (nb - 1, axis) for i in p.spec.body)
+            # A's columns and B's rows are k: the axis that an operand shares with C is its own
+            if not placed and not p.stride(shared, nb - 1) and all(_composes(p, n, nb - 1, axis) for n in others):
+                p = _join(p, axis)
+                break
+        else:
+            return p
+    return p
+
+
+def _composes(p: Problem, access: int, outer: int, inner: int) -> bool:
+    steps = p.spec.accesses[access].steps
+    return p.stride(access, outer) == p.stride(access, inner) * p.extents[inner] and (steps[outer] == "0") == (
+        steps[inner] == "0"
+    )
+
+
+def _join(p: Problem, axis: int) -> Problem:
+    last = p.spec.batch - 1
+    accesses, ints = [], []
+    for a, i in zip(p.spec.accesses, p.ints, strict=True):
+        at = 1 + a.steps[:last].count("s")
+        accesses.append(replace(a, steps=a.steps[:last] + a.steps[last + 1 :]))
+        ints.append(i[:at] + i[at + (a.steps[last] == "s") :])
+    body = tuple(
+        replace(i, attrs=(i.attrs[0] - 1,)) if i.op == "iota" and i.attrs[0] > last else i for i in p.spec.body
+    )
+    extents = list(p.extents)
+    extents[axis] *= extents[last]
+    del extents[last]
+    return Problem(replace(p.spec, batch=last, accesses=tuple(accesses), body=body), tuple(extents), tuple(ints))
 
 
 def _unit_strides(p: Problem) -> Problem:
@@ -199,8 +240,8 @@ def _shapes(p: Problem, host: Host) -> list[str]:
     n = host.lanes(8 * BYTES[p.spec.dtype])
     a, b = p.spec.accesses[:2]
     out = ["few" if p.rows <= 3 else "narrow" if p.cols <= n else "wide"]
-    fits = b.steps[-2] == "1" and b.dtype == p.spec.dtype or p.k <= 1 << 16
-    if p.cols <= 4 and a.steps[-1] == "1" and a.dtype == p.spec.dtype and fits:
+    fits = p.k <= 1 << 16 or (b.steps[-2] == "1" and b.dtype == p.spec.dtype)
+    if p.cols <= 4 and a.steps[-1] == "1" and fits:
         out.append("dot")
     return out
 
@@ -234,7 +275,9 @@ def _structure(p: Problem, shape: str, host: Host) -> _Structure:
         worth |= strips >= 16 and rows * k * size > A_DIRECT_BYTES
         pack_a = must or worth
         # rows prefetched in time read as fast as packed ones, until B no longer fits the last cache
-        b_direct = b.steps[-1] == "1" and b.dtype == dtype and not (rows > 1024 and k * cols * size > B_BYTES)
+        b_direct = b.steps[-1] == "1" and not (rows > 1024 and k * cols * size > B_BYTES)
+        if b.dtype != dtype:  # widened again for every tile of rows
+            b_direct &= rows <= 5 * tile.heights[0] and host.masks
     if pack_a:
         cost += rows * k * PACK_CYCLES[_way(a, -2)]
     b_mode = DIRECT
@@ -365,9 +408,10 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
         end = b_at + strip_bytes(tile, spec.dtype, c.kc)
     if end > SCRATCH_BYTES:
         raise ValueError(f"contraction blocks need {end} bytes of scratch: {c}")
-    source = Multiply(
-        spec, tile, c.axis, resume, c.pack_a, c.b_mode == PACK_STRIP or (not host.masks and c.b_mode == DIRECT and not tile.dot)
-    )
+    pack_b = c.b_mode == PACK_STRIP or (not host.masks and c.b_mode == DIRECT and not tile.dot)
+    raw = tile.dot or (c.b_mode == DIRECT and host.masks)
+    raw &= spec.accesses[0 if tile.dot else 1].dtype != spec.dtype
+    source = Multiply(spec, tile, c.axis, resume, c.pack_a, pack_b, raw)
     ints = [p.rows, p.cols, p.k, c.mc, c.nc, c.kc, int(c.pack_a), c.b_mode, a_at, b_at, *p.batch, *ahead]
     ints += [i for a in p.ints for i in a]
     chunks = prod(p.batch) * ceil(p.rows / c.mc) * ceil(p.cols / c.nc)

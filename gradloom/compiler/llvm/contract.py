@@ -11,13 +11,13 @@ and every block size, are run-time integers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..loops import Access, Contract
-from .epilogue import SIZE, Strides, emit_epilogue
+from .epilogue import Strides, emit_epilogue
 from .host import Host
-from .microkernel import BYTES, Tile, emit_tiles, mask_words, masks_of
+from .microkernel import BYTES, Tile, emit_tiles, masks_of
 from .pack import emit_pack
 from .text import Function, Module, V
 
@@ -107,8 +107,9 @@ class PackColumns:
             with f.loop(first, f.min_i(f.add(first, group), strips), 1, name="strip") as p:
                 j = f.mul(p.i, width)
                 to = f.gep(dst, "i8", f.mul(p.i, strip_size))
-                _pack_strip(f, host, pack, f.gep(src, "i8", f.mul(j, s.axes[-1])), s.axes[-1], s.axes[-2], to, f.sub(cols, j),
-                            width, steps, f.mul(steps, step_bytes))  # fmt: skip
+                ks, ws = s.axes[-2:]
+                left, size = f.sub(cols, j), f.mul(steps, step_bytes)
+                _pack_strip(f, host, pack, f.gep(src, "i8", f.mul(j, ws)), ws, ks, to, left, width, steps, size)
         f.ret()
 
 
@@ -133,10 +134,11 @@ class Multiply:
 
     spec: the contraction, B's columns being the vector axis. tile: the register tiles. axis: of the epilogue's vectors.
     resume: k is cut, sums pass through ``scratch``. pack_a, pack_b: whether the code for packing A, and B's strips, is
-    there. Buffers: those of ``spec``, then the prepacked B (or anything).
+    there. raw: the operand that tiles read by vectors is widened as it is read (and never packed). Buffers: those of
+    ``spec``, then the prepacked B (or anything).
 
-    ``ints``: rows, cols, k, mc, nc, kc, whether A is packed, how B is read, scratch offsets (bytes) of the packed A and of
-    the packed strip, the batch extents, the prepacked B's batch strides (bytes), then those of the accesses in turn.
+    ``ints``: rows, cols, k, mc, nc, kc, whether A is packed, how B is read, scratch offsets (bytes) of the packed A and
+    of the packed strip, the batch extents, the prepacked B's batch strides (bytes), then those of the accesses in turn.
     """
 
     spec: Contract
@@ -145,6 +147,7 @@ class Multiply:
     resume: bool
     pack_a: bool
     pack_b: bool
+    raw: bool = False
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Emit the kernel under ``name``."""
@@ -158,7 +161,8 @@ class _Emitter:
         self.size = BYTES[spec.dtype]
         self.width = tile.columns
         self.row_bytes = self.width * self.size
-        self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, source.resume)
+        vector = spec.accesses[0 if tile.dot else 1].dtype if source.raw else spec.dtype
+        self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, source.resume, vector)
         at = 10 + 2 * spec.batch
         self.ints_at = []
         for a in spec.accesses:
@@ -221,7 +225,7 @@ class _Emitter:
             with f.loop(j0, j1, self.width, name="strip") as js:
                 self._strip(bases[1], temp, ak, i0, rows, j0, js.i, f.sub(j1, js.i), k0, k)
 
-    def _for_tiles(self, rows: V, body) -> None:
+    def _for_tiles(self, rows: V, body: Callable[[int, V], None]) -> None:
         """``body(height, row)`` for a run of each height, largest first."""
         f = self.f
         start: V | int = 0

@@ -15,7 +15,7 @@ from .elementwise import emit_const, emit_inst, emit_load, emit_store, memory_ty
 from .host import Host
 from .microkernel import BYTES, ELEMENT
 from .pack import transpose
-from .text import Function, Module, V, lanes, vec
+from .text import Function, Module, V, vec
 
 __all__ = ["SIZE", "Strides", "emit_epilogue"]
 
@@ -90,7 +90,9 @@ class _Body:
             return [n for n, d in enumerate(self.depends) if 1 in d]
         return [n for n, d in enumerate(self.depends) if d == {outer}]
 
-    def values(self, which: Sequence[int], env: dict[int, V], i: V, j: V, n: int, acc: V | None, mask: V | None) -> None:
+    def values(
+        self, which: Sequence[int], env: dict[int, V], i: V, j: V, n: int, acc: V | None, mask: V | None
+    ) -> None:
         """Emit the instructions ``which`` for ``n`` lanes from (row i, column j) on."""
         f = self.f
         for k in which:
@@ -137,8 +139,10 @@ class _Body:
         step = access.steps[self.batch + self.axis]
         if n == 1:
             if index is not None:
+                stride = self.strides[a].index
+                assert stride is not None
                 wide = index if index.ty == "i64" else f.cast("sext", index, "i64")
-                p = f.gep(p, "i8", f.mul(wide, self.strides[a].index))
+                p = f.gep(p, "i8", f.mul(wide, stride))
             return emit_load(f, host, access.dtype, p, 1)
         if index is None and step == "1":
             return emit_load(f, host, access.dtype, p, n, mask)
@@ -150,7 +154,8 @@ class _Body:
         s = f"{f.mangle(ty)}.v{n}p0"
         f.module.declare(f"llvm.masked.gather.{s}", ty, [ptrs.ty, m.ty, ty])
         size = SIZE[access.dtype]
-        x = f.op(ty, f"call {ty} @llvm.masked.gather.{s}({ptrs.ty} align {size} {ptrs.ref}, {m.ty} {m.ref}, {ty} zeroinitializer)")
+        operands = f"{ptrs.ty} align {size} {ptrs.ref}, {m.ty} {m.ref}, {ty} zeroinitializer"
+        x = f.op(ty, f"call {ty} @llvm.masked.gather.{s}({operands})")
         spot = f.alloca(ty, align=64)
         f.store(x, spot)
         return emit_load(f, host, access.dtype, spot, n)
@@ -173,10 +178,8 @@ class _Body:
                 m = mask or f.const(f"<{n} x i1>", True)
                 s = f"{f.mangle(ty)}.v{n}p0"
                 f.module.declare(f"llvm.masked.scatter.{s}", "void", [ty, ptrs.ty, m.ty])
-                f.line(
-                    f"call void @llvm.masked.scatter.{s}({ty} {x.ref}, {ptrs.ty} align {SIZE[access.dtype]} {ptrs.ref}, "
-                    f"{m.ty} {m.ref})"
-                )
+                operands = f"{ty} {x.ref}, {ptrs.ty} align {SIZE[access.dtype]} {ptrs.ref}, {m.ty} {m.ref}"
+                f.line(f"call void @llvm.masked.scatter.{s}({operands})")
 
 
 def emit_epilogue(
@@ -194,11 +197,11 @@ def emit_epilogue(
     """Emit the body over a block and return the function's name.
 
     ``void (ptr ints, ptr frame, ptr acc, i64 i, i64 rows, i64 j, i64 cols)``: ``frame`` holds a pointer for each access
-    (offset and batch included), then the batch coordinates; ``acc`` the sums, ``pitch`` elements a row; (i, j) is the place
-    of the block in C, cols at most ``pitch``. Where ``axis`` is 0 (vectors along the rows) the block may be read up to a
-    multiple of a register's lanes in both directions.
+    (offset and batch included), then the batch coordinates; ``acc`` the sums, ``pitch`` elements a row; (i, j) is the
+    place of the block in C, cols at most ``pitch``. Where ``axis`` is 0 (vectors along the rows) the block may be read
+    up to a multiple of a register's lanes in both directions.
     """
-    args = [("ptr", "ints"), ("ptr", "frame"), ("ptr", "acc"), ("i64", "i"), ("i64", "rows"), ("i64", "j"), ("i64", "cols")]
+    args = [("ptr", p) for p in ("ints", "frame", "acc")] + [("i64", n) for n in ("i", "rows", "j", "cols")]
     f = m.function(name, "void", args, "internal", "nounwind noinline")
     used = sorted({i.attrs[0] for i in body if i.op in ("load", "load_at")} | {a for _, a in stores})
     strides = {a: Strides.read(f, f.arg("ints"), ints_at[a], accesses[a]) for a in used}
@@ -220,7 +223,7 @@ def _along_columns(f: Function, b: _Body, host: Host, dtype: str, n: int, pitch:
     elem, size = ELEMENT[dtype], BYTES[dtype]
     i0, j0, cols = f.arg("i"), f.arg("j"), f.arg("cols")
     whole = cols if host.masks else f.and_(cols, -n)
-    top = {}
+    top: dict[int, dict[int, V]] = {}
     for count in (n,) if host.masks else (n, 1):
         top[count] = {}
         b.values(b.level(None), top[count], i0, j0, count, None, None)
@@ -259,10 +262,10 @@ def _along_rows(f: Function, b: _Body, host: Host, dtype: str, n: int, pitch: in
             block = [f.load(ty, f.gep(p, "i8", q * pitch * size)) for q in range(n)]
             for q, x in enumerate(transpose(f, block)):
                 f.store(x, f.gep(square, "i8", q * n * size))
-            with f.loop(0, f.min_i(f.sub(cols, c.i), n), 1, name="col") as q:
-                j = f.add(f.add(j0, c.i), q.i)
+            with f.loop(0, f.min_i(f.sub(cols, c.i), n), 1, name="col") as c1:
+                j = f.add(f.add(j0, c.i), c1.i)
                 inner = dict(env)
-                b.values(b.level(-1), inner, i, j, n, f.load(ty, f.gep(square, ty, q.i)), mask)
+                b.values(b.level(-1), inner, i, j, n, f.load(ty, f.gep(square, ty, c1.i)), mask)
                 b.write(inner, i, j, n, mask)
     if not host.masks:
         _one_by_one(f, b, elem, whole, pitch)
@@ -283,9 +286,9 @@ def _single_column(f: Function, b: _Body, host: Host, dtype: str, n: int, pitch:
 
 
 def _one_by_one(f: Function, b: _Body, elem: str, start: V, pitch: int) -> None:
-    with f.loop(start, f.arg("rows"), 1, name="row") as r, f.loop(0, f.arg("cols"), 1, name="col") as c:
-        i, j = f.add(f.arg("i"), r.i), f.add(f.arg("j"), c.i)
-        x = f.load(elem, f.gep(f.arg("acc"), elem, f.add(f.mul(r.i, pitch), c.i)))
+    with f.loop(start, f.arg("rows"), 1, name="row") as row, f.loop(0, f.arg("cols"), 1, name="col") as col:
+        i, j = f.add(f.arg("i"), row.i), f.add(f.arg("j"), col.i)
+        x = f.load(elem, f.gep(f.arg("acc"), elem, f.add(f.mul(row.i, pitch), col.i)))
         env: dict[int, V] = {}
         b.values(range(len(b.body)), env, i, j, 1, x, None)
         b.write(env, i, j, 1, None)

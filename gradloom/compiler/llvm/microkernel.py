@@ -2,9 +2,9 @@
 
 A tile holds ``height x vectors`` accumulators in registers and runs over k. Two forms exist:
 
-*outer*: each step of k loads ``vectors`` vectors of B and broadcasts one element of each row of A. Strides of A are run-time
-values, so the same code reads A in place (either orientation) or packed; B has unit stride along its columns and a
-run-time stride along k.
+*outer*: each step of k loads ``vectors`` vectors of B and broadcasts one element of each row of A. Strides of A are
+run-time values, so the same code reads A in place (either orientation) or packed; B has unit stride along its columns
+and a run-time stride along k.
 
 *dot*: A and B both have unit stride along k, which is the vector axis; one column of B. ``height`` running vectors are
 summed across their lanes at the end by a tree of shuffles. This is the matrix-vector product of a row-major matrix,
@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .elementwise import emit_load
+from .halves import from_half
 from .host import Host
 from .text import Function, Module, V, lanes, vec
 
@@ -26,6 +28,7 @@ __all__ = ["Tile", "emit_tiles", "mask_words", "masks_of", "shuffle_halves", "ti
 
 ELEMENT = {"f32": "float", "f64": "double"}
 BYTES = {"f32": 4, "f64": 8}
+STORAGE = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2}
 _AHEAD = 32  # steps of k between a prefetch and its use
 _POWERS = (64, 32, 16, 8, 4, 2, 1)
 
@@ -71,6 +74,14 @@ def tile_of(host: Host, dtype: str, shape: str) -> Tile:
     return Tile((top, *(p for p in _POWERS if p < top)), vectors, n)
 
 
+def load_converted(f: Function, host: Host, storage: str, dtype: str, p: V, n: int, mask: V | None = None) -> V:
+    """Load ``n`` elements stored as ``storage`` and widen them to ``dtype``."""
+    x = emit_load(f, host, storage, p, n, mask)
+    if storage in ("f16", "bf16"):
+        x = from_half(f, host, storage, x)
+    return f.cast("fpext", x, vec(ELEMENT[dtype], n))
+
+
 def mask_words(tile: Tile) -> int:
     """How many i64 hold one bit for each column of a tile."""
     return -(-tile.columns // 64)
@@ -86,21 +97,24 @@ def masks_of(f: Function, count: V, tile: Tile) -> list[V]:
     return words
 
 
-def emit_tiles(module: Module, name: str, host: Host, dtype: str, tile: Tile, resume: bool) -> dict[int, str]:
+def emit_tiles(
+    module: Module, name: str, host: Host, dtype: str, tile: Tile, resume: bool, storage: str
+) -> dict[int, str]:
     """Emit a function for each height and return their names.
 
     ``void (ptr a, i64 row, i64 step, ptr b, i64 bstep, i64 k, ptr acc [, i64 mask]…)``; strides in bytes: ``row`` and
     ``step`` walk A along rows and k, ``bstep`` walks B along k. ``acc`` receives ``height`` rows of ``tile.columns``
     elements, contiguous. ``resume``: the sums start from what ``acc`` holds instead of zero. The mask words exist on
-    hosts with masks; columns whose bit is clear are not read from B.
+    hosts with masks; columns whose bit is clear are not read from B. ``storage``: the dtype of the operand that is read
+    by vectors, B (of the dot form: A); the other has ``dtype``.
     """
     names = {}
     for h in tile.heights:
         names[h] = f"{name}.{h}"
         if tile.dot:
-            _emit_dot(module, names[h], host, dtype, tile, h, resume)
+            _emit_dot(module, names[h], host, dtype, tile, h, resume, storage)
         else:
-            _emit_outer(module, names[h], host, dtype, tile, h, resume)
+            _emit_outer(module, names[h], host, dtype, tile, h, resume, storage)
     return names
 
 
@@ -111,7 +125,9 @@ def _signature(host: Host, tile: Tile) -> list[tuple[str, str]]:
     return args
 
 
-def _emit_outer(m: Module, name: str, host: Host, dtype: str, tile: Tile, height: int, resume: bool) -> None:
+def _emit_outer(
+    m: Module, name: str, host: Host, dtype: str, tile: Tile, height: int, resume: bool, storage: str
+) -> None:
     n, nv, size = tile.lanes, tile.vectors, BYTES[dtype]
     ty = vec(ELEMENT[dtype], n)
     f = m.function(name, "void", _signature(host, tile), "internal", "nounwind noinline")
@@ -125,10 +141,10 @@ def _emit_outer(m: Module, name: str, host: Host, dtype: str, tile: Tile, height
     with f.loop(0, f.arg("k"), 1, carry=[f.arg("a"), f.arg("b"), *first], name="k") as it:
         a, b, *acc = it.vals
         if height == tile.heights[0] and nv < 4:  # wider tiles are used where B is read once
-            _prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), _AHEAD)), nv * n * size)
+            _prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), _AHEAD)), nv * n * STORAGE[storage])
             _prefetch(f, f.gep(a, "i8", f.mul(f.arg("step"), _AHEAD)), 1)
-        cols = [f.gep(b, "i8", v * n * size) for v in range(nv)]
-        bv = [f.masked_load(ty, p, masks[v]) if masks else f.load(ty, p) for v, p in enumerate(cols)]
+        cols = [f.gep(b, "i8", v * n * STORAGE[storage]) for v in range(nv)]
+        bv = [load_converted(f, host, storage, dtype, p, n, masks[v] if masks else None) for v, p in enumerate(cols)]
         p = a
         for r in range(height):
             # each row's address from the last one's: two registers hold all of them, whatever the stride
@@ -149,8 +165,10 @@ def _prefetch(f: Function, p: V, count: int) -> None:
         f.line(f"call void @llvm.prefetch.p0(ptr {f.gep(p, 'i8', at).ref}, i32 0, i32 2, i32 1)")
 
 
-def _emit_dot(m: Module, name: str, host: Host, dtype: str, tile: Tile, height: int, resume: bool) -> None:
-    n, size = tile.lanes, BYTES[dtype]
+def _emit_dot(
+    m: Module, name: str, host: Host, dtype: str, tile: Tile, height: int, resume: bool, storage: str
+) -> None:
+    n, size, wide = tile.lanes, BYTES[dtype], STORAGE[storage]
     elem = ELEMENT[dtype]
     ty = vec(elem, n)
     f = m.function(name, "void", _signature(host, tile), "internal", "nounwind noinline")
@@ -162,13 +180,13 @@ def _emit_dot(m: Module, name: str, host: Host, dtype: str, tile: Tile, height: 
         p, out = a, []
         for r in range(height):
             p = f.gep(p, "i8", f.arg("row")) if r else p
-            y = f.load(ty, p) if mask is None else f.masked_load(ty, p, mask)
+            y = load_converted(f, host, storage, dtype, p, n, mask)
             out.append(f.fma(x, y, acc[r]))
         return out
 
     with f.loop(0, whole, n, carry=[f.arg("a"), f.arg("b"), *[f.zero(ty)] * height], name="k") as it:
         a, b, *acc = it.vals
-        it.next([f.gep(a, "i8", n * size), f.gep(b, "i8", n * size), *step(a, b, acc, None)])
+        it.next([f.gep(a, "i8", n * wide), f.gep(b, "i8", n * size), *step(a, b, acc, None)])
     a, b, *acc = it.results
     if host.masks:
         lane = f.iota(f"<{n} x i32>")
@@ -185,9 +203,10 @@ def _emit_dot(m: Module, name: str, host: Host, dtype: str, tile: Tile, height: 
             p = a
             for r in range(height):
                 p = f.gep(p, "i8", f.arg("row")) if r else p
-                t = f.fma(x, f.load(elem, p), s if height == 1 else f.extract(s, r))
+                y = load_converted(f, host, storage, dtype, p, 1)
+                t = f.fma(x, y, s if height == 1 else f.extract(s, r))
                 s = t if height == 1 else f.insert(s, t, r)
-            tail.next([f.gep(a, "i8", size), f.gep(b, "i8", size), s])
+            tail.next([f.gep(a, "i8", wide), f.gep(b, "i8", size), s])
         total = tail.results[2]
     out = f.arg("acc")
     f.store(f.fadd(f.load(total.ty, out), total) if resume else total, out)

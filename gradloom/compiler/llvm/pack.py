@@ -1,22 +1,18 @@
 """Packing: copying a strip of an operand into the order in which a register tile reads it.
 
-A strip has ``width`` rows of A (or columns of B) and ``k`` steps. Packed, step ``i`` holds its ``width`` elements next to
-each other, ``pitch`` elements after step ``i - 1``, in the dtype of the computation. Three ways of walking the source
-exist, by which of its axes has unit stride: along the width (copies of whole vectors), along k (square blocks
+A strip has ``width`` rows of A (or columns of B) and ``k`` steps. Packed, step ``i`` holds its ``width`` elements next
+to each other, ``pitch`` elements after step ``i - 1``, in the dtype of the computation. There are three ways
+of walking the source, by which of its axes has unit stride: along the width (copies of whole vectors), along k (square blocks
 transposed in registers), or neither.
 """
 
 from __future__ import annotations
 
-from .elementwise import emit_load
-from .halves import from_half
 from .host import Host
-from .microkernel import BYTES, ELEMENT, shuffle_halves
-from .text import Function, Module, V, vec
+from .microkernel import BYTES, STORAGE, load_converted, shuffle_halves
+from .text import Function, Module, V
 
-__all__ = ["emit_pack", "load_converted", "transpose"]
-
-STORAGE = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2}
+__all__ = ["emit_pack", "transpose"]
 
 
 def transpose(f: Function, rows: list[V]) -> list[V]:
@@ -31,22 +27,14 @@ def transpose(f: Function, rows: list[V]) -> list[V]:
     return rows
 
 
-def load_converted(f: Function, host: Host, storage: str, dtype: str, p: V, n: int, mask: V | None = None) -> V:
-    """Load ``n`` elements stored as ``storage`` and widen them to ``dtype``."""
-    x = emit_load(f, host, storage, p, n, mask)
-    if storage in ("f16", "bf16"):
-        x = from_half(f, host, storage, x)
-    return f.cast("fpext", x, vec(ELEMENT[dtype], n))
-
-
 def emit_pack(m: Module, name: str, host: Host, storage: str, dtype: str, way: str, groups: int) -> str:
     """Emit the packing of one strip and return the function's name.
 
-    ``void (ptr src, i64 wstride, i64 kstride, ptr dst, i64 width, i64 pitch, i64 k)``; source strides in bytes, ``width``
-    at most ``groups`` registers.
+    ``void (ptr src, i64 wstride, i64 kstride, ptr dst, i64 width, i64 pitch, i64 k)``; source strides in bytes,
+    ``width`` at most ``groups`` registers.
 
-    way: ``"width"`` or ``"k"``, the axis of unit stride, or ``"none"``. With ``"k"`` each step writes whole registers: what
-    lies past ``width`` has no meaning and may run over into the following steps, which are written later, and past
+    way: ``"width"`` or ``"k"``, the axis of unit stride, or ``"none"``. With ``"k"`` each step writes whole registers:
+    what lies past ``width`` has no meaning and may run over into the following steps, which are written later, and past
     the end by less than a register.
     """
     f = m.function(
@@ -71,7 +59,7 @@ def emit_pack(m: Module, name: str, host: Host, storage: str, dtype: str, way: s
 
 
 def _copy(f: Function, host: Host, storage: str, dtype: str, groups: int, n: int, pitch: V) -> None:
-    """The width has unit stride: copy vectors, the last of them under a mask or element by element."""
+    """Unit stride along the width: copy vectors, the last of them under a mask or element by element."""
     w, size = f.arg("w"), BYTES[dtype]
     masks = []
     if host.masks:
@@ -86,19 +74,17 @@ def _copy(f: Function, host: Host, storage: str, dtype: str, groups: int, n: int
                 x = load_converted(f, host, storage, dtype, f.gep(src, "i8", g * n * STORAGE[storage]), n, masks[g])
                 f.masked_store(x, f.gep(dst, "i8", g * n * size), masks[g])
         else:
-            with f.loop(0, whole, 1, name="vector") as g:
-                x = load_converted(f, host, storage, dtype, f.gep(src, "i8", f.mul(g.i, n * STORAGE[storage])), n)
-                f.store(x, f.gep(dst, "i8", f.mul(g.i, n * size)))
+            with f.loop(0, whole, 1, name="vector") as v:
+                x = load_converted(f, host, storage, dtype, f.gep(src, "i8", f.mul(v.i, n * STORAGE[storage])), n)
+                f.store(x, f.gep(dst, "i8", f.mul(v.i, n * size)))
             with f.loop(f.mul(whole, n), w, 1, name="one") as j:
                 x = load_converted(f, host, storage, dtype, f.gep(src, "i8", f.mul(j.i, STORAGE[storage])), 1)
                 f.store(x, f.gep(dst, "i8", f.mul(j.i, size)))
         it.next([f.gep(src, "i8", f.arg("ks")), f.gep(dst, "i8", pitch)])
 
 
-def _transposed(
-    f: Function, host: Host, storage: str, dtype: str, groups: int, n: int, pitch: V, whole: V
-) -> None:
-    """k has unit stride: transpose blocks of n rows and n steps for all the steps below ``whole``.
+def _transposed(f: Function, host: Host, storage: str, dtype: str, groups: int, n: int, pitch: V, whole: V) -> None:
+    """Unit stride along k: transpose blocks of n rows and n steps for all the steps below ``whole``.
 
     Groups go from the last to the first, so what a partial group writes over the next step is put right afterwards.
     """
