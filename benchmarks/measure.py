@@ -142,7 +142,7 @@ def _summary(row: dict[str, Any], wanted: int) -> dict[str, Any]:
     quiet, others, busy = row.pop("quiet"), row.pop("noisy_rounds"), row.pop("busy")
     if "missing" in row:
         return row
-    noisy = len(quiet) < max(2, wanted // 2)
+    noisy = len(quiet) < (wanted + 1) // 2
     counted = quiet + others if noisy else quiet
     times = [r["ms"] for r in counted]
     row.update(
