@@ -25,6 +25,7 @@ MAX_KC = 2048  # longest stretch of k whose strips still stream well from the se
 PACK_BYTES = 64 << 10  # of B in a chunk of packing
 CHUNK_CYCLES = 10_000  # smallest chunk worth handing to another thread
 SMALL_CYCLES = 50_000  # less than this is not worth a launch of its own for packing
+INLINE_LENGTH = 6  # instructions and stores of a body that becomes part of the register tiles
 CHUNKS = 32  # as many chunks as this are enough to level the load
 PACK_CYCLES = {"width": 0.8, "k": 0.8, "none": 3.0}  # for each element packed in a chunk; twice that ahead of time
 DIRECT_KC = 512  # the same where B is read in place
@@ -140,7 +141,8 @@ def plan_contract(
     if len(extents) != spec.batch + 3 or len(access_ints) != len(spec.accesses):
         raise ValueError(
             f"a contraction with {spec.batch} batch axes and {len(spec.accesses)} accesses takes "
-            f"{spec.batch + 3} extents and as many lists of integers as accesses; got {len(extents)} and {len(access_ints)}"
+            f"{spec.batch + 3} extents and as many lists of integers as accesses; "
+            f"got {len(extents)} and {len(access_ints)}"
         )
     for n, (a, ints) in enumerate(zip(spec.accesses, access_ints, strict=True)):
         if len(a.steps) != spec.batch + 2 or len(ints) != a.ints:
@@ -361,6 +363,18 @@ def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
     return mc, nc * tile.columns, kc
 
 
+def _inline(c: Choice, resume: bool, host: Host) -> bool:
+    """Whether the body is short enough to be part of the register tiles."""
+    p = c.problem
+    if resume or c.axis != 1 or c.shape == "dot" or not host.masks:
+        return False
+    used = [i for i in p.spec.body if i.op != "const"]
+    accesses = [p.spec.accesses[i.attrs[0]] for i in used if i.op == "load"]
+    accesses += [p.spec.accesses[a] for _, a in p.spec.stores]
+    plain = all(a.steps[-1] != "s" for a in accesses) and all(i.op != "load_at" for i in used)
+    return plain and len(used) + len(p.spec.stores) <= INLINE_LENGTH
+
+
 def _up(n: int, unit: int) -> int:
     return -(-n // unit) * unit
 
@@ -411,7 +425,7 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
     pack_b = c.b_mode == PACK_STRIP or (not host.masks and c.b_mode == DIRECT and not tile.dot)
     raw = tile.dot or (c.b_mode == DIRECT and host.masks)
     raw &= spec.accesses[0 if tile.dot else 1].dtype != spec.dtype
-    source = Multiply(spec, tile, c.axis, resume, c.pack_a, pack_b, raw)
+    source = Multiply(spec, tile, c.axis, resume, c.pack_a, pack_b, raw, _inline(c, resume, host))
     ints = [p.rows, p.cols, p.k, c.mc, c.nc, c.kc, int(c.pack_a), c.b_mode, a_at, b_at, *p.batch, *ahead]
     ints += [i for a in p.ints for i in a]
     chunks = prod(p.batch) * ceil(p.rows / c.mc) * ceil(p.cols / c.nc)

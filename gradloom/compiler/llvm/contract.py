@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..loops import Access, Contract
-from .epilogue import Strides, emit_epilogue
+from .epilogue import Strides, emit_epilogue, finish_tile
 from .host import Host
 from .microkernel import BYTES, Tile, emit_tiles, masks_of
 from .pack import emit_pack
@@ -134,8 +135,9 @@ class Multiply:
 
     spec: the contraction, B's columns being the vector axis. tile: the register tiles. axis: of the epilogue's vectors.
     resume: k is cut, sums pass through ``scratch``. pack_a, pack_b: whether the code for packing A, and B's strips, is
-    there. raw: the operand that tiles read by vectors is widened as it is read (and never packed). Buffers: those of
-    ``spec``, then the prepacked B (or anything).
+    there. raw: the operand that tiles read by vectors is widened as it is read (and never packed).
+    inline: the body is part of the tiles and runs on sums in registers. Buffers: those of ``spec``, then the prepacked
+    B (or anything).
 
     ``ints``: rows, cols, k, mc, nc, kc, whether A is packed, how B is read, scratch offsets (bytes) of the packed A and
     of the packed strip, the batch extents, the prepacked B's batch strides (bytes), then those of the accesses in turn.
@@ -148,10 +150,17 @@ class Multiply:
     pack_a: bool
     pack_b: bool
     raw: bool = False
+    inline: bool = False
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Emit the kernel under ``name``."""
         _Emitter(self, module, name, host).run()
+
+
+def _finish(
+    host: Host, spec: Contract, ints_at: Sequence[int], f: Function, sums: list[list[V]], masks: list[V]
+) -> None:
+    finish_tile(f, host, spec, ints_at, sums, masks)
 
 
 class _Emitter:
@@ -161,13 +170,14 @@ class _Emitter:
         self.size = BYTES[spec.dtype]
         self.width = tile.columns
         self.row_bytes = self.width * self.size
-        vector = spec.accesses[0 if tile.dot else 1].dtype if source.raw else spec.dtype
-        self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, source.resume, vector)
         at = 10 + 2 * spec.batch
         self.ints_at = []
         for a in spec.accesses:
             self.ints_at.append(at)
             at += a.ints
+        vector = spec.accesses[0 if tile.dot else 1].dtype if source.raw else spec.dtype
+        finish = partial(_finish, host, spec, self.ints_at) if source.inline else None
+        self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, source.resume, vector, finish)
         groups = -(-tile.heights[0] // tile.lanes)
         a, b = spec.accesses[:2]
         self.pack_a = self.pack_b = ""
@@ -175,7 +185,8 @@ class _Emitter:
             self.pack_a = emit_pack(module, f"{name}.packa", host, a.dtype, spec.dtype, pack_way(a, -2), groups)
         if source.pack_b:
             self.pack_b = emit_pack(module, f"{name}.packb", host, b.dtype, spec.dtype, pack_way(b, -1), tile.vectors)
-        self.epilogue = emit_epilogue(module, f"{name}.epilogue", host, spec.dtype, spec.accesses, self.ints_at,
+        if not source.inline:
+            self.epilogue = emit_epilogue(module, f"{name}.epilogue", host, spec.dtype, spec.accesses, self.ints_at,
                                       spec.body, spec.stores, source.axis, self.width)  # fmt: skip
 
     def run(self) -> None:
@@ -284,9 +295,12 @@ class _Emitter:
                 rs = f.select(self.a_packed, es, row)
                 cs = f.select(self.a_packed, f.const("i64", h * self.size), col)
             out = f.gep(acc, "i8", f.mul(i, self.row_bytes))
-            f.call(self.tiles[h], "void", [p, rs, cs, src, step, k, out, *words])
+            place = [f.arg("ints"), self.frame, f.add(i0, i), j] if self.s.inline else []
+            f.call(self.tiles[h], "void", [p, rs, cs, src, step, k, out, *words, *place])
 
         self._for_tiles(rows, tile_at)
+        if self.s.inline:
+            return
         with f.if_(f.icmp("sge", f.add(k0, k), self.k)):
             args = [f.arg("ints"), self.frame, acc, i0, rows, j, cols]
             f.call(self.epilogue, "void", args)

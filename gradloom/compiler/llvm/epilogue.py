@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..loops import Access, Inst
+from ..loops import Access, Contract, Inst
 from .elementwise import emit_const, emit_inst, emit_load, emit_store, memory_type
 from .host import Host
 from .microkernel import BYTES, ELEMENT
 from .pack import transpose
-from .text import Function, Module, V, vec
+from .text import Function, Module, V, lanes, vec
 
-__all__ = ["SIZE", "Strides", "emit_epilogue"]
+__all__ = ["SIZE", "Strides", "emit_epilogue", "finish_tile"]
 
 SIZE = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8, "bool": 1} | {f"{s}{b}": b // 8 for s in "iu" for b in (8, 16, 32, 64)}
 
@@ -82,13 +82,9 @@ class _Body:
             out.append(d)
         return out
 
-    def level(self, outer: int | None) -> list[int]:
-        """Instructions that vary with no axis (None), with no other than ``outer``, or (-1) all the rest."""
-        if outer is None:
-            return [n for n, d in enumerate(self.depends) if not d]
-        if outer == -1:
-            return [n for n, d in enumerate(self.depends) if 1 in d]
-        return [n for n, d in enumerate(self.depends) if d == {outer}]
+    def level(self, *sets: set[int]) -> list[int]:
+        """Instructions that vary with just one of these sets of axes."""
+        return [n for n, d in enumerate(self.depends) if d in sets]
 
     def values(
         self, which: Sequence[int], env: dict[int, V], i: V, j: V, n: int, acc: V | None, mask: V | None
@@ -182,6 +178,47 @@ class _Body:
                 f.line(f"call void @llvm.masked.scatter.{s}({operands})")
 
 
+def _open(
+    f: Function,
+    host: Host,
+    accesses: Sequence[Access],
+    ints_at: Sequence[int],
+    body: Sequence[Inst],
+    stores: Sequence[tuple[int, int]],
+    axis: int,
+) -> _Body:
+    """A body in a function with the arguments ``ints`` and ``frame``."""
+    used = sorted({i.attrs[0] for i in body if i.op in ("load", "load_at")} | {a for _, a in stores})
+    strides = {a: Strides.read(f, f.arg("ints"), ints_at[a], accesses[a]) for a in used}
+    return _Body(f, host, accesses, body, stores, axis, f.arg("frame"), strides)
+
+
+def finish_tile(
+    f: Function, host: Host, spec: Contract, ints_at: Sequence[int], sums: list[list[V]], masks: list[V]
+) -> None:
+    """Emit the body for the sums of a register tile, row by row, at the end of its function.
+
+    That function has the arguments ``ints``, ``frame``, ``i`` and ``j`` of :func:`emit_epilogue`; ``masks`` belong to
+    the vectors of a row.
+    """
+    b = _open(f, host, spec.accesses, ints_at, spec.body, spec.stores, 1)
+    i0, j0, n = f.arg("i"), f.arg("j"), lanes(sums[0][0].ty)
+    top: dict[int, V] = {}
+    b.values(b.level(set()), top, i0, j0, n, None, None)
+    columns = []
+    for v, mask in enumerate(masks):
+        columns.append(dict(top))
+        b.values(b.level({1}), columns[v], i0, f.add(j0, v * n), n, None, mask)
+    for r, row in enumerate(sums):
+        i = f.add(i0, r)
+        across = dict(top)
+        b.values(b.level({0}), across, i, j0, n, None, None)
+        for v, x in enumerate(row):
+            env, j = columns[v] | across, f.add(j0, v * n)
+            b.values(b.level({0, 1}), env, i, j, n, x, masks[v])
+            b.write(env, i, j, n, masks[v])
+
+
 def emit_epilogue(
     m: Module,
     name: str,
@@ -203,9 +240,7 @@ def emit_epilogue(
     """
     args = [("ptr", p) for p in ("ints", "frame", "acc")] + [("i64", n) for n in ("i", "rows", "j", "cols")]
     f = m.function(name, "void", args, "internal", "nounwind noinline")
-    used = sorted({i.attrs[0] for i in body if i.op in ("load", "load_at")} | {a for _, a in stores})
-    strides = {a: Strides.read(f, f.arg("ints"), ints_at[a], accesses[a]) for a in used}
-    b = _Body(f, host, accesses, body, stores, axis, f.arg("frame"), strides)
+    b = _open(f, host, accesses, ints_at, body, stores, axis)
     n = host.lanes(8 * BYTES[dtype])
     by_rows = _along_columns if axis == 1 else (_along_rows if pitch > 1 else _single_column)
     by_rows(f, b, host, dtype, n, pitch)
@@ -226,19 +261,19 @@ def _along_columns(f: Function, b: _Body, host: Host, dtype: str, n: int, pitch:
     top: dict[int, dict[int, V]] = {}
     for count in (n,) if host.masks else (n, 1):
         top[count] = {}
-        b.values(b.level(None), top[count], i0, j0, count, None, None)
+        b.values(b.level(set()), top[count], i0, j0, count, None, None)
     with f.loop(0, f.arg("rows"), 1, carry=[f.arg("acc")], name="row") as r:
         i = f.add(i0, r.i)
         row = r.vals[0]
         for count in top:
             env = dict(top[count])
-            b.values(b.level(0), env, i, j0, count, None, None)
+            b.values(b.level({0}), env, i, j0, count, None, None)
             with f.loop(0 if count == n else whole, whole if count == n else cols, count, name="col") as c:
                 x = f.load(vec(elem, count), f.gep(row, elem, c.i))
                 mask = _lane_mask(f, f.sub(cols, c.i), n) if host.masks else None
                 j = f.add(j0, c.i)
                 inner = dict(env)
-                b.values(b.level(-1), inner, i, j, count, x, mask)
+                b.values(b.level({1}, {0, 1}), inner, i, j, count, x, mask)
                 b.write(inner, i, j, count, mask)
         r.next([f.gep(row, "i8", pitch * size)])
 
@@ -250,12 +285,12 @@ def _along_rows(f: Function, b: _Body, host: Host, dtype: str, n: int, pitch: in
     square = f.alloca(ty, n, align=64)
     whole = rows if host.masks else f.and_(rows, -n)
     top: dict[int, V] = {}
-    b.values(b.level(None), top, i0, j0, n, None, None)
+    b.values(b.level(set()), top, i0, j0, n, None, None)
     with f.loop(0, whole, n, name="rows") as r:
         i = f.add(i0, r.i)
         mask = _lane_mask(f, f.sub(rows, r.i), n) if host.masks else None
         env = dict(top)
-        b.values(b.level(0), env, i, j0, n, None, mask)
+        b.values(b.level({0}), env, i, j0, n, None, mask)
         corner = f.gep(acc, "i8", f.mul(r.i, pitch * size))
         with f.loop(0, cols, n, name="cols") as c:
             p = f.gep(corner, elem, c.i)
@@ -265,7 +300,7 @@ def _along_rows(f: Function, b: _Body, host: Host, dtype: str, n: int, pitch: in
             with f.loop(0, f.min_i(f.sub(cols, c.i), n), 1, name="col") as c1:
                 j = f.add(f.add(j0, c.i), c1.i)
                 inner = dict(env)
-                b.values(b.level(-1), inner, i, j, n, f.load(ty, f.gep(square, ty, c1.i)), mask)
+                b.values(b.level({1}, {0, 1}), inner, i, j, n, f.load(ty, f.gep(square, ty, c1.i)), mask)
                 b.write(inner, i, j, n, mask)
     if not host.masks:
         _one_by_one(f, b, elem, whole, pitch)

@@ -16,7 +16,7 @@ heights and no row is computed in vain. On Zen 4 with AVX-512 every height of 4 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .elementwise import emit_load
@@ -29,6 +29,7 @@ __all__ = ["Tile", "emit_tiles", "mask_words", "masks_of", "shuffle_halves", "ti
 ELEMENT = {"f32": "float", "f64": "double"}
 BYTES = {"f32": 4, "f64": 8}
 STORAGE = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2}
+Finish = Callable[[Function, list[list[V]], list[V]], None]
 _AHEAD = 32  # steps of k between a prefetch and its use
 _POWERS = (64, 32, 16, 8, 4, 2, 1)
 
@@ -98,7 +99,14 @@ def masks_of(f: Function, count: V, tile: Tile) -> list[V]:
 
 
 def emit_tiles(
-    module: Module, name: str, host: Host, dtype: str, tile: Tile, resume: bool, storage: str
+    module: Module,
+    name: str,
+    host: Host,
+    dtype: str,
+    tile: Tile,
+    resume: bool,
+    storage: str,
+    finish: Finish | None = None,
 ) -> dict[int, str]:
     """Emit a function for each height and return their names.
 
@@ -107,6 +115,9 @@ def emit_tiles(
     elements, contiguous. ``resume``: the sums start from what ``acc`` holds instead of zero. The mask words exist on
     hosts with masks; columns whose bit is clear are not read from B. ``storage``: the dtype of the operand that is read
     by vectors, B (of the dot form: A); the other has ``dtype``.
+
+    finish: of the outer form on hosts with masks: called with the function, the sums of each row and the masks instead
+    of storing the sums, in a function with the further arguments ``ptr ints, ptr frame, i64 i, i64 j``.
     """
     names = {}
     for h in tile.heights:
@@ -114,7 +125,7 @@ def emit_tiles(
         if tile.dot:
             _emit_dot(module, names[h], host, dtype, tile, h, resume, storage)
         else:
-            _emit_outer(module, names[h], host, dtype, tile, h, resume, storage)
+            _emit_outer(module, names[h], host, dtype, tile, h, resume, storage, finish)
     return names
 
 
@@ -126,11 +137,20 @@ def _signature(host: Host, tile: Tile) -> list[tuple[str, str]]:
 
 
 def _emit_outer(
-    m: Module, name: str, host: Host, dtype: str, tile: Tile, height: int, resume: bool, storage: str
+    m: Module,
+    name: str,
+    host: Host,
+    dtype: str,
+    tile: Tile,
+    height: int,
+    resume: bool,
+    storage: str,
+    finish: Finish | None,
 ) -> None:
     n, nv, size = tile.lanes, tile.vectors, BYTES[dtype]
     ty = vec(ELEMENT[dtype], n)
-    f = m.function(name, "void", _signature(host, tile), "internal", "nounwind noinline")
+    more = [("ptr", "ints"), ("ptr", "frame"), ("i64", "i"), ("i64", "j")] if finish else []
+    f = m.function(name, "void", _signature(host, tile) + more, "internal", "nounwind noinline")
     masks = []
     if host.masks:
         for v in range(nv):
@@ -153,8 +173,12 @@ def _emit_outer(
             for v in range(nv):
                 acc[r * nv + v] = f.fma(x, bv[v], acc[r * nv + v])
         it.next([f.gep(a, "i8", f.arg("step")), f.gep(b, "i8", f.arg("bstep")), *acc])
-    for p, x in zip(at, it.results[2:], strict=True):
-        f.store(x, p)
+    sums = it.results[2:]
+    if finish:
+        finish(f, [sums[r * nv : (r + 1) * nv] for r in range(height)], masks)
+    else:
+        for p, x in zip(at, sums, strict=True):
+            f.store(x, p)
     f.ret()
 
 

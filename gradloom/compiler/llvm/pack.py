@@ -2,8 +2,8 @@
 
 A strip has ``width`` rows of A (or columns of B) and ``k`` steps. Packed, step ``i`` holds its ``width`` elements next
 to each other, ``pitch`` elements after step ``i - 1``, in the dtype of the computation. There are three ways
-of walking the source, by which of its axes has unit stride: along the width (copies of whole vectors), along k (square blocks
-transposed in registers), or neither.
+of walking the source, by which of its axes has unit stride: along the width (copies of whole vectors), along k
+(square blocks transposed in registers), or neither.
 """
 
 from __future__ import annotations
