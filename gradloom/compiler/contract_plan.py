@@ -17,7 +17,7 @@ from .loops import SCRATCH_BYTES, Access, Contract, Launch
 
 __all__ = ["Choice", "Problem", "choose", "plan_contract"]
 
-L2_BYTES = 512 << 10  # a B that stays in the second level cache
+L2_BYTES = 512 << 10  # a B or C that stays in the second level cache
 A_BYTES = 384 << 10  # packed rows of A that stay in the second level cache beside a strip of B and C
 C_BYTES = 512 << 10  # sums that wait in scratch where k is cut
 B_BYTES = 8 << 20  # a B above which a tall product is better off with it packed, though it could be read in place
@@ -329,7 +329,7 @@ def _way(access: Access, width_axis: int) -> str:
 def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
     """Block sizes (mc, nc, kc): chunks enough to level the load, whose operands stay in the second level cache."""
     size, rows, k, top = BYTES[p.spec.dtype], p.rows, max(1, p.k), tile.heights[0]
-    kc = k if k <= s.max_kc else min(k, _up(ceil(k / ceil(k / s.max_kc)), 16))
+    kc = k if k <= s.max_kc else min(k, _up(ceil(k / ceil(k / s.max_kc)), min(s.max_kc, 16)))
     strips = ceil(p.cols / tile.columns)
     matrices = prod(p.batch)
     wanted = ceil(max(1, min(CHUNKS, int(_compute_cycles(p, tile) * matrices / CHUNK_CYCLES))) / matrices)
@@ -355,12 +355,20 @@ def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
         row_blocks = max(row_blocks, min(max(1, rows // short), ceil(wanted / col_blocks)))
     if s.pack_a and row_blocks * col_blocks < min(wanted, FEW_CHUNKS):
         col_blocks = max(col_blocks, min(strips // 4, ceil(FEW_CHUNKS / row_blocks)))
-    mc = ceil(rows / row_blocks)
-    mc = min(rows, most, _up(mc, top if mc > 3 * top else 2))
+    if row_blocks > 1 and row_blocks * col_blocks * matrices % 2:
+        row_blocks -= (
+            row_blocks * top >= rows or ceil(rows / (row_blocks - 1)) <= most
+        )  # an even number is fairer to two
+    mc = min(rows, most, _up(ceil(rows / row_blocks), 2))
     nc = ceil(strips / col_blocks)
     if kc < k:  # the waiting sums must fit beside the operands
         nc = min(nc, max(1, C_BYTES // (_up(mc, tile.lanes) * tile.columns * size)))
     return mc, nc * tile.columns, kc
+
+
+def _far(p: Problem) -> bool:
+    """Whether C comes from beyond the second level cache, and a tile takes long enough to ask for it early."""
+    return p.k >= 48 and prod(p.batch) * p.rows * p.cols * BYTES[p.spec.dtype] > L2_BYTES
 
 
 def _inline(c: Choice, resume: bool, host: Host) -> bool:
@@ -426,7 +434,7 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
     raw = tile.dot or (c.b_mode == DIRECT and host.masks)
     raw &= spec.accesses[0 if tile.dot else 1].dtype != spec.dtype
     source = Multiply(spec, tile, c.axis, resume, c.pack_a, pack_b, raw, _inline(c, resume, host))
-    ints = [p.rows, p.cols, p.k, c.mc, c.nc, c.kc, int(c.pack_a), c.b_mode, a_at, b_at, *p.batch, *ahead]
+    ints = [p.rows, p.cols, p.k, c.mc, c.nc, c.kc, int(c.pack_a), c.b_mode, a_at, b_at, int(_far(p)), *p.batch, *ahead]
     ints += [i for a in p.ints for i in a]
     chunks = prod(p.batch) * ceil(p.rows / c.mc) * ceil(p.cols / c.nc)
     launches.append(Launch(source, slots, ints, chunks))

@@ -395,6 +395,18 @@ def test_long_k_is_cut(host):
     close(out, product(c) + bias, k)
 
 
+def test_a_product_beyond_the_caches(host):
+    c = Case()
+    c.add((421, 50))
+    c.add((50, 403))
+    old = c.add((421, 403), gap=1)
+    out = c.add((421, 403), gap=2, values=False)
+    body = (Inst("acc", "f32"), Inst("load", "f32", (), (2,)), Inst("add", "f32", (0, 1)))
+    c.run(c.spec(body, ((2, 3),)), host)
+    close(out, product(c) + old, 50)
+    c.guards()
+
+
 def test_empty_products_write_zero_and_empty_results_nothing(host):
     c = Case()
     c.add((4, 0))

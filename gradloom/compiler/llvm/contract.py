@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from ..loops import Access, Contract
-from .epilogue import Strides, emit_epilogue, finish_tile
+from .epilogue import InlineBody, Strides, emit_epilogue
 from .host import Host
 from .microkernel import BYTES, Tile, emit_tiles, masks_of
 from .pack import emit_pack
@@ -27,6 +26,7 @@ __all__ = ["DIRECT", "PACK_STRIP", "PREPACKED", "Multiply", "PackColumns", "stri
 DIRECT, PACK_STRIP, PREPACKED = 0, 1, 2
 """How B is read: in place; each strip packed by the chunk that needs it; packed by an earlier launch."""
 
+_HEADER = 11  # integers before those of the batch
 _PACK_STEPS = 32  # of k that are packed for one tile of rows before the next
 _ABI = [("ptr", "bufs"), ("ptr", "ints"), ("ptr", "scratch"), ("i64", "begin"), ("i64", "end")]
 
@@ -140,7 +140,8 @@ class Multiply:
     B (or anything).
 
     ``ints``: rows, cols, k, mc, nc, kc, whether A is packed, how B is read, scratch offsets (bytes) of the packed A and
-    of the packed strip, the batch extents, the prepacked B's batch strides (bytes), then those of the accesses in turn.
+    of the packed strip, whether C is far off, the batch extents, the prepacked B's batch strides (bytes), then those of
+    the accesses in turn.
     """
 
     spec: Contract
@@ -157,12 +158,6 @@ class Multiply:
         _Emitter(self, module, name, host).run()
 
 
-def _finish(
-    host: Host, spec: Contract, ints_at: Sequence[int], f: Function, sums: list[list[V]], masks: list[V]
-) -> None:
-    finish_tile(f, host, spec, ints_at, sums, masks)
-
-
 class _Emitter:
     def __init__(self, source: Multiply, module: Module, name: str, host: Host):
         self.s, self.m, self.name, self.host = source, module, name, host
@@ -170,14 +165,14 @@ class _Emitter:
         self.size = BYTES[spec.dtype]
         self.width = tile.columns
         self.row_bytes = self.width * self.size
-        at = 10 + 2 * spec.batch
+        at = _HEADER + 2 * spec.batch
         self.ints_at = []
         for a in spec.accesses:
             self.ints_at.append(at)
             at += a.ints
         vector = spec.accesses[0 if tile.dot else 1].dtype if source.raw else spec.dtype
-        finish = partial(_finish, host, spec, self.ints_at) if source.inline else None
-        self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, source.resume, vector, finish)
+        body = InlineBody(host, spec, tuple(self.ints_at), _HEADER - 1) if source.inline else None
+        self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, source.resume, vector, body)
         groups = -(-tile.heights[0] // tile.lanes)
         a, b = spec.accesses[:2]
         self.pack_a = self.pack_b = ""
@@ -197,8 +192,8 @@ class _Emitter:
             _int(f, ints, n) for n in range(10)
         )
         self.a_packed = f.icmp("ne", packed, 0)
-        self.extents = [_int(f, ints, 10 + b) for b in range(spec.batch)]
-        self.prepacked = [_int(f, ints, 10 + spec.batch + b) for b in range(spec.batch)]
+        self.extents = [_int(f, ints, _HEADER + b) for b in range(spec.batch)]
+        self.prepacked = [_int(f, ints, _HEADER + spec.batch + b) for b in range(spec.batch)]
         self.a_space, self.b_space = f.gep(scratch, "i8", a_at), f.gep(scratch, "i8", b_at)
         self.strides = [Strides.read(f, ints, at, a) for at, a in zip(self.ints_at, spec.accesses, strict=True)]
         self.base = [

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from ..loops import Access, Contract, Inst
 from .elementwise import emit_const, emit_inst, emit_load, emit_store, memory_type
 from .host import Host
-from .microkernel import BYTES, ELEMENT
+from .microkernel import BYTES, ELEMENT, prefetch
 from .pack import transpose
 from .text import Function, Module, V, lanes, vec
 
-__all__ = ["SIZE", "Strides", "emit_epilogue", "finish_tile"]
+__all__ = ["SIZE", "InlineBody", "Strides", "emit_epilogue"]
 
 SIZE = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8, "bool": 1} | {f"{s}{b}": b // 8 for s in "iu" for b in (8, 16, 32, 64)}
 
@@ -193,30 +193,55 @@ def _open(
     return _Body(f, host, accesses, body, stores, axis, f.arg("frame"), strides)
 
 
-def finish_tile(
-    f: Function, host: Host, spec: Contract, ints_at: Sequence[int], sums: list[list[V]], masks: list[V]
-) -> None:
-    """Emit the body for the sums of a register tile, row by row, at the end of its function.
+@dataclass(frozen=True)
+class InlineBody:
+    """The body as the end of a register tile (see :class:`~.microkernel.TileBody`), sums still in registers.
 
-    That function has the arguments ``ints``, ``frame``, ``i`` and ``j`` of :func:`emit_epilogue`; ``masks`` belong to
-    the vectors of a row.
+    ints_at: where each access's integers are. touch_at: the integer that says whether C is worth asking for early,
+    because it is not in a cache near by.
     """
-    b = _open(f, host, spec.accesses, ints_at, spec.body, spec.stores, 1)
-    i0, j0, n = f.arg("i"), f.arg("j"), lanes(sums[0][0].ty)
-    top: dict[int, V] = {}
-    b.values(b.level(set()), top, i0, j0, n, None, None)
-    columns = []
-    for v, mask in enumerate(masks):
-        columns.append(dict(top))
-        b.values(b.level({1}), columns[v], i0, f.add(j0, v * n), n, None, mask)
-    for r, row in enumerate(sums):
-        i = f.add(i0, r)
-        across = dict(top)
-        b.values(b.level({0}), across, i, j0, n, None, None)
-        for v, x in enumerate(row):
-            env, j = columns[v] | across, f.add(j0, v * n)
-            b.values(b.level({0, 1}), env, i, j, n, x, masks[v])
-            b.write(env, i, j, n, masks[v])
+
+    host: Host
+    spec: Contract
+    ints_at: tuple[int, ...]
+    touch_at: int
+
+    def start(self, f: Function, height: int, columns: int) -> None:
+        """Ask for what the body will load and store, so that it arrives while the sums are made."""
+        spec = self.spec
+        stored = {a for _, a in spec.stores}
+        far = stored | {i.attrs[0] for i in spec.body if i.op == "load"}
+        with f.if_(f.icmp("ne", f.load("i64", f.gep(f.arg("ints"), "i64", self.touch_at)), 0)):
+            for a in sorted(far):
+                access = spec.accesses[a]
+                if access.steps[-1] != "1" or access.steps[-2] == "0":
+                    continue
+                s = Strides.read(f, f.arg("ints"), self.ints_at[a], access)
+                p = f.load("ptr", f.gep(f.arg("frame"), "ptr", a))
+                p = f.gep(f.gep(p, "i8", f.mul(f.arg("i"), s.axes[-2])), "i8", f.mul(f.arg("j"), s.axes[-1]))
+                with f.loop(0, height, 1, carry=[p], name="touch") as it:
+                    prefetch(f, it.vals[0], columns * SIZE[access.dtype], 3, a in stored)
+                    it.next([f.gep(it.vals[0], "i8", s.axes[-2])])
+
+    def finish(self, f: Function, sums: list[list[V]], masks: list[V]) -> None:
+        """Emit the body, row by row."""
+        spec = self.spec
+        b = _open(f, self.host, spec.accesses, self.ints_at, spec.body, spec.stores, 1)
+        i0, j0, n = f.arg("i"), f.arg("j"), lanes(sums[0][0].ty)
+        top: dict[int, V] = {}
+        b.values(b.level(set()), top, i0, j0, n, None, None)
+        columns = []
+        for v, mask in enumerate(masks):
+            columns.append(dict(top))
+            b.values(b.level({1}), columns[v], i0, f.add(j0, v * n), n, None, mask)
+        for r, row in enumerate(sums):
+            i = f.add(i0, r)
+            across = dict(top)
+            b.values(b.level({0}), across, i, j0, n, None, None)
+            for v, x in enumerate(row):
+                env, j = columns[v] | across, f.add(j0, v * n)
+                b.values(b.level({0, 1}), env, i, j, n, x, masks[v])
+                b.write(env, i, j, n, masks[v])
 
 
 def emit_epilogue(

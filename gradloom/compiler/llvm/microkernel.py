@@ -16,20 +16,20 @@ heights and no row is computed in vain. On Zen 4 with AVX-512 every height of 4 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from .elementwise import emit_load
 from .halves import from_half
 from .host import Host
 from .text import Function, Module, V, lanes, vec
 
-__all__ = ["Tile", "emit_tiles", "mask_words", "masks_of", "shuffle_halves", "tile_of"]
+__all__ = ["Tile", "TileBody", "emit_tiles", "mask_words", "masks_of", "prefetch", "shuffle_halves", "tile_of"]
 
 ELEMENT = {"f32": "float", "f64": "double"}
 BYTES = {"f32": 4, "f64": 8}
 STORAGE = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2}
-Finish = Callable[[Function, list[list[V]], list[V]], None]
 _AHEAD = 32  # steps of k between a prefetch and its use
 _POWERS = (64, 32, 16, 8, 4, 2, 1)
 
@@ -83,6 +83,16 @@ def load_converted(f: Function, host: Host, storage: str, dtype: str, p: V, n: i
     return f.cast("fpext", x, vec(ELEMENT[dtype], n))
 
 
+class TileBody(Protocol):
+    """What a tile does with its sums."""
+
+    def start(self, f: Function, height: int, columns: int) -> None:
+        """Emitted before the sums are made, in tiles of the largest height."""
+
+    def finish(self, f: Function, sums: list[list[V]], masks: list[V]) -> None:
+        """Emitted at the end, with the vectors of each row and the mask of each vector."""
+
+
 def mask_words(tile: Tile) -> int:
     """How many i64 hold one bit for each column of a tile."""
     return -(-tile.columns // 64)
@@ -106,7 +116,7 @@ def emit_tiles(
     tile: Tile,
     resume: bool,
     storage: str,
-    finish: Finish | None = None,
+    body: TileBody | None = None,
 ) -> dict[int, str]:
     """Emit a function for each height and return their names.
 
@@ -116,8 +126,8 @@ def emit_tiles(
     hosts with masks; columns whose bit is clear are not read from B. ``storage``: the dtype of the operand that is read
     by vectors, B (of the dot form: A); the other has ``dtype``.
 
-    finish: of the outer form on hosts with masks: called with the function, the sums of each row and the masks instead
-    of storing the sums, in a function with the further arguments ``ptr ints, ptr frame, i64 i, i64 j``.
+    body: of the outer form on hosts with masks: what is done with the sums instead of storing them, in a function with
+    the further arguments ``ptr ints, ptr frame, i64 i, i64 j``.
     """
     names = {}
     for h in tile.heights:
@@ -125,7 +135,7 @@ def emit_tiles(
         if tile.dot:
             _emit_dot(module, names[h], host, dtype, tile, h, resume, storage)
         else:
-            _emit_outer(module, names[h], host, dtype, tile, h, resume, storage, finish)
+            _emit_outer(module, names[h], host, dtype, tile, h, resume, storage, body)
     return names
 
 
@@ -145,24 +155,26 @@ def _emit_outer(
     height: int,
     resume: bool,
     storage: str,
-    finish: Finish | None,
+    body: TileBody | None,
 ) -> None:
     n, nv, size = tile.lanes, tile.vectors, BYTES[dtype]
     ty = vec(ELEMENT[dtype], n)
-    more = [("ptr", "ints"), ("ptr", "frame"), ("i64", "i"), ("i64", "j")] if finish else []
+    more = [("ptr", "ints"), ("ptr", "frame"), ("i64", "i"), ("i64", "j")] if body else []
     f = m.function(name, "void", _signature(host, tile) + more, "internal", "nounwind noinline")
     masks = []
     if host.masks:
         for v in range(nv):
             bits = f.lshr(f.arg(f"mask{v * n // 64}"), v * n % 64)
             masks.append(f.cast("bitcast", f.cast("trunc", bits, f"i{n}"), f"<{n} x i1>"))
+    if body and height == tile.heights[0]:
+        body.start(f, height, nv * n)
     at = [f.gep(f.arg("acc"), "i8", i * n * size) for i in range(height * nv)]
     first = [f.load(ty, p) if resume else f.zero(ty) for p in at]
     with f.loop(0, f.arg("k"), 1, carry=[f.arg("a"), f.arg("b"), *first], name="k") as it:
         a, b, *acc = it.vals
         if height == tile.heights[0] and nv < 4:  # wider tiles are used where B is read once
-            _prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), _AHEAD)), nv * n * STORAGE[storage])
-            _prefetch(f, f.gep(a, "i8", f.mul(f.arg("step"), _AHEAD)), 1)
+            prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), _AHEAD)), nv * n * STORAGE[storage])
+            prefetch(f, f.gep(a, "i8", f.mul(f.arg("step"), _AHEAD)), 1)
         cols = [f.gep(b, "i8", v * n * STORAGE[storage]) for v in range(nv)]
         bv = [load_converted(f, host, storage, dtype, p, n, masks[v] if masks else None) for v, p in enumerate(cols)]
         p = a
@@ -174,19 +186,22 @@ def _emit_outer(
                 acc[r * nv + v] = f.fma(x, bv[v], acc[r * nv + v])
         it.next([f.gep(a, "i8", f.arg("step")), f.gep(b, "i8", f.arg("bstep")), *acc])
     sums = it.results[2:]
-    if finish:
-        finish(f, [sums[r * nv : (r + 1) * nv] for r in range(height)], masks)
+    if body:
+        body.finish(f, [sums[r * nv : (r + 1) * nv] for r in range(height)], masks)
     else:
         for p, x in zip(at, sums, strict=True):
             f.store(x, p)
     f.ret()
 
 
-def _prefetch(f: Function, p: V, count: int) -> None:
-    """Ask for the cache lines of ``count`` bytes at ``p``, which need be neither aligned nor there."""
+def prefetch(f: Function, p: V, count: int, level: int = 2, write: bool = False) -> None:
+    """Ask for the cache lines of ``count`` bytes at ``p``, which need be neither aligned nor there.
+
+    level: 3 for the first level cache, 2 for the second.
+    """
     f.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
     for at in sorted({*range(0, count, 64), count - 1}):
-        f.line(f"call void @llvm.prefetch.p0(ptr {f.gep(p, 'i8', at).ref}, i32 0, i32 2, i32 1)")
+        f.line(f"call void @llvm.prefetch.p0(ptr {f.gep(p, 'i8', at).ref}, i32 {int(write)}, i32 {level}, i32 1)")
 
 
 def _emit_dot(
