@@ -12,7 +12,7 @@ from math import ceil, prod
 
 from .llvm.contract import DIRECT, PACK_STRIP, PREPACKED, Multiply, PackColumns, strip_bytes
 from .llvm.host import Host
-from .llvm.microkernel import BYTES, Tile, tile_of
+from .llvm.microkernel import BYTES, STORAGE, Tile, tile_of
 from .loops import SCRATCH_BYTES, Access, Contract, Launch
 
 __all__ = ["Choice", "Problem", "choose", "plan_contract"]
@@ -32,8 +32,8 @@ DIRECT_KC = 512  # the same where B is read in place
 PACK_STRIPS = 32  # of B that pay for packing the rows of A once more
 FEW_CHUNKS = 8  # with fewer than this, packing A more often is the lesser evil
 A_DIRECT_BYTES = 1 << 20  # an A above which it is better packed, though its rows do not conflict
-STREAM_BYTES = 1 << 20  # a B above which a product of few rows reads it by whole rows
-STREAM_STEPS = 8  # of k that it reads at a time
+STREAM_BYTES = 8 << 20  # a B above which a product of few rows reads it by whole rows
+STREAM_STEPS = 8  # of k that it reads at a time: so many rows of B, from end to end
 STRIPS = 32  # of B in a block, at most: longer blocks of C leave the cache before the next row of tiles
 
 
@@ -241,7 +241,10 @@ class _Structure:
 def _shapes(p: Problem, host: Host) -> list[str]:
     n = host.lanes(8 * BYTES[p.spec.dtype])
     a, b = p.spec.accesses[:2]
-    out = ["few" if p.rows <= 3 else "narrow" if p.cols <= n else "wide"]
+    if p.rows <= 3 and b.steps[-1] == "1" and p.k * p.cols * STORAGE[b.dtype] > STREAM_BYTES:
+        out = ["stream"]
+    else:
+        out = ["few" if p.rows <= 3 else "narrow" if p.cols <= n else "wide"]
     fits = p.k <= 1 << 16 or (b.steps[-2] == "1" and b.dtype == p.spec.dtype)
     if p.cols <= 4 and a.steps[-1] == "1" and fits:
         out.append("dot")
@@ -290,7 +293,7 @@ def _structure(p: Problem, shape: str, host: Host) -> _Structure:
         cost += max(cols, tile.lanes) * k * PACK_CYCLES[_way(b, -1)] * (1 if b_mode == PACK_STRIP else 2)
     if tile.dot:
         max_kc = k
-    elif rows <= 3 and k * cols * size > STREAM_BYTES:
+    elif shape == "stream":
         max_kc = STREAM_STEPS
     else:  # without masks the last strip is packed to be read whole
         max_kc = MAX_KC if pack_a or b_mode != DIRECT or not host.masks else k
@@ -339,7 +342,7 @@ def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
         most = max(1, min(most, A_BYTES // (kc * size * top))) * top if most > top else most
         most = min(most, 8 * top)
     row_blocks = ceil(rows / most)
-    col_blocks = ceil(strips / STRIPS)
+    col_blocks = 1 if s.shape == "stream" else ceil(strips / STRIPS)
     least = 1
     if s.pack_a:
         least = PACK_STRIPS

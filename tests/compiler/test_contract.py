@@ -407,6 +407,19 @@ def test_a_product_beyond_the_caches(host):
     c.guards()
 
 
+def test_few_rows_of_a_large_matrix_are_streamed(host, monkeypatch):
+    monkeypatch.setattr(contract_plan, "STREAM_BYTES", 1 << 12)
+    for m in (1, 3):
+        c = Case()
+        c.add((m, 203))
+        c.add((203, 190), gap=1)
+        out = c.add((m, 190), values=False)
+        launches = c.run(c.spec(), host)
+        assert launches[0].source.resume and launches[0].source.tile.heights == (1,)
+        close(out, product(c), 203)
+        c.guards()
+
+
 def test_empty_products_write_zero_and_empty_results_nothing(host):
     c = Case()
     c.add((4, 0))

@@ -30,7 +30,7 @@ __all__ = ["Tile", "TileBody", "emit_tiles", "mask_words", "masks_of", "prefetch
 ELEMENT = {"f32": "float", "f64": "double"}
 BYTES = {"f32": 4, "f64": 8}
 STORAGE = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2}
-_AHEAD = 32  # steps of k between a prefetch and its use
+_AHEAD = {"wide": 32, "narrow": 32, "stream": 8}
 _POWERS = (64, 32, 16, 8, 4, 2, 1)
 
 
@@ -40,12 +40,14 @@ class Tile:
 
     heights: rows, largest first, ending in 1. vectors: registers across the columns. lanes: elements in a register.
     dot: True for the form that runs along k (then ``vectors`` is 1 and the tile has one column).
+    ahead: steps of k between a prefetch of the operands and their use, 0 for none.
     """
 
     heights: tuple[int, ...]
     vectors: int
     lanes: int
     dot: bool = False
+    ahead: int = 0
 
     @property
     def columns(self) -> int:
@@ -55,10 +57,10 @@ class Tile:
 
 # host: {shape class: (largest height, vectors)}; chosen so that accumulators, B and one broadcast fit the registers
 _TILES = {
-    "avx512": {"wide": (14, 2), "narrow": (14, 1), "few": (3, 8)},
-    "avx2": {"wide": (6, 2), "narrow": (10, 1), "few": (1, 8)},
-    "sse4": {"wide": (4, 2), "narrow": (8, 1), "few": (1, 6)},
-    "neon": {"wide": (8, 3), "narrow": (16, 1), "few": (2, 8)},
+    "avx512": {"wide": (14, 2), "narrow": (14, 1), "few": (3, 8), "stream": (1, 1)},
+    "avx2": {"wide": (6, 2), "narrow": (10, 1), "few": (1, 8), "stream": (1, 2)},
+    "sse4": {"wide": (4, 2), "narrow": (8, 1), "few": (1, 6), "stream": (1, 4)},
+    "neon": {"wide": (8, 3), "narrow": (16, 1), "few": (2, 8), "stream": (1, 4)},
 }
 
 
@@ -66,13 +68,13 @@ def tile_of(host: Host, dtype: str, shape: str) -> Tile:
     """The tiles for a class of shapes.
 
     shape: ``"wide"``; ``"narrow"`` where C has no more columns than a register has lanes; ``"few"`` where it has
-    a handful of rows; ``"dot"`` (see the module).
+    a handful of rows; ``"stream"`` where moreover B is large and k is cut short; ``"dot"`` (see the module).
     """
     n = host.lanes(8 * BYTES[dtype])
     if shape == "dot":
         return Tile(tuple(p for p in _POWERS if p <= min(n, host.registers // 2)), 1, n, dot=True)
     top, vectors = _TILES[host.name][shape]
-    return Tile((top, *(p for p in _POWERS if p < top)), vectors, n)
+    return Tile((top, *(p for p in _POWERS if p < top)), vectors, n, ahead=_AHEAD.get(shape, 0))
 
 
 def load_converted(f: Function, host: Host, storage: str, dtype: str, p: V, n: int, mask: V | None = None) -> V:
@@ -172,9 +174,9 @@ def _emit_outer(
     first = [f.load(ty, p) if resume else f.zero(ty) for p in at]
     with f.loop(0, f.arg("k"), 1, carry=[f.arg("a"), f.arg("b"), *first], name="k") as it:
         a, b, *acc = it.vals
-        if height == tile.heights[0] and nv < 4:  # wider tiles are used where B is read once
-            prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), _AHEAD)), nv * n * STORAGE[storage])
-            prefetch(f, f.gep(a, "i8", f.mul(f.arg("step"), _AHEAD)), 1)
+        if tile.ahead and height == tile.heights[0]:
+            prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), tile.ahead)), nv * n * STORAGE[storage])
+            prefetch(f, f.gep(a, "i8", f.mul(f.arg("step"), tile.ahead)), 1)
         cols = [f.gep(b, "i8", v * n * STORAGE[storage]) for v in range(nv)]
         bv = [load_converted(f, host, storage, dtype, p, n, masks[v] if masks else None) for v, p in enumerate(cols)]
         p = a
