@@ -22,13 +22,13 @@ A_BYTES = 384 << 10  # packed rows of A that stay in the second level cache besi
 C_BYTES = 512 << 10  # sums that wait in scratch where k is cut
 B_BYTES = 8 << 20  # a B above which a tall product is better off with it packed, though it could be read in place
 MAX_KC = 2048  # longest stretch of k whose strips still stream well from the second level cache
+DIRECT_KC = 512  # the same where B is read in place
 PACK_BYTES = 64 << 10  # of B in a chunk of packing
 CHUNK_CYCLES = 10_000  # smallest chunk worth handing to another thread
 SMALL_CYCLES = 50_000  # less than this is not worth a launch of its own for packing
 INLINE_LENGTH = 6  # instructions and stores of a body that becomes part of the register tiles
 CHUNKS = 32  # as many chunks as this are enough to level the load
 PACK_CYCLES = {"width": 0.8, "k": 0.8, "none": 3.0}  # for each element packed in a chunk; twice that ahead of time
-DIRECT_KC = 512  # the same where B is read in place
 PACK_STRIPS = 32  # of B that pay for packing the rows of A once more
 FEW_CHUNKS = 8  # with fewer than this, packing A more often is the lesser evil
 A_DIRECT_BYTES = 1 << 20  # an A above which it is better packed, though its rows do not conflict
@@ -339,15 +339,14 @@ def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
 
     most = 512 if tile.dot or s.b_mode == PACK_STRIP else 8 * top
     if s.pack_a:
-        most = max(1, min(most, A_BYTES // (kc * size * top))) * top if most > top else most
-        most = min(most, 8 * top)
+        most = min(8 * top, max(1, A_BYTES // (kc * size * top)) * top)
     row_blocks = ceil(rows / most)
     col_blocks = 1 if s.shape == "stream" else ceil(strips / STRIPS)
     least = 1
     if s.pack_a:
         least = PACK_STRIPS
     elif s.max_kc == STREAM_STEPS:
-        least = max(1, 8192 // (tile.columns * size))  # whole pages of B's rows
+        least = max(1, 4096 // (tile.columns * size))  # whole pages of B's rows
     if row_blocks * col_blocks < wanted:
         col_blocks = max(col_blocks, min(strips // least, ceil(wanted / row_blocks)))
     if row_blocks * col_blocks < wanted and s.b_mode != PACK_STRIP:
@@ -358,10 +357,9 @@ def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
         row_blocks = max(row_blocks, min(max(1, rows // short), ceil(wanted / col_blocks)))
     if s.pack_a and row_blocks * col_blocks < min(wanted, FEW_CHUNKS):
         col_blocks = max(col_blocks, min(strips // 4, ceil(FEW_CHUNKS / row_blocks)))
-    if row_blocks > 1 and row_blocks * col_blocks * matrices % 2:
-        row_blocks -= (
-            row_blocks * top >= rows or ceil(rows / (row_blocks - 1)) <= most
-        )  # an even number is fairer to two
+    odd = row_blocks > 1 and row_blocks * col_blocks * matrices % 2
+    if odd and ceil(rows / (row_blocks - 1)) <= most:
+        row_blocks -= 1  # an even number of chunks is fairer to two threads
     mc = min(rows, most, _up(ceil(rows / row_blocks), 2))
     nc = ceil(strips / col_blocks)
     if kc < k:  # the waiting sums must fit beside the operands

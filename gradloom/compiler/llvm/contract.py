@@ -279,7 +279,7 @@ class _Emitter:
             room = f.mul(f.and_(f.add(self.mc, tile.lanes - 1), -tile.lanes), self.row_bytes)
             acc = f.gep(acc, "i8", f.mul(f.sdiv(f.sub(j, j0), self.width), room))
             with f.if_(f.icmp("eq", k0, 0)):
-                _clear(f, acc, room)
+                _clear(f, acc, f.mul(rows, self.row_bytes))
         row, col = self.strides[0].axes[-2:]
         es = f.const("i64", self.size)
 

@@ -57,7 +57,7 @@ class Tile:
 
 # host: {shape class: (largest height, vectors)}; chosen so that accumulators, B and one broadcast fit the registers
 _TILES = {
-    "avx512": {"wide": (14, 2), "narrow": (14, 1), "few": (3, 8), "stream": (1, 1)},
+    "avx512": {"wide": (14, 2), "narrow": (14, 1), "few": (3, 8), "stream": (1, 2)},
     "avx2": {"wide": (6, 2), "narrow": (10, 1), "few": (1, 8), "stream": (1, 2)},
     "sse4": {"wide": (4, 2), "narrow": (8, 1), "few": (1, 6), "stream": (1, 4)},
     "neon": {"wide": (8, 3), "narrow": (16, 1), "few": (2, 8), "stream": (1, 4)},
