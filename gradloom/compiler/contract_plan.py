@@ -357,14 +357,21 @@ def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
         row_blocks = max(row_blocks, min(max(1, rows // short), ceil(wanted / col_blocks)))
     if s.pack_a and row_blocks * col_blocks < min(wanted, FEW_CHUNKS):
         col_blocks = max(col_blocks, min(strips // 4, ceil(FEW_CHUNKS / row_blocks)))
-    odd = row_blocks > 1 and row_blocks * col_blocks * matrices % 2
-    if odd and ceil(rows / (row_blocks - 1)) <= most:
-        row_blocks -= 1  # an even number of chunks is fairer to two threads
     mc = min(rows, most, _up(ceil(rows / row_blocks), 2))
+    if 3 * top <= mc < rows:
+        mc = _fair(rows, mc, most, col_blocks * matrices, tile)
     nc = ceil(strips / col_blocks)
     if kc < k:  # the waiting sums must fit beside the operands
         nc = min(nc, max(1, C_BYTES // (_up(mc, tile.lanes) * tile.columns * size)))
     return mc, nc * tile.columns, kc
+
+
+def _fair(rows: int, mc: int, most: int, others: int, tile: Tile) -> int:
+    """A number of rows near ``mc`` that lets two threads finish together; no short tile, which would wait for B."""
+    top, second = tile.heights[:2]
+    near = range(mc * 3 // 4, min(most, mc * 5 // 4) + 1)
+    good = [c for c in near if c % top in (0, second)] or [mc]
+    return min(good, key=lambda c: (ceil(ceil(rows / c) * others / 2) * c, -c))
 
 
 def _far(p: Problem) -> bool:
