@@ -12,10 +12,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+from gradloom.paths import cache_folder
 
 __all__ = ["DiskCache", "default_folder"]
 
@@ -26,17 +27,8 @@ _SWEEP_BYTES = 32 << 20
 
 
 def default_folder() -> Path:
-    """``GRADLOOM_CACHE_DIR/kernels``, or the platform's place for caches."""
-    named = os.environ.get("GRADLOOM_CACHE_DIR")
-    if named:
-        return Path(named) / "kernels"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "gradloom" / "kernels"
+    """Where compiled kernels are kept (:func:`gradloom.paths.cache_folder`)."""
+    return cache_folder("kernels")
 
 
 class DiskCache:

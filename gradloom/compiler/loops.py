@@ -39,6 +39,7 @@ SCRATCH_BYTES = 2 << 20
 
 DTYPES = ("f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool")
 
+# fmt: off
 ELEMENTWISE: dict[str, int] = {
     # arithmetic, in the dtype of the instruction (float or integer; integers wrap)
     "add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1, "sign": 1, "fma": 3,
@@ -63,6 +64,7 @@ ELEMENTWISE: dict[str, int] = {
     "unit": 1,  # u32 -> float in [0, 1): f32 from the top 24 bits; attrs () ; f64 takes (hi, lo): two args as "unit64"
     "unit64": 2,  # two u32 -> f64 in [0, 1) from 53 bits: ((hi >> 5) * 2**26 + (lo >> 6)) / 2**53
 }
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class Nest:
 
     @property
     def buffers(self) -> int:
+        """Number of buffers of a launch."""
         return 1 + max((a.buf for a in self.accesses), default=-1)
 
     def emit(self, module: Module, name: str, host: Host) -> None:
@@ -207,7 +210,7 @@ def check(nest: Nest) -> None:
         if inst.op in ELEMENTWISE and len(inst.args) != ELEMENTWISE[inst.op]:
             fail(f"{inst.op} takes {ELEMENTWISE[inst.op]} arguments")
     fl = full(nest)
-    for n, inst in enumerate(nest.body):
+    for inst in nest.body:
         if inst.op == "reduce" and "r" not in nest.axes:
             fail("a reduction without a reduced axis")
     for v, acc in nest.stores:
@@ -219,7 +222,8 @@ def show(source: Nest | Contract) -> str:
     """A nest or contraction in readable lines."""
     lines: list[str] = []
     if isinstance(source, Nest):
-        lines.append("nest " + " ".join(f"{a}{k}{'*' if k == source.vector else ''}" for k, a in enumerate(source.axes)))
+        axes = (f"{a}{k}{'*' if k == source.vector else ''}" for k, a in enumerate(source.axes))
+        lines.append("nest " + " ".join(axes))
     else:
         lines.append(f"contract {source.dtype} batch={source.batch}")
     for k, a in enumerate(source.accesses):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,21 +15,14 @@ from typing import IO
 
 import numpy as np
 
+from gradloom.paths import cache_folder
+
 __all__ = ["atomic_write", "digest", "folder", "load_array", "save_array"]
 
 
 def folder(name: str) -> Path:
-    """Where the data set ``name`` is kept: below ``GRADLOOM_CACHE_DIR``, or the platform's place for caches."""
-    named = os.environ.get("GRADLOOM_CACHE_DIR")
-    if named:
-        return Path(named) / "datasets" / name
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "gradloom" / "datasets" / name
+    """Where the data set ``name`` is kept (:func:`gradloom.paths.cache_folder`)."""
+    return cache_folder("datasets", name)
 
 
 def digest(array: np.ndarray) -> str:

@@ -64,7 +64,7 @@ def _init() -> None:
 
 
 def host_named(name: str) -> Host:
-    """The host restricted to ``"avx512"``, ``"avx2"``, ``"sse4"`` or ``"neon"``; narrower ones run on wider machines."""
+    """The host restricted to ``"avx512"``, ``"avx2"``, ``"sse4"`` or ``"neon"``; wider machines run narrower ones."""
     _init()
     triple = llvm.get_process_triple()
     if name == "neon":
@@ -74,7 +74,9 @@ def host_named(name: str) -> Host:
         raise ValueError(f"unknown host {name!r}; expected avx512, avx2, sse4 or neon")
     need, width, regs, masks, f16c = _X86[name]
     if name == detect_name():
-        return Host(name, triple, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), width, regs, masks, f16c)
+        return Host(
+            name, triple, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), width, regs, masks, f16c
+        )
     cpu = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "sse4": "x86-64-v2"}[name]
     return Host(name, triple, cpu, ",".join("+" + f for f in need), width, regs, masks, f16c)
 

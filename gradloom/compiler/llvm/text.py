@@ -345,9 +345,7 @@ class Function:
         s = self.mangle(v.ty)
         a = _size(scalar_of(v.ty))
         self.module.declare(f"llvm.masked.store.{s}.p0", "void", [v.ty, "ptr", mask.ty])
-        self.line(
-            f"call void @llvm.masked.store.{s}.p0({v.ty} {v.ref}, ptr align {a} {p.ref}, {mask.ty} {mask.ref})"
-        )
+        self.line(f"call void @llvm.masked.store.{s}.p0({v.ty} {v.ref}, ptr align {a} {p.ref}, {mask.ty} {mask.ref})")
 
     def alloca(self, ty: str, n: int = 1, align: int | None = None) -> V:
         """Stack memory, reserved at the function's entry."""
