@@ -1,0 +1,5 @@
+"""Files of weights: safetensors, written so that a failure leaves the old file as it was."""
+
+from gradloom.io.safetensors import load, save
+
+__all__ = ["load", "save"]

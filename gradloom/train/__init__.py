@@ -1,0 +1,17 @@
+"""Training: one loop for all faces, its callbacks, its batches and its progress."""
+
+from gradloom.train.batches import ArrayBatches, IterableBatches
+from gradloom.train.callbacks import Callback, CallbackList, History
+from gradloom.train.loop import Steps, evaluate, fit, predict
+
+__all__ = [
+    "ArrayBatches",
+    "Callback",
+    "CallbackList",
+    "History",
+    "IterableBatches",
+    "Steps",
+    "evaluate",
+    "fit",
+    "predict",
+]
