@@ -1,0 +1,89 @@
+"""Errors with stable codes: what was given, what was expected, how to mend it.
+
+Every error derives from :class:`GradloomError` and from the built-in class a Python user would catch.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DTypeError",
+    "DeviceError",
+    "GradientError",
+    "GradloomError",
+    "IndexRangeError",
+    "InternalError",
+    "NotSupportedError",
+    "ShapeError",
+    "StateError",
+]
+
+
+class GradloomError(Exception):
+    """Base of all errors of gradloom.
+
+    Parameters
+    ----------
+    message: what was given and what was expected.
+    code: a stable identifier, such as ``"shape.matmul"``.
+    hint: what to do about it.
+    """
+
+    default_code = "error"
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
+        self.code = code or self.default_code
+        self.hint = hint
+        self.message = message
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        text = f"{self.message} [{self.code}]"
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+
+class ShapeError(GradloomError, ValueError):
+    """Shapes that do not fit."""
+
+    default_code = "shape"
+
+
+class DTypeError(GradloomError, TypeError):
+    """A dtype that the operation does not take."""
+
+    default_code = "dtype"
+
+
+class IndexRangeError(GradloomError, IndexError):
+    """An index or a label out of range."""
+
+    default_code = "index"
+
+
+class GradientError(GradloomError, RuntimeError):
+    """A derivative that cannot be had."""
+
+    default_code = "gradient"
+
+
+class StateError(GradloomError, RuntimeError):
+    """An object in a state that does not allow the call."""
+
+    default_code = "state"
+
+
+class DeviceError(GradloomError, RuntimeError):
+    """A device that is not there."""
+
+    default_code = "device"
+
+
+class NotSupportedError(GradloomError, NotImplementedError):
+    """Something deliberately absent."""
+
+    default_code = "unsupported"
+
+
+class InternalError(GradloomError, RuntimeError):
+    """A mistake of ours, not of the user."""
+
+    default_code = "internal"

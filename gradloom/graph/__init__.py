@@ -1,0 +1,1 @@
+"""Programs: nodes, graphs, their printer and their legality check."""

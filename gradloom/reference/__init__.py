@@ -1,0 +1,1 @@
+"""The reference target: any program evaluated by NumPy, slowly and plainly."""

@@ -1,0 +1,665 @@
+"""The tape: calls recorded as they are made, predicted from the last time round.
+
+Entries form a trie. The root is the start of a round; every recorded call is a step down. A loop that does the same
+each time walks the same path, and each call costs a comparison with the entry that came next last time. A call that
+differs takes, or starts, another branch. A *composite* (a library function, a backward pass, an optimiser's update)
+is one entry that jumps over those it recorded. Looking at a value, or an update, closes the round: the path becomes a
+program, compiled once for the set of values that are still alive, and found again at the last entry.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradloom import dtypes
+from gradloom.errors import IndexRangeError, InternalError
+from gradloom.graph.node import Aval, Graph, Node
+from gradloom.ops.core import Primitive
+
+if TYPE_CHECKING:
+    from gradloom.runtime.buffers import Buffer
+    from gradloom.tensor import Tensor
+
+__all__ = [
+    "composite", "enable_grad", "explain", "flush", "is_grad_enabled", "no_grad", "set_grad_enabled", "set_target",
+    "update",
+]  # fmt: skip
+
+MAX_LENGTH = 5000  # entries of one round before it is closed on its own
+MAX_TRIE = 200_000  # entries remembered before all is forgotten
+_getrefcount = sys.getrefcount
+
+
+class Entry:
+    """One recorded step, shared by every round that comes by."""
+
+    __slots__ = (
+        "attrs", "aval", "branches", "depth", "end", "grad_mode", "ins", "leaf", "leaves", "next", "outs", "parent",
+        "prim", "programs", "rg",
+    )  # fmt: skip
+
+    def __init__(
+        self, parent: Entry | None, prim: Any, ins: list[Entry], attrs: tuple, aval: Aval | None, rg: bool, gm: bool
+    ) -> None:
+        self.parent, self.prim, self.ins, self.attrs, self.aval = parent, prim, ins, attrs, aval
+        self.rg, self.grad_mode = rg, gm
+        self.depth = parent.depth + 1 if parent is not None else 0
+        self.next: Entry | None = None
+        self.branches: dict[tuple, Entry] | None = None
+        self.programs: dict[tuple, Program] | None = None
+        self.leaf = -1  # number of the input, for leaves and scalars
+        self.end: Entry | None = None  # composites: the last entry inside
+        self.outs: Any = None
+        self.leaves: list[int] | None = None  # cache: leaves that a gradient reaches
+
+
+class Value:
+    """What a handle points to: an entry of the present round, or memory. ``hist`` leads to its gradient."""
+
+    __slots__ = ("__weakref__", "aval", "buf", "entry", "hist")
+
+    def __init__(self, aval: Aval, entry: Entry | None = None, buf: Buffer | None = None) -> None:
+        self.aval, self.entry, self.buf = aval, entry, buf
+        self.hist: tuple[Record, Entry] | None = None
+
+
+class Record:
+    """What remains of a closed round for those who may still differentiate it: its inputs."""
+
+    __slots__ = ("freed", "leaves", "scalars", "tensors")
+
+    def __init__(self, leaves: list[Value | None], tensors: list[Any], scalars: dict[int, Any]) -> None:
+        self.leaves, self.tensors, self.scalars = leaves, tensors, scalars
+        self.freed = False
+
+
+class Program:
+    """A compiled round."""
+
+    __slots__ = ("checks", "donate", "exe", "graph", "outputs", "pointers", "runs", "scalar_at", "scalar_mem", "why")
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+
+class _Leaf:
+    """Stands for the primitive of an input."""
+
+    name = "leaf"
+    vjp = None
+
+
+class _Scalar:
+    """Stands for the primitive of a Python number."""
+
+    name = "scalar"
+    vjp = None
+
+
+LEAF, SCALAR = _Leaf(), _Scalar()
+_SCALAR_AVALS = {
+    float: Aval((), dtypes.float64, True),
+    int: Aval((), dtypes.int64, True),
+    bool: Aval((), dtypes.bool_, True),
+}
+
+
+class Tape:
+    """The recorder. One for the process, guarded by a lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.grad = True
+        self.target = "cpu"
+        self.history: list[str] = []  # why programs were compiled, newest last
+        self.latest: Program | None = None
+        self.compiled = 0
+        self.rounds = 0
+        self.make_tensor: Callable[[Value], Any] = lambda v: v
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop every remembered path and program."""
+        self.root = Entry(None, None, [], (), None, False, True)
+        self.count = 0
+        self.start()
+
+    def start(self) -> None:
+        self.pos = self.root
+        self.inputs = 0
+        self.leaves: list[Value | None] = []
+        self.tensors: list[Any] = []
+        self.scalars: dict[int, Any] = {}
+        self.values: list[Value] = []
+        self.inside = 0
+        self.freed: set[Entry] = set()
+        self.rounds += 1
+
+    # -- walking the trie ---------------------------------------------------------------------------
+    def step(self, prim: Any, ins: list[Entry], attrs: tuple, make: Callable[[], tuple[Aval | None, bool]]) -> Entry:
+        """The entry for this call: the predicted one, another branch, or a new one."""
+        pos, gm = self.pos, self.grad
+        e = pos.next
+        if e is not None and e.prim is prim and e.ins == ins and e.attrs == attrs and e.grad_mode is gm:
+            self.pos = e
+            return e
+        key = (id(prim), tuple(map(id, ins)), _hashable(attrs), gm)
+        if pos.branches is None:
+            pos.branches = {}
+        found = pos.branches.get(key)
+        if found is None:
+            aval, rg = make()
+            found = pos.branches[key] = Entry(pos, prim, ins, attrs, aval, rg, gm)
+            self.count += 1
+        pos.next = found
+        self.pos = found
+        return found
+
+    def bind(self, t: Any, v: Value) -> Entry:
+        """Make a concrete value an input of this round."""
+        if v.buf is None:
+            raise InternalError("a tensor's value was lost by an earlier failure", code="internal.lost")
+        rg = t._rg or v.hist is not None
+        e = self.step(LEAF, [], (v.aval, rg), lambda: (v.aval, rg))
+        if e.leaf < 0:
+            e.leaf = self.inputs
+        self.inputs += 1
+        self.leaves.append(v)
+        self.tensors.append(t)
+        v.entry = e
+        return e
+
+    def scalar(self, x: Any) -> Any:
+        """A Python number as an input of this round."""
+        kind = bool if isinstance(x, (bool, np.bool_)) else int if isinstance(x, (int, np.integer)) else float
+        with self.lock:
+            self.room()
+            aval = _SCALAR_AVALS[kind]
+            e = self.step(SCALAR, [], (kind,), lambda: (aval, False))
+            if e.leaf < 0:
+                e.leaf = self.inputs
+            self.scalars[self.inputs] = x
+            self.inputs += 1
+            self.leaves.append(None)
+            self.tensors.append(None)
+            v = Value(aval, e)
+            self.values.append(v)
+            return self.make_tensor(v)
+
+    def room(self) -> None:
+        if not self.inside and (self.pos.depth > MAX_LENGTH):
+            self.flush()
+        if self.count > MAX_TRIE and self.pos is self.root:
+            self.forget()
+
+    def entries_of(self, ts: Sequence[Any]) -> list[Entry]:
+        """The entries of operands, binding those that are concrete."""
+        out: list[Entry] = []
+        for t in ts:
+            v = t._v
+            e = v.entry
+            if e is None:
+                e = self.bind(t, v)
+            elif t._rg and e.prim is not LEAF and not self.inside and self.grad:
+                # a parameter rewritten in this round: its new value must become an input before it is differentiated
+                self.flush()
+                return self.entries_of(ts)
+            out.append(e)
+        return out
+
+    def apply(self, prim: Primitive, ts: Sequence[Any], attrs: tuple = ()) -> Any:
+        """Record a primitive call and return the handle of its result."""
+        with self.lock:
+            if not self.inside and self.pos.depth > MAX_LENGTH:
+                self.flush()
+            ins = self.entries_of(ts)
+            e = self.pos.next
+            if e is not None and e.prim is prim and e.ins == ins and e.attrs == attrs and e.grad_mode is self.grad:
+                self.pos = e
+            else:
+                e = self.step(prim, ins, attrs, lambda: self._infer(prim, ins, attrs))
+            v = Value(e.aval, e)  # type: ignore[arg-type]
+            self.values.append(v)
+            return self.make_tensor(v)
+
+    def _infer(self, prim: Primitive, ins: list[Entry], attrs: tuple) -> tuple[Aval, bool]:
+        aval = prim.infer([i.aval for i in ins], attrs)  # type: ignore[misc]
+        return aval, self.grad and prim.vjp is not None and aval.dtype.category == 2 and any(i.rg for i in ins)
+
+    def handle(self, e: Entry) -> Any:
+        """A new handle of an entry of this round."""
+        v = Value(e.aval, e)  # type: ignore[arg-type]
+        self.values.append(v)
+        return self.make_tensor(v)
+
+    # -- composites -----------------------------------------------------------------------------------
+    def macro(self, fn: Any, ts: Sequence[Any], static: tuple, run: Callable[[], list[Any]]) -> list[Any]:
+        """Run ``run`` once for these operands; later rounds jump over what it recorded. Returns handles."""
+        with self.lock:
+            if not self.inside and self.pos.depth > MAX_LENGTH:
+                self.flush()
+            ins = self.entries_of(ts)
+            e = self.step(fn, ins, static, lambda: (None, False))
+            if e.end is not None:
+                self.pos = e.end
+                return [self.handle(o) if isinstance(o, Entry) else ts[o] for o in e.outs]
+            rounds, inputs = self.rounds, self.inputs
+            self.inside += 1
+            try:
+                results = run()
+            finally:
+                if self.rounds == rounds:
+                    self.inside -= 1
+            if self.rounds == rounds and self.inputs == inputs:
+                position = {id(t._v): k for k, t in enumerate(ts)}
+                e.outs = [position.get(id(r._v), r._v.entry) for r in results]
+                e.end = self.pos
+            return results
+
+    # -- closing a round --------------------------------------------------------------------------------
+    def flush(self) -> None:
+        """Close the round: compile or find its program, run it, give live handles their memory."""
+        with self.lock:
+            if self.pos is self.root:
+                return
+            try:
+                self._run()
+            finally:
+                for v in self.values:
+                    v.entry = None
+                for leaf in self.leaves:
+                    if leaf is not None:
+                        leaf.entry = None
+                self.start()
+
+    def _run(self) -> None:
+        live: list[Value] = []
+        order: list[Entry] = []
+        for v in self.values:
+            if _getrefcount(v) > 3 and v.entry.prim is not SCALAR:  # type: ignore[union-attr]
+                live.append(v)
+                order.append(v.entry)  # type: ignore[arg-type]
+        scalars_alive = [v for v in self.values if v.entry.prim is SCALAR and _getrefcount(v) > 3]  # type: ignore[union-attr]
+        donate = self._donations(live)
+        key = (tuple(map(id, order)), donate)
+        if self.pos.programs is None:
+            self.pos.programs = {}
+        program = self.pos.programs.get(key)
+        if program is None:
+            program = self._build(order, donate)
+            self.pos.programs[key] = program
+        self.latest = program
+        program.runs += 1
+        keep = any(v.entry.rg and v.entry not in self.freed for v in live)  # type: ignore[union-attr]
+        record = Record(self.leaves, self.tensors, self.scalars) if keep else None
+        results = self._execute(program)
+        taken = dict(donate)
+        for k, v in enumerate(live):
+            buf = results[k]
+            if buf is None:
+                leaf = self.leaves[taken[k]]
+                assert leaf is not None
+                buf = leaf.buf
+            e = v.entry
+            v.buf = buf
+            if e.rg:  # type: ignore[union-attr]
+                v.hist = (record if record and e not in self.freed else _FREED, e)  # type: ignore[assignment]
+        for v in scalars_alive:
+            from gradloom.tensor import buffer_of
+
+            assert v.entry is not None
+            kind = v.entry.attrs[0]
+            v.aval = Aval((), dtypes.default_float() if kind is float else v.aval.dtype, True)
+            v.buf = buffer_of(np.asarray(self.scalars[v.entry.leaf], v.aval.dtype.numpy))
+
+    def _donations(self, live: list[Value]) -> tuple[tuple[int, int], ...]:
+        """Outputs that are the new value of a cell whose old value nobody else holds: (output, input) pairs."""
+        at = {id(v): k for k, v in enumerate(live)}
+        pairs = []
+        for k, t in enumerate(self.tensors):
+            if t is None:
+                continue
+            old = self.leaves[k]
+            new = t._v
+            if new is old or old is None:
+                continue
+            out = at.get(id(new))
+            # held by the list of leaves, the local name and the call itself
+            if (
+                out is not None
+                and _getrefcount(old) == 3
+                and new.aval.shape == old.aval.shape
+                and new.aval.dtype is old.aval.dtype
+                and old.hist is None
+                and _owned(old.buf)
+            ):
+                pairs.append((out, k))
+        return tuple(pairs)
+
+    def _build(self, order: list[Entry], donate: tuple[tuple[int, int], ...]) -> Program:
+        path: list[Entry] = []
+        e: Entry | None = self.pos
+        while e is not None and e.parent is not None:
+            path.append(e)
+            e = e.parent
+        path.reverse()
+        needed = set(map(id, order))
+        checks = [x for x in path if x.prim is not None and getattr(x.prim, "is_check", False)]
+        needed.update(map(id, checks))
+        for x in reversed(path):
+            if id(x) in needed:
+                needed.update(map(id, x.ins))
+        nodes: dict[int, Node] = {}
+        inputs: list[Node] = []
+        body: list[Node] = []
+        program = Program()
+        scalar_at: list[tuple[int, type]] = []
+        for x in path:
+            if x.prim is LEAF or x.prim is SCALAR:
+                node = Node(None, (), (), x.aval)  # type: ignore[arg-type]
+                inputs.append(node)
+                nodes[id(x)] = node
+                if x.prim is SCALAR:
+                    scalar_at.append((x.leaf, x.attrs[0]))
+            elif x.aval is not None and id(x) in needed:
+                node = Node(x.prim, [nodes[id(i)] for i in x.ins], x.attrs, x.aval)
+                nodes[id(x)] = node
+                body.append(node)
+        program.graph = Graph(inputs, body, [nodes[id(x)] for x in order + checks], dict(donate))
+        program.checks = checks
+        program.outputs = len(order)
+        program.scalar_at = scalar_at
+        program.scalar_mem = (ctypes.c_int64 * max(1, len(scalar_at)))()
+        base = ctypes.addressof(program.scalar_mem)
+        program.pointers = {k: base + 8 * j for j, (k, _) in enumerate(scalar_at)}
+        program.exe = None
+        self.compiled += 1
+        program.why = self._why(path)
+        self.history.append(program.why)
+        del self.history[:-100]
+        return program
+
+    def _why(self, path: list[Entry]) -> str:
+        """Where this path left those already known."""
+        for e in path:
+            p = e.parent
+            assert p is not None
+            if p.branches is not None and len(p.branches) > 1 and p.depth > 0:
+                others = [o for o in p.branches.values() if o is not e]
+                return (
+                    f"{len(path)} steps; step {e.depth} is {_describe(e)}, seen before at this place: "
+                    + "; ".join(_describe(o) for o in others[-3:])
+                )
+        return f"{len(path)} steps; first time, or another set of values alive at its end"
+
+    def _execute(self, program: Program) -> list[Any]:
+        mem = program.scalar_mem
+        for j, (k, kind) in enumerate(program.scalar_at):
+            x = self.scalars[k]
+            if kind is float:
+                ctypes.c_double.from_buffer(mem, 8 * j).value = x
+            else:
+                mem[j] = int(x)
+        pointers = [
+            leaf.buf.ptr if leaf is not None else program.pointers[k]  # type: ignore[union-attr]
+            for k, leaf in enumerate(self.leaves)
+        ]
+        if self.target == "reference":
+            from gradloom.reference.interpreter import run_graph
+
+            results = run_graph(program.graph, pointers)
+        else:
+            if program.exe is None:
+                from gradloom.compiler.pipeline import compile_graph
+
+                program.exe = compile_graph(program.graph)
+            results = program.exe.run(pointers)
+        for e, flag in zip(program.checks, results[program.outputs :], strict=True):
+            if ctypes.c_uint8.from_address(flag.ptr).value:
+                self._fail(e)
+        return results[: program.outputs]
+
+    def _fail(self, e: Entry) -> None:
+        code, low, high, what, skip = e.attrs
+        src = e.ins[1]
+        where = ""
+        if src.prim is LEAF:
+            from gradloom.runtime.buffers import as_numpy
+
+            leaf = self.leaves[src.leaf]
+            assert leaf is not None and leaf.buf is not None
+            a = as_numpy(leaf.buf, leaf.aval.dtype.numpy, leaf.aval.shape)
+            bad = np.argwhere(((a < low) | (a >= high)) & (a != skip))[0]
+            at = int(bad[0]) if len(bad) == 1 else tuple(int(b) for b in bad)
+            where = f": {what} {a[tuple(bad)]} at position {at}"
+        raise IndexRangeError(
+            f"{what} out of range{where}, expected {low} <= {what} < {high}",
+            code=code,
+            hint=f"there are {high} classes or rows; check the data, or the size of the last layer",
+        )
+
+
+_FREED = Record([], [], {})
+_FREED.freed = True
+
+
+def _owned(buf: Any) -> bool:
+    """Memory of ours that no view or array shares: held by its value and the two calls that ask."""
+    return buf is not None and getattr(buf, "keep", None) is None and _getrefcount(buf) <= 3
+
+
+def _hashable(attrs: tuple) -> Any:
+    # 1, 1.0 and True are equal but not the same constant, nor are 0.0 and -0.0
+    return tuple((type(a), repr(a) if isinstance(a, float) else a) for a in attrs)
+
+
+def _describe(e: Entry) -> str:
+    name = getattr(e.prim, "name", None) or getattr(e.prim, "__qualname__", None) or "composite"
+    if e.aval is not None:
+        return f"{name} -> {e.aval.dtype.name}{list(e.aval.shape)}"
+    return str(name)
+
+
+TAPE = Tape()
+
+
+def flush() -> None:
+    """Close the present round and run what was recorded."""
+    TAPE.flush()
+
+
+def composite(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a pure function of tensors and hashable arguments one step of the prediction.
+
+    The result must be a tensor or a tuple of tensors that depends on nothing but the arguments.
+    """
+    from gradloom.tensor import Tensor
+
+    name = fn.__qualname__
+
+    class _Key:
+        vjp = None
+
+    key = _Key()
+    key.name = name  # type: ignore[attr-defined]
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        ts: list[Any] = []
+        static: list[Any] = []
+        for a in args:
+            if isinstance(a, Tensor):
+                static.append(_HOLE)
+                ts.append(a)
+            else:
+                static.append(tuple(a) if isinstance(a, list) else a)
+        for k in kwargs:
+            a = kwargs[k]
+            static.append(k)
+            if isinstance(a, Tensor):
+                static.append(_HOLE)
+                ts.append(a)
+            else:
+                static.append(tuple(a) if isinstance(a, list) else a)
+        shape: list[bool] = []
+
+        def run() -> list[Any]:
+            r = fn(*args, **kwargs)
+            many = isinstance(r, (tuple, list))
+            shape.append(many)
+            return list(r) if many else [r]
+
+        out = TAPE.macro(key, ts, tuple(static), run)
+        many = shape[0] if shape else getattr(key, "many", False)
+        if shape:
+            key.many = many  # type: ignore[attr-defined]
+        return tuple(out) if many else out[0]
+
+    return call
+
+
+_HOLE = type("_Hole", (), {"__repr__": lambda s: "<tensor>"})()
+
+
+class _Update:
+    """Stands for the primitive of an optimiser's update."""
+
+    vjp = None
+    name = "update"
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+
+_updates: dict[Any, _Update] = {}
+
+
+def update(
+    key: Any, fn: Callable[..., list[Any]], reads: Sequence[Tensor], writes: Sequence[Tensor], scalars: Sequence[float]
+) -> None:
+    """Rewrite cells by ``fn(reads, writes, scalars)``, then close the tape: one native program for the whole step.
+
+    Parameters
+    ----------
+    key: hashable, the same for the same structure. fn: returns the new values of ``writes``, in order.
+    scalars: Python numbers, given to ``fn`` as 0-d tensors; other numbers next time do not compile anew.
+    """
+    with TAPE.lock:
+        mark = _updates.get(key)
+        if mark is None:
+            if len(_updates) > 4096:
+                _updates.clear()
+            mark = _updates[key] = _Update(key)
+        reads, writes = list(reads), list(writes)
+        nr, nw = len(reads), len(writes)
+        with no_grad():
+            handles = [TAPE.scalar(float(s)) for s in scalars]
+            new = TAPE.macro(mark, [*reads, *writes, *handles], (nr, nw), lambda: list(fn(reads, writes, handles)))
+        if len(new) != nw:
+            raise InternalError(f"update gave {len(new)} values for {nw} cells", code="internal.update")
+        for w, n in zip(writes, new, strict=True):
+            w._set_value(n._v)
+        del new, n, w, handles, reads, writes
+        TAPE.flush()
+
+
+@contextmanager
+def _grad_mode(on: bool) -> Iterator[None]:
+    before = TAPE.grad
+    TAPE.grad = on
+    try:
+        yield
+    finally:
+        TAPE.grad = before
+
+
+class _Mode:
+    """A grad mode as a context manager and decorator."""
+
+    def __init__(self, on: bool) -> None:
+        self.on = on
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(TAPE.grad)
+        TAPE.grad = self.on
+
+    def __exit__(self, *exc: object) -> None:
+        TAPE.grad = self._before.pop()
+
+    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(fn)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with _grad_mode(self.on):
+                return fn(*args, **kwargs)
+
+        return run
+
+
+def no_grad(fn: Callable[..., Any] | None = None) -> Any:
+    """Nothing recorded within can be differentiated. A context manager, and a decorator with or without brackets."""
+    return _Mode(False)(fn) if callable(fn) else _Mode(False)
+
+
+def enable_grad(fn: Callable[..., Any] | None = None) -> Any:
+    """The opposite of :func:`no_grad`, inside it."""
+    return _Mode(True)(fn) if callable(fn) else _Mode(True)
+
+
+def set_grad_enabled(mode: bool) -> _Mode:
+    """Set the grad mode; as a context manager it comes back at the end."""
+    m = _Mode(mode)
+    m._before.append(TAPE.grad)
+    TAPE.grad = mode
+
+    class _Set(_Mode):
+        def __enter__(self) -> None:
+            TAPE.grad = self.on
+
+    s = _Set(mode)
+    s._before = m._before
+    return s
+
+
+def is_grad_enabled() -> bool:
+    """Whether what is recorded now can be differentiated."""
+    return TAPE.grad
+
+
+def set_target(name: str) -> None:
+    """Run programs by ``"cpu"`` (compiled) or ``"reference"`` (NumPy, slowly and plainly)."""
+    if name not in ("cpu", "reference"):
+        raise ValueError(f"unknown target {name!r}; expected 'cpu' or 'reference'")
+    TAPE.flush()
+    TAPE.target = name
+
+
+def explain(fn: Callable[..., Any] | None = None, *args: Any, **kwargs: Any) -> str:
+    """What the last program, or that of calling ``fn(*args)``, is made of, and why programs were compiled.
+
+    Returns the text: the instructions, the kernels, and one line for each of the latest compilations.
+    """
+    from gradloom.graph.node import show
+
+    if fn is not None:
+        TAPE.flush()
+        result = fn(*args, **kwargs)
+        TAPE.flush()
+        del result
+    p = TAPE.latest
+    if p is None:
+        return "nothing has run yet"
+    lines = [f"program, run {p.runs} times", show(p.graph)]
+    if p.exe is not None:
+        lines.append(p.exe.describe())
+    lines.append(f"programs built: {TAPE.compiled}; the latest, and why:")
+    lines += [f"  {w}" for w in TAPE.history[-10:]]
+    return "\n".join(lines)
