@@ -1,0 +1,125 @@
+"""Linear, Identity, Flatten and Unflatten."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from gradloom.dtypes import DType
+from gradloom.errors import ShapeError
+from gradloom.nn import functional as F
+from gradloom.nn import init
+from gradloom.nn.module import Module, Parameter
+from gradloom.tensor import Tensor, empty
+
+
+class Linear(Module):
+    """x·Wᵀ + b.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Length of the last axis before and after.
+    bias : bool
+        Whether b is added.
+    dtype : DType, optional
+        Of the parameters; float32 if not given.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_features, in_features)
+        Drawn uniformly from ±1/sqrt(in_features).
+    bias : Parameter of shape (out_features,), or None
+        Drawn likewise.
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: DType | None = None) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = Parameter(empty(out_features, in_features, dtype=dtype))
+        if bias:
+            self.bias = Parameter(empty(out_features, dtype=dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in_features) to (..., out_features)."""
+        return F.linear(input, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Sizes, and whether there is a bias."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Identity(Module):
+    """Return the input. Takes and forgets any arguments, so that it can stand in for any layer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the input itself."""
+        return input
+
+
+class Flatten(Module):
+    """Join the axes from start_dim to end_dim into one."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim = start_dim
+        self.end_dim = end_dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, ...) to (N, product) with the defaults."""
+        return input.flatten(self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        """The two axes."""
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Split one axis into several; one of the new lengths may be -1."""
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        self.dim = dim
+        self.unflattened_size = tuple(unflattened_size)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., product, ...) to (..., *unflattened_size, ...)."""
+        shape = tuple(input.shape)
+        if not -len(shape) <= self.dim < len(shape):
+            raise ShapeError(
+                f"Unflatten: shape {shape} has no axis {self.dim}", code="unflatten-axis", hint="count axes from 0"
+            )
+        axis = self.dim % len(shape)
+        sizes = list(self.unflattened_size)
+        known = math.prod(n for n in sizes if n != -1)
+        if -1 in sizes and known:
+            sizes[sizes.index(-1)] = shape[axis] // known
+        if math.prod(sizes) != shape[axis]:
+            raise ShapeError(
+                f"Unflatten: axis {axis} of shape {shape} cannot become {self.unflattened_size}",
+                code="unflatten-size",
+                hint=f"the product of the new lengths must be {shape[axis]}",
+            )
+        return input.reshape((*shape[:axis], *sizes, *shape[axis + 1 :]))
+
+    def extra_repr(self) -> str:
+        """Axis and new lengths."""
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
