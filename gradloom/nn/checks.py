@@ -26,7 +26,7 @@ def same_shape(input: Tensor, target: Tensor, name: str) -> None:
         hint = "the target has an axis of length 1 at the end: target.squeeze(-1), or input.unsqueeze(-1)"
     else:
         hint = "bring both to one shape; a loss does not broadcast"
-    raise ShapeError(f"{name}: input has shape {a}, target has shape {b}", code="loss-shape", hint=hint)
+    raise ShapeError(f"{name}: input has shape {a}, target has shape {b}", code="shape.loss", hint=hint)
 
 
 def even_axis(input: Tensor, dim: int, name: str) -> int:
@@ -35,7 +35,7 @@ def even_axis(input: Tensor, dim: int, name: str) -> int:
     if not -len(shape) <= dim < len(shape) or shape[dim] % 2:
         raise ShapeError(
             f"{name}: axis {dim} of shape {shape} cannot be halved",
-            code="axis-halves",
+            code="shape.halves",
             hint="choose an axis of even length",
         )
     return dim % len(shape)
@@ -45,7 +45,7 @@ def linear_shapes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     """Raise ShapeError unless input (..., in), weight (out, in) and bias (out,) fit."""
     a, w = tuple(input.shape), tuple(weight.shape)
     if len(w) not in (1, 2):
-        raise ShapeError(f"linear: weight has shape {w}", code="linear-shape", hint="a weight has shape (out, in)")
+        raise ShapeError(f"linear: weight has shape {w}", code="shape.linear", hint="a weight has shape (out, in)")
     if not a or a[-1] != w[-1]:
         rest = a[1:]
         size = 1
@@ -55,12 +55,12 @@ def linear_shapes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         raise ShapeError(
             f"linear: input of shape {a} has {a[-1] if a else 'no'} features on its last axis, "
             f"weight of shape {w} takes {w[-1]}",
-            code="linear-shape",
+            code="shape.linear",
             hint="flatten first: nn.Flatten() or x.flatten(1)" if flat else "in_features must equal the last axis",
         )
     if bias is not None and tuple(bias.shape) != w[:-1]:
         raise ShapeError(
             f"linear: bias has shape {tuple(bias.shape)}, weight of shape {w} needs {w[:-1]}",
-            code="linear-shape",
+            code="shape.linear",
             hint="a bias has one entry for each output",
         )

@@ -164,7 +164,9 @@ class ParameterList(_Numbered):
 
     def extra_repr(self) -> str:
         """One line for each parameter."""
-        rows = (f"({name}): Parameter of {p.dtype.name} {tuple(p.shape)}" for name, p in self._of_kind(PARAMETER).items())
+        rows = (
+            f"({name}): Parameter of {p.dtype.name} {tuple(p.shape)}" for name, p in self._of_kind(PARAMETER).items()
+        )
         return "\n".join(rows)
 
 

@@ -106,9 +106,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
 
 @composite
-def _layer_norm(
-    input: Tensor, axes: tuple[int, ...], weight: Tensor | None, bias: Tensor | None, eps: float
-) -> Tensor:
+def _layer_norm(input: Tensor, axes: tuple[int, ...], weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     centred = input - G.mean(input, dim=axes, keepdim=True)
     variance = G.mean(centred * centred, dim=axes, keepdim=True)
     result = centred * G.rsqrt(variance + eps)
@@ -133,14 +131,14 @@ def layer_norm(
     if not wanted or shape[-len(wanted) :] != wanted:
         raise ShapeError(
             f"layer_norm: input of shape {shape} does not end in {wanted}",
-            code="layer-norm-shape",
+            code="shape.layer_norm",
             hint="normalized_shape is the length of the last axis, or of the last axes",
         )
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None and tuple(value.shape) != wanted:
             raise ShapeError(
                 f"layer_norm: {name} has shape {tuple(value.shape)}, normalized_shape is {wanted}",
-                code="layer-norm-shape",
+                code="shape.layer_norm",
                 hint="weight and bias have the normalized shape",
             )
     return _layer_norm(input, tuple(range(len(shape) - len(wanted), len(shape))), weight, bias, eps)

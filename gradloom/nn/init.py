@@ -67,7 +67,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     if len(shape) < 2:
         raise ShapeError(
             f"fan-in and fan-out need a weight of two or more axes, got shape {shape}",
-            code="init-fan",
+            code="shape.init",
             hint="initialise biases with zeros_ or uniform_",
         )
     kernel = math.prod(shape[2:])
@@ -108,7 +108,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     shape = tuple(tensor.shape)
     if len(shape) < 2:
         raise ShapeError(
-            f"orthogonal_ needs two or more axes, got shape {shape}", code="init-fan", hint="pass a matrix"
+            f"orthogonal_ needs two or more axes, got shape {shape}", code="shape.init", hint="pass a matrix"
         )
     rows, columns = shape[0], math.prod(shape[1:])
     draws = randn(max(rows, columns), min(rows, columns)).numpy().astype(np.float64)

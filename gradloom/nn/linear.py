@@ -105,7 +105,7 @@ class Unflatten(Module):
         shape = tuple(input.shape)
         if not -len(shape) <= self.dim < len(shape):
             raise ShapeError(
-                f"Unflatten: shape {shape} has no axis {self.dim}", code="unflatten-axis", hint="count axes from 0"
+                f"Unflatten: shape {shape} has no axis {self.dim}", code="shape.unflatten", hint="count axes from 0"
             )
         axis = self.dim % len(shape)
         sizes = list(self.unflattened_size)
@@ -115,7 +115,7 @@ class Unflatten(Module):
         if math.prod(sizes) != shape[axis]:
             raise ShapeError(
                 f"Unflatten: axis {axis} of shape {shape} cannot become {self.unflattened_size}",
-                code="unflatten-size",
+                code="shape.unflatten",
                 hint=f"the product of the new lengths must be {shape[axis]}",
             )
         return input.reshape((*shape[:axis], *sizes, *shape[axis + 1 :]))

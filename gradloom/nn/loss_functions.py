@@ -22,7 +22,7 @@ def _reduce(rows: Tensor, reduction: str) -> Tensor:
 
 def _class_axis(input: Tensor, name: str) -> int:
     if input.ndim == 0:
-        raise ShapeError(f"{name}: input has no axes", code="loss-shape", hint="pass scores of shape (N, classes)")
+        raise ShapeError(f"{name}: input has no axes", code="shape.loss", hint="pass scores of shape (N, classes)")
     return 0 if input.ndim == 1 else 1
 
 
@@ -31,7 +31,7 @@ def _check_labels(input: Tensor, target: Tensor, axis: int, ignore_index: int, n
     if target.dtype.is_floating or target.dtype.name == "bool":
         raise DTypeError(
             f"{name}: target of dtype {target.dtype.name} and shape {shape} beside input of shape {tuple(input.shape)}",
-            code="loss-target-dtype",
+            code="dtype.target",
             hint="labels are integers: target.long(); probabilities have the shape of the input",
         )
     if shape != wanted:
@@ -43,7 +43,7 @@ def _check_labels(input: Tensor, target: Tensor, axis: int, ignore_index: int, n
             hint = f"there are {input.shape[axis]} classes on axis {axis}; labels have one entry for each other place"
         raise ShapeError(
             f"{name}: input of shape {tuple(input.shape)} needs labels of shape {wanted}, target has {shape}",
-            code="loss-shape",
+            code="shape.loss",
             hint=hint,
         )
     G.check_labels(target, input.shape[axis], ignore_index)
@@ -53,7 +53,7 @@ def _check_weight(weight: Tensor | None, classes: int, name: str) -> None:
     if weight is not None and tuple(weight.shape) != (classes,):
         raise ShapeError(
             f"{name}: weight has shape {tuple(weight.shape)}, there are {classes} classes",
-            code="loss-shape",
+            code="shape.loss",
             hint="weight has one entry for each class",
         )
 
@@ -74,7 +74,13 @@ def _picked(log_like: Tensor, target: Tensor, axis: int, weight: Tensor | None) 
 
 
 def _label_loss(
-    rows: Tensor, smooth: Tensor | None, scale: Tensor | None, target: Tensor, ignore_index: int, reduction: str, eps: float
+    rows: Tensor,
+    smooth: Tensor | None,
+    scale: Tensor | None,
+    target: Tensor,
+    ignore_index: int,
+    reduction: str,
+    eps: float,
 ) -> Tensor:
     """Weigh, mask and reduce the losses of the rows. `scale`: the class weights at the labels; `smooth`: uniform part."""
     unsigned = target.dtype.name.startswith("uint") and ignore_index < 0

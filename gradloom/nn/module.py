@@ -42,7 +42,7 @@ class Parameter(Tensor):
         if requires_grad and not handle.dtype.is_floating:
             raise DTypeError(
                 f"a Parameter of dtype {handle.dtype.name} cannot have a gradient",
-                code="parameter-dtype",
+                code="dtype.parameter",
                 hint="convert the values with .float(), or pass requires_grad=False",
             )
         handle.__class__ = cls
@@ -178,10 +178,14 @@ class Module:
             kind = self.__dict__.get("_kinds", {}).get(name)
             if kind in (BUFFER, TRANSIENT):
                 if value is not None and not isinstance(value, Tensor):
-                    raise TypeError(f"cannot assign {type(value).__name__} as buffer '{name}' (Tensor or None expected)")
+                    raise TypeError(
+                        f"cannot assign {type(value).__name__} as buffer '{name}' (Tensor or None expected)"
+                    )
             elif kind is not None and value is not None:
                 expected = "Parameter" if kind == PARAMETER else "Module"
-                raise TypeError(f"cannot assign {type(value).__name__} as {kind} '{name}' ({expected} or None expected)")
+                raise TypeError(
+                    f"cannot assign {type(value).__name__} as {kind} '{name}' ({expected} or None expected)"
+                )
             super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -197,7 +201,9 @@ class Module:
         if name == "" or "." in name:
             raise KeyError(f"the name of a {kind} must not be empty nor contain a dot, got {name!r}")
         if name not in own["_kinds"] and hasattr(type(self), name):
-            raise KeyError(f"{type(self).__name__} already has an attribute {name!r}; choose another name for the {kind}")
+            raise KeyError(
+                f"{type(self).__name__} already has an attribute {name!r}; choose another name for the {kind}"
+            )
         own["_kinds"][name] = kind
         own[name] = value
 
@@ -359,7 +365,7 @@ class Module:
         if not getattr(dtype, "is_floating", False):
             raise DTypeError(
                 f"a module can be converted to a floating dtype only, not to {dtype}",
-                code="module-dtype",
+                code="dtype.module",
                 hint="for example model.to(gradloom.float64)",
             )
         for module in self.modules():
@@ -434,7 +440,7 @@ class Module:
         if problems:
             raise StateError(
                 f"the state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems),
-                code="state-mismatch",
+                code="state.load",
                 hint="build the model with the sizes it was saved with; strict=False skips missing and unexpected names",
             )
         with no_grad():

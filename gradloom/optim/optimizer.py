@@ -228,7 +228,7 @@ class Optimizer:
         if own != saved:
             raise StateError(
                 f"the optimizer has groups of {own} parameters, the state has groups of {saved}",
-                code="optimizer-state",
+                code="state.optimizer",
                 hint="make the optimizer from the same model and groups before loading",
             )
         params = [p for g in self.param_groups for p in g["params"]]
@@ -260,7 +260,7 @@ def _restored(name: str, value: Any, param: Tensor) -> Any:
     if array.shape != tuple(param.shape):
         raise ShapeError(
             f"state {name!r} has shape {array.shape}, its parameter has {tuple(param.shape)}",
-            code="optimizer-state",
+            code="state.optimizer",
             hint="the state was saved for another model, or with the parameters in another order",
         )
     return tensor(array.astype(param.dtype.numpy))

@@ -1,0 +1,138 @@
+"""Data sets: anything with a length and `[index]`, and a few ways to put them together."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradloom.data.random import permutation, seed_of
+from gradloom.errors import ShapeError
+from gradloom.tensor import Tensor
+
+
+class Dataset:
+    """A map from 0 <= index < len(self) to a sample. Subclasses give `__getitem__` and `__len__`."""
+
+    def __getitem__(self, index: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no __getitem__")
+
+    def __add__(self, other: Dataset) -> ConcatDataset:
+        return ConcatDataset([self, other])
+
+
+class IterableDataset(Dataset):
+    """Samples from `__iter__` only, for streams. It has no length and cannot be shuffled."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError(f"{type(self).__name__} has no __iter__")
+
+
+class TensorDataset(Dataset):
+    """Samples along the first axis of several tensors.
+
+    Parameters
+    ----------
+    *tensors : Tensor
+        Each of shape (N, ...).
+
+    Raises
+    ------
+    ShapeError
+        If the first axes differ in length.
+    """
+
+    tensors: tuple[Tensor, ...]
+
+    def __init__(self, *tensors: Tensor) -> None:
+        if not tensors:
+            raise ValueError("TensorDataset needs at least one tensor")
+        shapes = [tuple(t.shape) for t in tensors]
+        if any(not shape or shape[0] != shapes[0][0] for shape in shapes):
+            raise ShapeError(
+                f"TensorDataset: the first axes differ: {', '.join(map(str, shapes))}",
+                code="shape.dataset",
+                hint="each tensor has one entry for each sample on its first axis",
+            )
+        self.tensors = tensors
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        return tuple(t[index] for t in self.tensors)
+
+    def __len__(self) -> int:
+        return self.tensors[0].shape[0]
+
+
+class Subset(Dataset):
+    """The samples of a data set at some indices."""
+
+    def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
+        self.dataset = dataset
+        self.indices = indices
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, (list, slice, np.ndarray)):
+            chosen = self.indices[index] if isinstance(index, slice) else [self.indices[int(i)] for i in index]
+            return self.dataset[list(chosen)]
+        return self.dataset[self.indices[index]]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class ConcatDataset(Dataset):
+    """Several data sets, one after the other."""
+
+    def __init__(self, datasets: Iterable[Any]) -> None:
+        self.datasets = list(datasets)
+        if not self.datasets:
+            raise ValueError("ConcatDataset needs at least one data set")
+        self.cumulative_sizes: list[int] = []
+        total = 0
+        for dataset in self.datasets:
+            if isinstance(dataset, IterableDataset):
+                raise TypeError("ConcatDataset joins data sets with a length; an IterableDataset has none")
+            total += len(dataset)
+            self.cumulative_sizes.append(total)
+
+    def __len__(self) -> int:
+        return self.cumulative_sizes[-1]
+
+    def __getitem__(self, index: int) -> Any:
+        length = len(self)
+        if not -length <= index < length:
+            raise IndexError(f"index {index} is out of range for {length} samples")
+        index %= length
+        which = bisect_right(self.cumulative_sizes, index)
+        return self.datasets[which][index - (self.cumulative_sizes[which - 1] if which else 0)]
+
+
+def random_split(dataset: Any, lengths: Sequence[int | float], generator: Any = None) -> list[Subset]:
+    """Cut a data set at random into parts that do not overlap.
+
+    Parameters
+    ----------
+    lengths : sequence of int, or of float that sum to 1
+        Sizes or shares. What rounding leaves goes to the first parts, one each.
+    generator : Generator, optional
+        Whose seed is used; otherwise the seed of `gradloom.manual_seed`.
+
+    Raises
+    ------
+    ValueError
+        If the sizes do not sum to the length of the data set.
+    """
+    total = len(dataset)
+    sizes = [int(n) for n in lengths]
+    if math.isclose(sum(lengths), 1.0) and all(0.0 <= n <= 1.0 for n in lengths):
+        sizes = [math.floor(total * share) for share in lengths]
+        for i in range(total - sum(sizes)):
+            sizes[i % len(sizes)] += 1
+    if sum(sizes) != total or min(sizes, default=0) < 0:
+        raise ValueError(f"the sizes {list(lengths)} do not sum to the {total} samples of the data set")
+    order = permutation(total, seed_of(generator), 0, stream=1)
+    cuts = np.cumsum([0, *sizes])
+    return [Subset(dataset, order[a:b].tolist()) for a, b in zip(cuts[:-1], cuts[1:])]
