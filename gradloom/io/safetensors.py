@@ -16,7 +16,9 @@ import numpy as np
 from gradloom.tensor import Tensor, from_numpy
 
 
-def save(tensors: Mapping[str, Tensor], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+def save(
+    tensors: Mapping[str, Tensor], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write named tensors to a safetensors file, atomically.
 
     Parameters

@@ -1,0 +1,5 @@
+"""Data sets, by the names that Keras gives them."""
+
+from gradloom.keras.datasets import fashion_mnist
+
+__all__ = ["fashion_mnist"]

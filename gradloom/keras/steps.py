@@ -1,0 +1,139 @@
+"""The steps of a model: forward, loss, gradients and update woven into one native program.
+
+Loss and metrics are added to 0-d tensors that the program writes beside the weights, so a step looks at nothing and
+waits for nothing; the sums are read when progress is drawn or an epoch ends.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradloom.autodiff import grad
+from gradloom.keras.losses import Loss
+from gradloom.keras.optimizers import Optimizer
+from gradloom.metrics import MeanMetric
+from gradloom.tape import no_grad, update
+from gradloom.tensor import Tensor, from_numpy
+
+if TYPE_CHECKING:
+    from gradloom.keras.models import Model
+
+_tokens = itertools.count()
+
+
+class ModelSteps:
+    """What the training loop drives; see :class:`gradloom.train.loop.Steps`.
+
+    Parameters
+    ----------
+    model : whose weights are trained.
+    optimizer : None where only evaluation is wanted.
+    metrics : counted beside the loss.
+    """
+
+    def __init__(self, model: Model, optimizer: Optimizer | None, loss: Loss, metrics: Sequence[MeanMetric]) -> None:
+        self.model, self.optimizer, self.loss, self.metrics = model, optimizer, loss, list(metrics)
+        self.names = ["loss", *(metric.name for metric in self.metrics)]
+        self._token = next(_tokens)
+        self._seen = 0
+        self._sums: list[Tensor] = []
+        self._parameters: list[Tensor] = []
+        self._writes: list[Tensor] = []
+        self._test_key = ("keras test step", self._token)
+        self.begin()
+
+    @property
+    def stop_training(self) -> bool:
+        """Set by callbacks on the model."""
+        return self.model.stop_training
+
+    @stop_training.setter
+    def stop_training(self, value: bool) -> None:
+        self.model.stop_training = value
+
+    def begin(self) -> None:
+        """Take up the weights that are trainable now; to be called before training starts."""
+        if self.optimizer is not None:
+            self._parameters = self.model.trainable_weights
+            self.optimizer.build(self._parameters)
+            shape = tuple(id(p) for p in self._parameters)
+            # one hash of this tuple a step; the ids are of live objects that the optimiser holds
+            self._train_key = ("keras train step", self._token, self.optimizer.static(), shape)
+        self.reset()
+
+    def set_training(self, training: bool) -> None:
+        """Switch dropout and its like on or off."""
+        self.model.train(training)
+
+    def reset(self) -> None:
+        """Set the sums to zero."""
+        self._seen = 0
+        self._sums = [from_numpy(np.zeros((), np.float32)) for _ in self.names]
+        slots = self.optimizer.slots if self.optimizer is not None else []
+        self._writes = [*self._parameters, *slots, *self._sums]
+
+    def results(self) -> dict[str, float]:
+        """Means over what was seen since the last reset."""
+        seen = max(self._seen, 1)
+        return {name: float(total.numpy()) / seen for name, total in zip(self.names, self._sums)}
+
+    def train_step(self, batch: tuple[Any, ...]) -> None:
+        """One step on (x, y, weight); y and weight as :mod:`gradloom.keras.inputs` prepares them."""
+        x, y, weight = batch
+        target = from_numpy(y)
+        scores, loss = self._forward(from_numpy(x), target, weight)
+        gradients = grad(loss, self._parameters)
+        update(
+            self._train_key,
+            self._new_values,
+            [*gradients, loss, scores, target],
+            self._writes,
+            self.optimizer.scalars(),  # type: ignore[union-attr]  # fit asks for one
+        )
+        self._seen += len(y)
+
+    def test_step(self, batch: tuple[Any, ...]) -> None:
+        """Loss and metrics of (x, y, weight)."""
+        x, y, weight = batch
+        with no_grad():
+            target = from_numpy(y)
+            scores, loss = self._forward(from_numpy(x), target, weight)
+            update(self._test_key, self._new_sums, [loss, scores, target], self._sums, [])
+        self._seen += len(y)
+
+    def _forward(self, x: Tensor, target: Tensor, weight: np.ndarray | None) -> tuple[Tensor, Tensor]:
+        """The scores that the loss takes, and the loss."""
+        model, loss = self.model, self.loss
+        weights = None if weight is None else from_numpy(weight)
+        if model.scores_for(loss):
+            scores = model.scores(x)
+            return scores, loss.mean(target, scores, weights, True)
+        scores = model.forward(x)
+        return scores, loss.mean(target, scores, weights, loss.from_logits)
+
+    def _new_values(self, reads: list[Tensor], writes: list[Tensor], scalars: list[Tensor]) -> list[Tensor]:
+        count = len(self._parameters)
+        slots = writes[count : len(writes) - len(self._sums)]
+        new = self.optimizer.new_values(reads[:count], writes[:count], slots, scalars)  # type: ignore[union-attr]
+        return new + self._new_sums(reads[count:], writes[len(writes) - len(self._sums) :], [])
+
+    def _new_sums(self, reads: list[Tensor], writes: list[Tensor], scalars: list[Tensor]) -> list[Tensor]:
+        loss, scores, target = reads
+        rows = float(target.shape[0])
+        to_output: Callable[[Tensor], Tensor] | None = (
+            self.model.last_activation() if self.model.scores_for(self.loss) else None
+        )
+        outputs = None
+        added = [loss.detach() * rows]
+        for metric in self.metrics:
+            if to_output is None or metric.by_rank:
+                answers = scores
+            else:
+                outputs = to_output(scores) if outputs is None else outputs
+                answers = outputs
+            added.append(metric.values(target, answers.detach()).mean() * rows)
+        return [total + more for total, more in zip(writes, added)]
