@@ -42,7 +42,7 @@ class Entry:
     """One recorded step, shared by every round that comes by."""
 
     __slots__ = (
-        "attrs", "aval", "branches", "depth", "end", "grad_mode", "ins", "leaf", "leaves", "next", "outs", "parent",
+        "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "ins", "leaf", "leaves", "next", "outs", "parent",
         "prim", "programs", "rg",
     )  # fmt: skip
 
@@ -59,6 +59,20 @@ class Entry:
         self.end: Entry | None = None  # composites: the last entry inside
         self.outs: Any = None
         self.leaves: list[int] | None = None  # cache: leaves that a gradient reaches
+        self.closed: frozenset[Entry] | None = None  # cache: what a gradient of this passes through
+
+    def through(self) -> frozenset[Entry]:
+        """The entries, inputs excepted, that a gradient of this one passes through."""
+        if self.closed is None:
+            seen: set[Entry] = set()
+            todo = [self]
+            while todo:
+                x = todo.pop()
+                if x not in seen and x.rg and x.prim is not LEAF:
+                    seen.add(x)
+                    todo.extend(x.ins)
+            self.closed = frozenset(seen)
+        return self.closed
 
 
 class Value:
@@ -298,7 +312,8 @@ class Tape:
             self.pos.programs[key] = program
         self.latest = program
         program.runs += 1
-        keep = any(v.entry.rg and v.entry not in self.freed for v in live)  # type: ignore[union-attr]
+        spent = {id(v): self.spent(v.entry) for v in live if v.entry.rg}  # type: ignore[union-attr,arg-type]
+        keep = not all(spent.values())
         record = Record(self.leaves, self.tensors, self.scalars) if keep else None
         results = self._execute(program)
         taken = dict(donate)
@@ -311,7 +326,7 @@ class Tape:
             e = v.entry
             v.buf = buf
             if e.rg:  # type: ignore[union-attr]
-                v.hist = (record if record and e not in self.freed else _FREED, e)  # type: ignore[assignment]
+                v.hist = (_FREED if spent[id(v)] or record is None else record, e)  # type: ignore[assignment]
         for v in scalars_alive:
             from gradloom.tensor import buffer_of
 
@@ -319,6 +334,10 @@ class Tape:
             kind = v.entry.attrs[0]
             v.aval = Aval((), dtypes.default_float() if kind is float else v.aval.dtype, True)
             v.buf = buffer_of(np.asarray(self.scalars[v.entry.leaf], v.aval.dtype.numpy))
+
+    def spent(self, e: Entry) -> bool:
+        """Whether a gradient of this would pass through what a backward pass has freed."""
+        return any(not e.through().isdisjoint(r.through()) for r in self.freed)
 
     def _donations(self, live: list[Value]) -> tuple[tuple[int, int], ...]:
         """Outputs that are the new value of a cell whose old value nobody else holds: (output, input) pairs."""

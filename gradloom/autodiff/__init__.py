@@ -1,0 +1,1 @@
+"""Transformations of programs. Nothing here names an op."""

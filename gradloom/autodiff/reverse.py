@@ -1,0 +1,382 @@
+"""Reverse mode over the tape: walk the entries back from the outputs and apply each primitive's rule.
+
+A value of the present round is differentiated where it stands; one of an earlier round brings its record along, and
+what its rules need is computed again from the record's inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gradloom.errors import GradientError
+from gradloom.tape import LEAF, SCALAR, TAPE, Entry, Record, Value
+
+__all__ = ["backward", "grad"]
+
+
+class _Backward:
+    """Stands for the primitive of a backward pass."""
+
+    vjp = None
+    name = "backward"
+
+
+_BACKWARD = _Backward()
+
+
+def _reached(e: Entry) -> list[int]:
+    """Numbers of the inputs of the round that a gradient of ``e`` reaches."""
+    if e.leaves is None:
+        seen, todo, out = {id(e)}, [e], []
+        while todo:
+            x = todo.pop()
+            if x.prim is LEAF:
+                out.append(x.leaf)
+            for i in x.ins:
+                if i.rg and id(i) not in seen:
+                    seen.add(id(i))
+                    todo.append(i)
+        e.leaves = sorted(out)
+    return e.leaves
+
+
+class _Rerun:
+    """Handles for the entries of an earlier round, recomputed in this one where a rule asks for them."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.known: dict[int, Any] = {}
+
+    def handle(self, e: Entry) -> Any:
+        todo = [e]
+        while todo:
+            x = todo[-1]
+            if id(x) in self.known:
+                todo.pop()
+                continue
+            if x.prim is LEAF:
+                v = self.record.leaves[x.leaf]
+                t = self.record.tensors[x.leaf]
+                assert v is not None
+                self.known[id(x)] = t if t is not None and t._v is v else TAPE.make_tensor(v)
+            elif x.prim is SCALAR:
+                self.known[id(x)] = TAPE.scalar(self.record.scalars[x.leaf])
+            else:
+                missing = [i for i in x.ins if id(i) not in self.known]
+                if missing:
+                    todo.extend(missing)
+                    continue
+                self.known[id(x)] = TAPE.apply(x.prim, [self.known[id(i)] for i in x.ins], x.attrs)
+            todo.pop()
+        return self.known[id(e)]
+
+
+def _pull(cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], create_graph: bool) -> dict[int, Any]:
+    """Pull cotangents back to the inputs of a round. Returns {number of the input: cotangent}.
+
+    Entries in ``stop`` (by id) keep their cotangent, under the key ``-id``.
+    """
+    from gradloom import functions as G
+
+    order: list[Entry] = []
+    seen: set[int] = set()
+    todo: list[tuple[Entry, bool]] = [(e, False) for e, _ in cts.values()]
+    while todo:
+        e, done = todo.pop()
+        if done:
+            order.append(e)
+            continue
+        if id(e) in seen:
+            continue
+        seen.add(id(e))
+        todo.append((e, True))
+        if id(e) not in stop:
+            todo.extend((i, False) for i in e.ins if i.rg and id(i) not in seen)
+    out: dict[int, Any] = {}
+    for e in reversed(order):
+        if id(e) not in cts:
+            continue
+        _, ct = cts.pop(id(e))
+        if id(e) in stop:
+            out[-id(e)] = ct
+            continue
+        if e.prim is LEAF:
+            out[e.leaf] = ct
+            continue
+        ins = [handle(i) for i in e.ins]
+        rule = e.prim.vjp
+        if rule is None:
+            raise GradientError(f"{e.prim.name} has no derivative", code="gradient.none")
+        parts = rule(ct, handle(e), ins, e.attrs)
+        for i, c in zip(e.ins, parts, strict=True):
+            if c is None or not i.rg:
+                continue
+            assert i.aval is not None
+            c = G.fit(c, i.aval)
+            held = cts.get(id(i))
+            cts[id(i)] = (i, c if held is None else G.add(held[1], c))
+    return out
+
+
+def _run(outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, create_graph: bool) -> dict[int, Any]:
+    """Cotangents by id of the tensor: of ``wanted``, or of every leaf that requires a gradient."""
+    with TAPE.lock:
+        found: dict[int, Any] = {}
+        want = {id(t): t for t in wanted} if wanted is not None else None
+        pending: dict[int, tuple[Entry, Any]] = {}
+        older: dict[int, tuple[Record, dict[int, tuple[Entry, Any]]]] = {}
+        from gradloom import functions as G
+
+        def give(t: Any, v: Value | None, ct: Any) -> None:
+            """A cotangent arrived at an input of a round: at a leaf tensor, or at a value of an earlier round."""
+            if t is not None and (want is None or id(t) in want) and (t._rg or want is not None):
+                found[id(t)] = ct if id(t) not in found else G.add(found[id(t)], ct)
+                keep.append(t)
+            if v is not None and v.hist is not None:
+                seed(v, ct)
+
+        def seed(v: Value, ct: Any) -> None:
+            assert v.hist is not None
+            record, e = v.hist
+            if record.freed:
+                raise GradientError(
+                    "this value's graph was freed by an earlier backward()",
+                    code="gradient.freed",
+                    hint="pass retain_graph=True to the first call, or keep only loss.detach() or loss.item()",
+                )
+            group = older.setdefault(id(record), (record, {}))[1]
+            held = group.get(id(e))
+            group[id(e)] = (e, ct if held is None else G.add(held[1], ct))
+
+        keep: list[Any] = []
+        stop: dict[int, Any] = {}
+        for t in wanted or ():
+            e = t._v.entry
+            if e is not None and e.prim is not LEAF:
+                stop[id(e)] = t
+        hist_stop = {id(t._v.hist[1]): t for t in wanted or () if t._v.hist is not None}
+        for o, c in zip(outputs, cts, strict=True):
+            v = o._v
+            e = v.entry
+            if e is not None and e.prim is not LEAF:
+                held = pending.get(id(e))
+                pending[id(e)] = (e, c if held is None else G.add(held[1], c))
+            else:
+                give(o, v, c)
+        if pending:
+            leaves, tensors = TAPE.leaves, TAPE.tensors
+            for k, ct in _pull(pending, TAPE.handle, set(stop), create_graph).items():
+                if k < 0:
+                    t = stop[-k]
+                    found[id(t)] = ct
+                else:
+                    give(tensors[k], leaves[k], ct)
+        while older:
+            # newest first, so that every cotangent of a record has arrived
+            key = next(reversed(older))
+            record, group = older.pop(key)
+            rerun = _Rerun(record)
+            for k, ct in _pull(group, rerun.handle, set(hist_stop), create_graph).items():
+                if k < 0:
+                    t = hist_stop[-k]
+                    found[id(t)] = ct if id(t) not in found else G.add(found[id(t)], ct)
+                else:
+                    give(record.tensors[k], record.leaves[k], ct)
+        return found
+
+
+def _check_output(o: Any, ct: Any, code: str) -> Any:
+    from gradloom import functions as G
+    from gradloom.tensor import Tensor
+
+    if not o.requires_grad:
+        raise GradientError(
+            "this value does not require grad: none of its inputs has requires_grad=True",
+            code="gradient.unrecorded",
+            hint="set requires_grad=True on an input, and compute it outside of no_grad()",
+        )
+    if ct is None:
+        if o.numel() != 1:
+            raise GradientError(
+                f"the gradient of a tensor of shape {o.shape} needs a cotangent of that shape",
+                code=code,
+                hint="reduce it to a scalar (mean, sum) or pass gradient=",
+            )
+        return G.ones_like(o)
+    if not isinstance(ct, Tensor):
+        raise GradientError("the cotangent must be a tensor", code=code)
+    if ct.shape != o.shape:
+        raise GradientError(f"the cotangent has shape {ct.shape}, the output {o.shape}", code=code)
+    return ct
+
+
+def _mark_freed(outputs: Sequence[Any]) -> None:
+    """After a pass without retain_graph what it went through cannot be differentiated again."""
+    for o in outputs:
+        v = o._v
+        if v.entry is not None:
+            if v.entry.rg and v.entry.prim is not LEAF:
+                TAPE.freed.add(v.entry)
+        elif v.hist is not None:
+            v.hist[0].freed = True
+
+
+def backward(output: Any, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+    """Add the gradient of ``output`` to the ``grad`` of every leaf that requires one.
+
+    Parameters
+    ----------
+    output: a tensor. gradient: the cotangent, of its shape; 1 for a scalar.
+    retain_graph: keep the graph for another pass; defaults to ``create_graph``.
+    create_graph: record the pass itself, for higher derivatives.
+
+    Raises
+    ------
+    GradientError: where ``output`` does not require grad, is no scalar without ``gradient``, or was freed.
+    """
+    with TAPE.lock:
+        retain = create_graph if retain_graph is None else retain_graph
+        e = output._v.entry
+        if e is not None and TAPE.freed and e.rg and e.prim is not LEAF and TAPE.spent(e):
+            raise GradientError(
+                "backward() was already called through this value",
+                code="gradient.freed",
+                hint="pass retain_graph=True to the first call",
+            )
+        with _mode(create_graph):
+            simple = e is not None and e.prim is not LEAF and e.rg and not create_graph
+            if simple:
+                numbers = _reached(e)
+                simple = all(TAPE.leaves[k].hist is None for k in numbers)
+            if simple:
+                _fast(output, gradient, [TAPE.tensors[k] for k in numbers])
+            else:
+                ct = _check_output(output, gradient, "gradient.scalar")
+                found = _run([output], [ct], None, create_graph)
+                for t in _tensors_of(found, output):
+                    g = found[id(t)]
+                    t.grad = g if t.grad is None else t.grad + g
+        if not retain:
+            _mark_freed([output])
+
+
+def _tensors_of(found: dict[int, Any], output: Any) -> list[Any]:
+    """The leaf tensors behind the ids in ``found``: of this round and of earlier records."""
+    out: dict[int, Any] = {}
+    todo = [output._v]
+    records: set[int] = set()
+    for t in [*TAPE.tensors, output]:
+        if t is not None and id(t) in found:
+            out[id(t)] = t
+    for v in [x for x in TAPE.leaves if x is not None]:
+        todo.append(v)
+    while todo:
+        v = todo.pop()
+        if v is None or v.hist is None or id(v.hist[0]) in records:
+            continue
+        record = v.hist[0]
+        records.add(id(record))
+        for t in record.tensors:
+            if t is not None and id(t) in found:
+                out[id(t)] = t
+        todo.extend(record.leaves)
+    return list(out.values())
+
+
+def _fast(output: Any, gradient: Any, tensors: list[Any]) -> None:
+    """The usual case, one predicted step: everything of this round, gradients into ``grad``."""
+    unique = list({id(t): t for t in tensors}.values())
+    held = [t.grad for t in unique]
+    operands = [output] + ([gradient] if gradient is not None else []) + [g for g in held if g is not None]
+    static = (gradient is not None, tuple(g is None for g in held))
+
+    def run() -> list[Any]:
+        ct = _check_output(output, gradient, "gradient.scalar")
+        found = _run([output], [ct], None, False)
+        results = []
+        for t, g in zip(unique, held, strict=True):
+            new = found.get(id(t))
+            if new is None:
+                from gradloom import functions as G
+
+                new = G.zeros_like(t)
+            results.append(new if g is None else g + new)
+        return results
+
+    for t, g in zip(unique, TAPE.macro(_BACKWARD, operands, static, run), strict=True):
+        t.grad = g
+
+
+class _mode:  # noqa: N801
+    """Record a backward pass only where its result is to be differentiated."""
+
+    def __init__(self, on: bool) -> None:
+        self._on = on
+
+    def __enter__(self) -> None:
+        self._before = TAPE.grad
+        TAPE.grad = self._on
+
+    def __exit__(self, *exc: object) -> None:
+        TAPE.grad = self._before
+
+
+class _Grad:
+    """Stands for the primitive of ``grad``."""
+
+    vjp = None
+    name = "grad"
+
+
+_GRAD = _Grad()
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
+    """Gradients of the sum of ``outputs`` with respect to ``inputs``, as ``torch.autograd.grad``.
+
+    Returns a tuple, one tensor for each input. Raises GradientError where an input was not used, unless
+    ``allow_unused`` (then None stands for it).
+    """
+    outs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    ins = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    given = list(grad_outputs) if isinstance(grad_outputs, (list, tuple)) else [grad_outputs] * len(outs)
+    retain = create_graph if retain_graph is None else retain_graph
+    with TAPE.lock, _mode(create_graph):
+        first = outs[0]._v.entry
+        simple = (
+            len(outs) == 1 and given[0] is None and not create_graph and not allow_unused
+            and first is not None and first.prim is not LEAF and first.rg
+            and all(t._v.entry is not None for t in ins)
+        )  # fmt: skip
+        if simple:
+            got = TAPE.macro(_GRAD, [*outs, *ins], (), lambda: _gradients(outs, ins, given, create_graph, False))
+        else:
+            got = _gradients(outs, ins, given, create_graph, allow_unused)
+        if not retain:
+            _mark_freed(outs)
+        return tuple(got)
+
+
+def _gradients(outs: list[Any], ins: list[Any], given: list[Any], create_graph: bool, allow_unused: bool) -> list[Any]:
+    cts = [_check_output(o, c, "gradient.scalar") for o, c in zip(outs, given, strict=True)]
+    found = _run(outs, cts, ins, create_graph)
+    res = []
+    for k, t in enumerate(ins):
+        g = found.get(id(t))
+        if g is None and not allow_unused:
+            raise GradientError(
+                f"input {k} of shape {t.shape} was not used in the graph",
+                code="gradient.unused",
+                hint="pass allow_unused=True to get None for it",
+            )
+        res.append(g)
+    return res
+
