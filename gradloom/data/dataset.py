@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -135,4 +136,4 @@ def random_split(dataset: Any, lengths: Sequence[int | float], generator: Any = 
         raise ValueError(f"the sizes {list(lengths)} do not sum to the {total} samples of the data set")
     order = permutation(total, seed_of(generator), 0, stream=1)
     cuts = np.cumsum([0, *sizes])
-    return [Subset(dataset, order[a:b].tolist()) for a, b in zip(cuts[:-1], cuts[1:])]
+    return [Subset(dataset, order[a:b].tolist()) for a, b in pairwise(cuts)]

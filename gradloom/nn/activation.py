@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from gradloom.functions import full
 from gradloom.nn import functional as F
 from gradloom.nn.module import Module, Parameter
-from gradloom.tensor import Tensor, full
+from gradloom.tensor import Tensor
 
 
 class _Activation(Module):

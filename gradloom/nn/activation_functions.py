@@ -23,11 +23,6 @@ def _in_place(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
     return input.copy_(result) if inplace else result
 
 
-def _expm1(x: Tensor) -> Tensor:
-    # e^x - 1 = tanh(x/2)·(e^x + 1): no cancellation near 0
-    return G.tanh(x * 0.5) * (G.exp(x) + 1.0)
-
-
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
     return _in_place(input, G.relu(input), inplace)
@@ -47,7 +42,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 def _elu(input: Tensor, alpha: float, scale: float) -> Tensor:
     positive = input > 0
     below = G.where(positive, 0.0, input)
-    return G.where(positive, input * scale, _expm1(below) * (alpha * scale))
+    return G.where(positive, input * scale, G.expm1(below) * (alpha * scale))
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -92,7 +87,7 @@ def tanh(input: Tensor) -> Tensor:
 
 
 def _softplus_of(x: Tensor) -> Tensor:
-    # maximum, not relu: its derivative of 1/2 at the tie makes the sum's derivative right at 0, where the other part's is 0
+    # maximum, not relu: at 0 the other part's derivative is 0, and the tie's 1/2 is the right one
     return G.maximum(x, 0.0) + G.log1p(G.exp(-G.abs(x)))
 
 

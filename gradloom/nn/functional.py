@@ -145,7 +145,7 @@ def layer_norm(
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """Labels (...) to int64 rows (..., classes) with a 1 at the label; -1: as many classes as the largest label asks."""
+    """Labels (...) to int64 rows (..., classes) with a 1 at the label; -1: as many classes as labels ask."""
     return G.one_hot(tensor, num_classes)
 
 

@@ -10,8 +10,9 @@ import math
 import numpy as np
 
 from gradloom.errors import ShapeError
+from gradloom.random import randn
 from gradloom.tape import no_grad
-from gradloom.tensor import Tensor, from_numpy, randn
+from gradloom.tensor import Tensor, from_numpy
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:

@@ -8,10 +8,11 @@ from typing import Any
 
 from gradloom.dtypes import DType
 from gradloom.errors import ShapeError
+from gradloom.functions import empty
 from gradloom.nn import functional as F
 from gradloom.nn import init
 from gradloom.nn.module import Module, Parameter
-from gradloom.tensor import Tensor, empty
+from gradloom.tensor import Tensor
 
 
 class Linear(Module):

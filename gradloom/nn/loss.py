@@ -27,7 +27,7 @@ class _WeightedLoss(_Loss):
 
 
 class CrossEntropyLoss(_WeightedLoss):
-    """Softmax cross entropy between scores (N, C, ...) and labels or class probabilities; see `functional.cross_entropy`."""
+    """Softmax cross entropy between scores (N, C, ...) and labels or probabilities; see `functional.cross_entropy`."""
 
     def __init__(
         self,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from gradloom import functions as G
 from gradloom.errors import DTypeError, ShapeError
+from gradloom.functions import arange
 from gradloom.nn.activation_functions import logsigmoid
 from gradloom.nn.checks import reduction_name, same_shape
 from gradloom.tape import composite
-from gradloom.tensor import Tensor, arange
+from gradloom.tensor import Tensor
 
 
 def _reduce(rows: Tensor, reduction: str) -> Tensor:
@@ -64,7 +65,7 @@ def _along(values: Tensor, axis: int, ndim: int) -> Tensor:
 
 
 def _picked(log_like: Tensor, target: Tensor, axis: int, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The entry of each row at its label, and its class weight. A compare and a sum fuse into the row; a gather would not."""
+    """The entry of each row at its label, and its class weight; compare and sum fuse into the row, a gather would not."""
     ndim, classes = log_like.ndim, log_like.shape[axis]
     chosen = _along(arange(classes), axis, ndim) == target.unsqueeze(axis)
     entry = G.sum(G.where(chosen, log_like, 0.0), dim=axis)
@@ -82,7 +83,7 @@ def _label_loss(
     reduction: str,
     eps: float,
 ) -> Tensor:
-    """Weigh, mask and reduce the losses of the rows. `scale`: the class weights at the labels; `smooth`: uniform part."""
+    """Weigh, mask and reduce the rows' losses. `scale`: the class weights at the labels; `smooth`: the uniform part."""
     unsigned = target.dtype.name.startswith("uint") and ignore_index < 0
     valid = None if unsigned else target != ignore_index
     if scale is not None:

@@ -126,6 +126,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward method")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward` with the hooks around it; an error that leaves it names the layer."""
         try:
             if not self._hooks and not self._pre_hooks:
                 return self.forward(*args, **kwargs)
@@ -397,7 +398,7 @@ class Module:
             state[name] = value.detach()
         return state
 
-    def _state(self, prefix: str = "", kept: Callable[[str], bool] | None = None) -> Iterator[tuple[str, Tensor]]:
+    def _state(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         # a module held under two names is saved under both, as PyTorch does
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
@@ -441,7 +442,7 @@ class Module:
             raise StateError(
                 f"the state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems),
                 code="state.load",
-                hint="build the model with the sizes it was saved with; strict=False skips missing and unexpected names",
+                hint="build the model with the sizes it was saved with; strict=False skips names that do not match",
             )
         with no_grad():
             for name, value in values.items():
