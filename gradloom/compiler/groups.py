@@ -1,0 +1,100 @@
+"""Groups: the kernels of a program while nodes are still joining them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from gradloom.compiler.body import Body
+from gradloom.compiler.views import View, contiguous_strides
+from gradloom.graph.node import Node
+
+__all__ = ["Dims", "Group", "Storage"]
+
+Dims = tuple["int | None", ...]
+"""For each dimension of a value the loop axis it runs along; None for size 1 and for broadcast dimensions."""
+
+
+class Storage:
+    """A block of memory that holds a C-ordered array.
+
+    dtype: code. size: elements. source: number of the program's input that it is, or None.
+    writers: the groups that fill it.
+    """
+
+    __slots__ = ("dtype", "itemsize", "size", "source", "writers")
+
+    def __init__(self, node: Node, source: int | None = None, size: int | None = None) -> None:
+        self.dtype, self.itemsize = node.aval.dtype.code, node.aval.dtype.itemsize
+        self.size = node.aval.size if size is None else size
+        self.source = source
+        self.writers: list[Group] = []
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return self.size * self.itemsize
+
+
+class Group:
+    """A kernel under construction.
+
+    kind: ``"nest"``, ``"contract"`` or ``"host"``. extents, axes: of the loops. values: what is at hand, by node:
+    (instruction, dims). computed: the nodes that are computed here. before: a bit for each group that must run first.
+    stores: (instruction, storage, offset, strides by axis). dot: the operands of a contraction as views.
+    host: node and operand views of what is done in NumPy, and the storage of its result.
+    """
+
+    def __init__(self, number: int, kind: str, extents: Sequence[int], axes: str | None = None) -> None:
+        self.number, self.kind = number, kind
+        self.extents = tuple(extents)
+        self.axes = list(axes or "p" * len(self.extents))
+        self.body = Body(len(self.extents))
+        self.values: dict[int, tuple[int, Dims]] = {}
+        self.computed: dict[int, Node] = {}
+        self.before = 0
+        self.stores: list[tuple[int, Storage, int, tuple[int, ...]]] = []
+        self.dot: tuple[View, View, int, str] | None = None
+        self.host: tuple[Node, list[View], Storage] | None = None
+
+    @property
+    def bit(self) -> int:
+        """Its bit in sets of groups."""
+        return 1 << self.number
+
+    @property
+    def reduced(self) -> set[int]:
+        """The reduced axes."""
+        return {k for k, a in enumerate(self.axes) if a == "r"}
+
+    @property
+    def size(self) -> int:
+        """Points of the iteration space."""
+        return math.prod(self.extents)
+
+    def covers(self, dims: Sequence[int | None]) -> bool:
+        """Whether a value runs along all parallel axes, and along all reduced ones or none."""
+        used = {d for d in dims if d is not None}
+        long = {k for k, n in enumerate(self.extents) if n != 1}
+        reduced = self.reduced & long
+        return (long - reduced) <= used and (not reduced & used or reduced <= used)
+
+    def spread(self, shape: Sequence[int], strides: Sequence[int], dims: Sequence[int | None]) -> tuple[int, ...]:
+        """Strides by loop axis of a view whose dimensions run along ``dims``."""
+        out = [0] * len(self.extents)
+        for n, s, d in zip(shape, strides, dims, strict=True):
+            if d is not None and n != 1:
+                out[d] += s
+        return tuple(out)
+
+    def store(self, inst: int, dims: Sequence[int | None], view: View) -> None:
+        """Write a value to a view."""
+        strides = self.spread(view.shape, view.strides, dims)
+        self.stores.append((inst, view.storage, view.offset, strides))
+        if self not in view.storage.writers:
+            view.storage.writers.append(self)
+
+    def note(self, node: Node, inst: int, dims: Dims) -> None:
+        """Remember that a value is at hand."""
+        self.values[id(node)] = (inst, dims)

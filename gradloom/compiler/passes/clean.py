@@ -1,0 +1,98 @@
+"""Passes that leave the meaning as it is and the program shorter: copies, common subexpressions, dead code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gradloom.graph.node import Graph, Node
+
+__all__ = ["common", "dead", "rewrite", "simplify"]
+
+
+def rewrite(graph: Graph, rule: Callable[[Node, Sequence[Node]], Node | None]) -> Graph:
+    """The graph with each instruction replaced by what ``rule(node, operands)`` returns; None: rebuilt as it is."""
+    new: dict[int, Node] = {id(n): n for n in graph.inputs}
+    nodes: list[Node] = []
+    made = set(new)
+    for n in graph.nodes:
+        ins = [new[id(i)] for i in n.ins]
+        got = rule(n, ins)
+        if got is None:
+            got = n if all(a is b for a, b in zip(ins, n.ins, strict=True)) else Node(n.prim, ins, n.attrs, n.aval)
+        new[id(n)] = got
+        if id(got) not in made:
+            made.add(id(got))
+            nodes.append(got)
+    return Graph(graph.inputs, nodes, [new[id(n)] for n in graph.outputs], graph.donate)
+
+
+def _is_full(n: Node, value: float) -> bool:
+    return n.prim is not None and n.prim.name == "full" and n.attrs[0] == value
+
+
+def _same(a: Node, n: Node) -> bool:
+    return a.aval.shape == n.aval.shape and a.aval.dtype is n.aval.dtype
+
+
+def _simplify(n: Node, ins: Sequence[Node]) -> Node | None:
+    assert n.prim is not None
+    name = n.prim.name
+    if name == "detach" or (name == "cast" and ins[0].aval.dtype is n.aval.dtype):
+        return ins[0]
+    if name in ("reshape", "expand") and ins[0].aval.shape == n.aval.shape:
+        return ins[0]
+    if name == "reshape" and ins[0].prim is not None and ins[0].prim.name == "reshape":
+        return Node(n.prim, ins[0].ins, n.attrs, n.aval)
+    if name == "permute":
+        if n.attrs[0] == tuple(range(len(n.attrs[0]))):
+            return ins[0]
+        if ins[0].prim is not None and ins[0].prim.name == "permute":
+            order = tuple(ins[0].attrs[0][k] for k in n.attrs[0])
+            if order == tuple(range(len(order))):
+                return ins[0].ins[0]
+            return Node(n.prim, ins[0].ins, (order,), n.aval)
+    if name == "slice" and ins[0].aval.shape == n.aval.shape and all(s == 1 for s in n.attrs[2]):
+        return ins[0]
+    floating = n.aval.dtype.category > 0
+    if floating and name == "mul":  # x * 1; not x * 0, which is NaN for infinities
+        for a, b in ((ins[0], ins[1]), (ins[1], ins[0])):
+            if _is_full(b, 1) and _same(a, n):
+                return a
+    if floating and name in ("sub", "div") and _is_full(ins[1], 0 if name == "sub" else 1) and _same(ins[0], n):
+        return ins[0] if name == "div" or str(ins[1].attrs[0])[0] != "-" else None
+    if n.aval.dtype.category == 1 and name == "add":  # floats: -0.0 + 0.0 is 0.0
+        for a, b in ((ins[0], ins[1]), (ins[1], ins[0])):
+            if _is_full(b, 0) and _same(a, n):
+                return a
+    return None
+
+
+def simplify(graph: Graph) -> Graph:
+    """Drop movement and arithmetic that change nothing."""
+    return rewrite(graph, _simplify)
+
+
+def common(graph: Graph) -> Graph:
+    """Compute equal instructions once."""
+    known: dict[tuple, Node] = {}
+
+    def rule(n: Node, ins: Sequence[Node]) -> Node | None:
+        key = (id(n.prim), tuple(id(i) for i in ins), repr(n.attrs), n.aval.dtype.code, n.aval.weak)
+        got = known.get(key)
+        if got is None:
+            same = all(a is b for a, b in zip(ins, n.ins, strict=True))
+            got = known[key] = n if same else Node(n.prim, ins, n.attrs, n.aval)
+        return got
+
+    return rewrite(graph, rule)
+
+
+def dead(graph: Graph) -> Graph:
+    """Drop what no output needs."""
+    live = {id(n) for n in graph.outputs}
+    nodes: list[Node] = []
+    for n in reversed(graph.nodes):
+        if id(n) in live:
+            live.update(id(i) for i in n.ins)
+            nodes.append(n)
+    return Graph(graph.inputs, nodes[::-1], graph.outputs, graph.donate)

@@ -1,0 +1,156 @@
+"""From a graph to an executable: passes, fusion, order, memory, kernels. Read down once and you know the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gradloom.compiler.fuse import Fuser
+from gradloom.compiler.groups import Storage
+from gradloom.compiler.kernels import addresses
+from gradloom.compiler.llvm.host import Host, detect_host
+from gradloom.compiler.loops import Launch, Nest, show
+from gradloom.compiler.lower import lower, settle_stores
+from gradloom.compiler.memory import place
+from gradloom.compiler.nest_plan import work_of
+from gradloom.compiler.passes.clean import common, dead, simplify
+from gradloom.compiler.passes.fold import fold
+from gradloom.compiler.program import Executable, HostCall, Parts, host_call
+from gradloom.compiler.schedule import Footprint, close, donations, order
+from gradloom.graph.node import Graph
+from gradloom.graph.node import show as show_graph
+from gradloom.runtime.runner import Command
+
+__all__ = ["PASSES", "compile_graph"]
+
+PASSES: tuple[Callable[[Graph], Graph], ...] = (dead, simplify, fold, simplify, common, dead)
+"""What is done to a program before its kernels are formed, in order."""
+
+QUICK_WORK = 200_000
+"""Programs with less work than this (elements times instructions) take some 20 microseconds at the most."""
+
+
+def compile_graph(graph: Graph) -> Executable:
+    """Compile a program.
+
+    Kernels are found in the caches of :mod:`gradloom.compiler.kernels` or compiled. Raises what LLVM raises, and
+    RuntimeError where the compiler has gone wrong.
+    """
+    for p in PASSES:
+        graph = p(graph)
+    fuser = Fuser(graph)
+    inputs = [fuser.storages[id(n)] for n in graph.inputs]
+    prints = _footprints(fuser)
+    in_place = donations(prints, fuser.outputs, inputs, graph.donate)
+    sequence = [prints[k] for k in order(prints)]
+    return Executable(_assemble(graph, fuser, sequence, in_place, inputs))
+
+
+def _footprints(fuser: Fuser) -> list[Footprint]:
+    """Reads and writes of the groups that write anything, with exact dependencies."""
+    for g in fuser.groups:
+        settle_stores(g)
+    prints = [p for p in map(Footprint, fuser.groups) if p.writes]
+    for p in prints:
+        for s in p.reads:
+            for w in s.writers:
+                p.before |= w.bit
+        p.before |= p.group.before & sum(q.group.bit for q in prints)
+        p.before &= ~p.group.bit
+    close(prints)
+    return prints
+
+
+class _Memory:
+    """Slots of storages and temporaries while launches are made; places come later."""
+
+    def __init__(self) -> None:
+        self.slots: dict[Storage, int] = {}
+        self.bytes: dict[int, int] = {}
+        self.fixed: dict[int, int] = {}  # slot here -> slot of the table
+        self.span: dict[int, list[int]] = {}
+        self.step = 0
+        self.count = 0
+
+    def new(self, nbytes: int) -> int:
+        self.count += 1
+        self.bytes[self.count] = nbytes
+        self.span[self.count] = [self.step, self.step]
+        return self.count
+
+    def slot(self, s: Storage) -> int:
+        if s not in self.slots:
+            self.slots[s] = self.new(s.nbytes)
+        k = self.slots[s]
+        self.span[k][1] = self.step
+        return k
+
+    def fix(self, s: Storage, at: int) -> None:
+        self.fixed[self.slot(s)] = at
+
+
+def _assemble(
+    graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: dict[Storage, Storage], inputs: list[Storage]
+) -> Parts:
+    host = detect_host()
+    memory = _Memory()
+    for k, s in enumerate(inputs):
+        memory.fix(s, k)
+    slots = len(inputs)
+    outputs: list[int | None] = []
+    for s in fuser.outputs:
+        if s in in_place:
+            memory.slots[s] = memory.slot(in_place[s])
+            outputs.append(None)
+        else:
+            memory.fix(s, slots)
+            outputs.append(slots)
+            slots += 1
+    lines = [show_graph(graph)]
+    steps: list[list[Launch] | Footprint] = []
+    work = 0
+    for at, p in enumerate(sequence):
+        memory.step = at
+        g = p.group
+        if g.host is not None:
+            for s in (*p.reads, *p.writes):
+                memory.slot(s)
+            steps.append(p)
+            lines.append(f"host {g.host[0].prim}")
+            work = QUICK_WORK
+            continue
+        launches, source = lower(g, memory.slot, memory.new, host)
+        for s in p.writes:  # also where there was nothing to do
+            memory.slot(s)
+        steps.append(launches)
+        work += work_of(source, g.extents or (1,)) if isinstance(source, Nest) else 0
+        if g.dot is not None:
+            work += g.size * g.dot[2] // 8
+        if source is not None:
+            note = " (in place)" if any(s in in_place for s in p.writes) else ""
+            chunks = ", ".join(str(x.chunks) for x in launches)
+            lines.append(f"{show(source)}\n  extents {g.extents} chunks {chunks}{note}")
+    loose = [k for k in memory.bytes if k not in memory.fixed]
+    offsets, arena = place([(memory.bytes[k], *memory.span[k]) for k in loose])
+    where = {k: (slots, o) for k, o in zip(loose, offsets, strict=True)}
+    where |= {k: (at, 0) for k, at in memory.fixed.items()}
+
+    flat = [x for s in steps if isinstance(s, list) for x in s]
+    code = iter(addresses([x.source for x in flat]))  # type: ignore[misc]
+    segments: list[list[Command] | HostCall] = []
+    for step in steps:
+        if isinstance(step, Footprint):
+            assert step.group.host is not None
+            node, views, out = step.group.host
+            args = [where[memory.slots[v.storage]] for v in views]
+            segments.append(host_call(node, views, args, where[memory.slots[out]]))
+            continue
+        if not segments or isinstance(segments[-1], HostCall):
+            segments.append([])
+        last = segments[-1]
+        assert isinstance(last, list)
+        for x in step:
+            last.append(Command(next(code), [where[b] for b in x.buffers], x.ints, x.chunks))
+    segments = [s for s in segments if isinstance(s, HostCall) or s] or [[]]
+    sizes = [s.nbytes for s in fuser.outputs]
+    quick = work < QUICK_WORK
+    return Parts(segments, len(inputs), slots + 1, outputs, sizes, slots, arena, quick, lines)

@@ -1,0 +1,98 @@
+"""The order of kernels, and which outputs can be written into donated inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradloom.compiler.groups import Group, Storage
+from gradloom.compiler.lower import live_accesses
+
+__all__ = ["Footprint", "close", "donations", "order"]
+
+
+class Footprint:
+    """What a group reads and writes, and the groups that must run before it."""
+
+    def __init__(self, g: Group) -> None:
+        self.group = g
+        self.loads = live_accesses(g)
+        self.fixed: list[Storage] = []  # read in ways that forbid writing there at once
+        if g.dot is not None:
+            self.fixed += [g.dot[0].storage, g.dot[1].storage]
+        if g.host is not None:
+            self.fixed += [v.storage for v in g.host[1]]
+        self.reads = {a[0] for a in self.loads} | set(self.fixed)
+        self.writes = {s[1] for s in g.stores} | ({g.host[2]} if g.host else set())
+        self.before = 0
+
+
+def order(prints: Sequence[Footprint]) -> list[int]:
+    """Positions of the groups in an order that respects ``before``; earlier groups first where they are free."""
+    left = list(range(len(prints)))
+    done = 0
+    out: list[int] = []
+    while left:
+        for k in left:
+            if not prints[k].before & ~done & ~prints[k].group.bit:
+                break
+        else:
+            raise RuntimeError("kernels depend on each other in a circle")
+        left.remove(k)
+        out.append(k)
+        done |= prints[k].group.bit
+    return out
+
+
+def close(prints: Sequence[Footprint]) -> None:
+    """Make ``before`` transitive."""
+    by_bit = {p.group.number: p for p in prints}
+    changed = True
+    while changed:
+        changed = False
+        for p in prints:
+            m = p.before
+            rest, k = m, 0
+            while rest:
+                k = (rest & -rest).bit_length() - 1
+                rest &= rest - 1
+                if k in by_bit:
+                    m |= by_bit[k].before
+            if m != p.before:
+                p.before = m
+                changed = True
+
+
+def donations(
+    prints: Sequence[Footprint], outputs: Sequence[Storage], inputs: Sequence[Storage], donate: dict[int, int]
+) -> dict[Storage, Storage]:
+    """Outputs that are written into an input's memory: output storage to input storage.
+
+    That is so where the sizes agree, every other reader of the input can run before the writer, and the writer itself
+    reads an element only to write its successor. ``before`` of the writers grows by those readers.
+    """
+    out: dict[Storage, Storage] = {}
+    for k, i in sorted(donate.items()):
+        to, frm = outputs[k], inputs[i]
+        if to in out or frm in out.values() or (to.dtype, to.size) != (frm.dtype, frm.size) or not to.size:
+            continue
+        writers = [p for p in prints if to in p.writes]
+        if len(writers) != 1 or writers[0].group.host is not None:
+            continue
+        w = writers[0]
+        stores = [s for s in w.group.stores if s[1] is to]
+        if len(stores) != 1 or frm in w.fixed:
+            continue
+        _, _, offset, strides = stores[0]
+        if any(a[0] is frm and (a[1], a[2], a[3]) != (offset, strides, None) for a in w.loads):
+            continue
+        readers = [p for p in prints if p is not w and frm in p.reads]
+        if any(p.before & w.group.bit for p in readers):
+            continue
+        if readers:
+            for p in readers:
+                w.before |= p.group.bit | p.before
+            for p in prints:
+                if p.before & w.group.bit:
+                    p.before |= w.before
+        out[to] = frm
+    return out
