@@ -19,7 +19,8 @@ from gradloom.graph.node import Aval
 from gradloom.ops import elementwise as E
 from gradloom.ops import structure as S
 from gradloom.ops.core import Primitive, broadcast_shapes
-from gradloom.tape import TAPE, composite
+from gradloom.runtime.buffers import allocate
+from gradloom.tape import TAPE, Value, composite
 from gradloom.tensor import Tensor, as_tensor
 
 apply = TAPE.apply
@@ -677,6 +678,13 @@ def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False, device: An
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Ones of a shape, in the default dtype unless given."""
     return full(_sizes(size), 1.0, dtype=dtype or dtypes.default_float(), requires_grad=requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """Memory of a shape, its content undefined."""
+    shape, d = _sizes(size), as_dtype(dtype) if dtype is not None else dtypes.default_float()
+    t = TAPE.make_tensor(Value(Aval(shape, d), None, allocate(builtins.max(1, math.prod(shape) * d.itemsize))))
+    return t.requires_grad_() if requires_grad else t
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None) -> Tensor:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from gradloom.keras.names import lookup
-from gradloom.tensor import Tensor, empty, from_numpy, full, rand
+from gradloom.functions import empty, full
+from gradloom.random import rand
+from gradloom.tensor import Tensor, from_numpy
 
 Shape = tuple[int, ...]
 # the standard deviation of a normal distribution cut off at two of its own is this much smaller
