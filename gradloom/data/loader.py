@@ -119,7 +119,7 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Any]:
         epoch, skip = self._epoch, self._skip
-        self._epoch, self._skip = epoch + 1, 0
+        self._epoch, self._skip, self._place = epoch + 1, 0, (epoch, skip)
         for order in (self.batch_sampler, self.sampler):
             if hasattr(order, "set_epoch"):
                 order.set_epoch(epoch)
@@ -129,7 +129,6 @@ class DataLoader:
     def _numbered(self, batches: Iterator[Any], epoch: int, skip: int) -> Iterator[Any]:
         """Hand out the batches and keep note of the place, for `state_dict`."""
         count = skip
-        self._place = (epoch, count)
         for batch in batches:
             count += 1
             self._place = (epoch, count)

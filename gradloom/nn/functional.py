@@ -146,7 +146,7 @@ def layer_norm(
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """Labels (...) to int64 rows (..., classes) with a 1 at the label; -1: as many classes as labels ask."""
-    return G.one_hot(tensor, num_classes)
+    return G.one_hot(tensor, int(tensor.max().item()) + 1 if num_classes == -1 else num_classes)
 
 
 @composite

@@ -65,7 +65,7 @@ def _along(values: Tensor, axis: int, ndim: int) -> Tensor:
 
 
 def _picked(log_like: Tensor, target: Tensor, axis: int, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The entry of each row at its label, and its class weight; compare and sum fuse into the row, a gather would not."""
+    """The entry at each label, and its class weight; compare and sum fuse into the row, a gather would not."""
     ndim, classes = log_like.ndim, log_like.shape[axis]
     chosen = _along(arange(classes), axis, ndim) == target.unsqueeze(axis)
     entry = G.sum(G.where(chosen, log_like, 0.0), dim=axis)

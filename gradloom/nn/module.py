@@ -24,7 +24,7 @@ class Parameter(Tensor):
     Parameters
     ----------
     data : Tensor or array
-        The value, of any shape. A tensor is shared, not copied.
+        The value, of any shape. Later writes to it do not reach the parameter.
     requires_grad : bool
         Whether `backward()` accumulates a gradient for it.
 
@@ -34,24 +34,18 @@ class Parameter(Tensor):
         If a gradient is asked for values that are not floating.
     """
 
-    __slots__ = ()
-
-    def __new__(cls, data: Any, requires_grad: bool = True) -> Self:
-        """Make a handle of this class that names the cell of `data`."""
-        handle = data.detach() if isinstance(data, Tensor) else tensor(data)
-        if requires_grad and not handle.dtype.is_floating:
+    def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
+        source = data if isinstance(data, Tensor) else tensor(data if data is not None else [])
+        if requires_grad and not source.dtype.is_floating:
             raise DTypeError(
-                f"a Parameter of dtype {handle.dtype.name} cannot have a gradient",
+                f"a Parameter of dtype {source.dtype.name} cannot have a gradient",
                 code="dtype.parameter",
                 hint="convert the values with .float(), or pass requires_grad=False",
             )
-        handle.__class__ = cls
-        handle.requires_grad = requires_grad
-        return handle
-
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        # __new__ has made the whole handle; Tensor's own constructor must not run a second time
-        pass
+        # a cell of its own, not a view: an update then rewrites the memory in place
+        with no_grad():
+            super().__init__(source if source.is_leaf else source.detach())
+        self.requires_grad = requires_grad
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
