@@ -330,7 +330,7 @@ class Fuser:
         out = list(groups)
         for a in groups:
             for b in groups:
-                if a is b or a not in out or b not in out or a.kind == "contract" and b.kind == "contract":
+                if a is b or a not in out or b not in out or (a.kind == "contract" and b.kind == "contract"):
                     continue
                 if b.kind == "contract" or (b.reduced and not a.reduced and a.kind == "nest"):
                     continue  # the other way round comes too

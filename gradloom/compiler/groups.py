@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from gradloom.compiler.body import Body
-from gradloom.compiler.views import View, contiguous_strides
+from gradloom.compiler.views import View
 from gradloom.graph.node import Node
 
 __all__ = ["Dims", "Group", "Storage"]

@@ -163,8 +163,10 @@ def _affine(emit: Callable[..., int], offset: int, strides: list[int]) -> int:
             if s != 1:
                 term = emit("mul", "i64", (term, emit("const", "i64", (), (s,))))
             out = term if out is None else emit("add", "i64", (out, term))
+    if out is not None and not offset:
+        return out
     base = emit("const", "i64", (), (offset,))
-    return base if out is None else out if not offset else emit("add", "i64", (out, base))
+    return base if out is None else emit("add", "i64", (out, base))
 
 
 def _vector(axes: tuple[str, ...], extents: list[int], accesses: list[Access]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gradloom.compiler.fuse import Fuser
 from gradloom.compiler.groups import Storage
 from gradloom.compiler.kernels import addresses
-from gradloom.compiler.llvm.host import Host, detect_host
+from gradloom.compiler.llvm.host import detect_host
 from gradloom.compiler.loops import Launch, Nest, show
 from gradloom.compiler.lower import lower, settle_stores
 from gradloom.compiler.memory import place
@@ -130,7 +130,7 @@ def _assemble(
             chunks = ", ".join(str(x.chunks) for x in launches)
             lines.append(f"{show(source)}\n  extents {g.extents} chunks {chunks}{note}")
     loose = [k for k in memory.bytes if k not in memory.fixed]
-    offsets, arena = place([(memory.bytes[k], *memory.span[k]) for k in loose])
+    offsets, arena = place([(memory.bytes[k], memory.span[k][0], memory.span[k][1]) for k in loose])
     where = {k: (slots, o) for k, o in zip(loose, offsets, strict=True)}
     where |= {k: (at, 0) for k, at in memory.fixed.items()}
 

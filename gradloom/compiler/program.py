@@ -39,7 +39,7 @@ def _array(address: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     nbytes = math.prod(shape) * dtype.itemsize
     if not nbytes:
         return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, (ctypes.c_char * nbytes).from_address(address))
+    return np.ndarray(shape, dtype, (ctypes.c_char * nbytes).from_address(address))  # type: ignore[arg-type]
 
 
 @dataclass
@@ -104,7 +104,7 @@ class Executable:
         assert table is not None
         if inputs != self._last:
             self._last = last = list(inputs)
-            table[: len(last)] = last
+            table[: len(last)] = last  # type: ignore[assignment]
         out: list[Buffer | None] = []
         for o in self._outs:
             if o is None:
@@ -127,7 +127,7 @@ class Executable:
                 table[o[0]] = b.ptr
             out.append(b)
         for t in self._tables:
-            t[:] = table
+            t[:] = table  # type: ignore[assignment]
         for step in self._steps:
             if isinstance(step, Plan):
                 step.run()
