@@ -372,7 +372,7 @@ class Tape:
         path.reverse()
         needed = set(map(id, order))
         checks = [x for x in path if x.prim is not None and getattr(x.prim, "is_check", False)]
-        needed.update(map(id, checks))
+        needed.update(id(x.ins[0]) for x in checks)
         for x in reversed(path):
             if id(x) in needed:
                 needed.update(map(id, x.ins))
@@ -392,7 +392,7 @@ class Tape:
                 node = Node(x.prim, [nodes[id(i)] for i in x.ins], x.attrs, x.aval)
                 nodes[id(x)] = node
                 body.append(node)
-        program.graph = Graph(inputs, body, [nodes[id(x)] for x in order + checks], dict(donate))
+        program.graph = Graph(inputs, body, [nodes[id(x)] for x in [*order, *(c.ins[0] for c in checks)]], dict(donate))
         program.checks = checks
         program.outputs = len(order)
         program.scalar_at = scalar_at
