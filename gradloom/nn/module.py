@@ -106,6 +106,8 @@ class Module:
     training: bool
     _kinds: dict[str, str]
     _layer: str
+    _hooks: dict[int, Any]
+    _pre_hooks: dict[int, Any]
 
     def __init__(self) -> None:
         own = self.__dict__
