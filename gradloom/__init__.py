@@ -50,12 +50,12 @@ _FROM_FUNCTIONS = frozenset(
 
 def max(input: Tensor, dim: Any = None, keepdim: Any = False) -> Any:  # noqa: A001
     """Largest element; along an axis (values, indices); of two tensors the elementwise maximum."""
-    return input.max(dim, keepdim)  # type: ignore[attr-defined]
+    return input.max(dim, keepdim)
 
 
 def min(input: Tensor, dim: Any = None, keepdim: Any = False) -> Any:  # noqa: A001
     """Smallest element; along an axis (values, indices); of two tensors the elementwise minimum."""
-    return input.min(dim, keepdim)  # type: ignore[attr-defined]
+    return input.min(dim, keepdim)
 
 
 def is_tensor(x: Any) -> Any:

@@ -210,7 +210,13 @@ def _pick(dim: Any, axis: Any) -> Any:
 
 
 def sum(
-    input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None, *, axis: Any = None, keepdims: bool = False
+    input: Tensor,
+    dim: Any = None,
+    keepdim: bool = False,
+    dtype: Any = None,
+    *,
+    axis: Any = None,
+    keepdims: bool = False,
 ) -> Tensor:
     """Sum over axes (all by default). Integers and bool sum in int64."""
     d = as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.is_floating else dtypes.int64
@@ -219,7 +225,13 @@ def sum(
 
 
 def prod(
-    input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None, *, axis: Any = None, keepdims: bool = False
+    input: Tensor,
+    dim: Any = None,
+    keepdim: bool = False,
+    dtype: Any = None,
+    *,
+    axis: Any = None,
+    keepdims: bool = False,
 ) -> Tensor:
     """Product over axes (all by default)."""
     d = as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.is_floating else dtypes.int64
@@ -255,7 +267,13 @@ def _mean(x: Tensor, dim: Any, keepdim: bool) -> Tensor:
 
 
 def mean(
-    input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None, *, axis: Any = None, keepdims: bool = False
+    input: Tensor,
+    dim: Any = None,
+    keepdim: bool = False,
+    dtype: Any = None,
+    *,
+    axis: Any = None,
+    keepdims: bool = False,
 ) -> Tensor:
     """Mean over axes (all by default). Raises DTypeError for integers."""
     x = cast(input, dtype) if dtype is not None else input
@@ -603,7 +621,9 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
         raise ShapeError(f"gather: index {index.shape} and input {input.shape} differ in rank", code="shape.gather")
     check_range(index, 0, input.shape[k], "index", "index.gather")
     starts = (0,) * input.ndim
-    stops = tuple(n if j == k else builtins.min(n, m) for j, (n, m) in enumerate(zip(input.shape, index.shape, strict=True)))
+    stops = tuple(
+        n if j == k else builtins.min(n, m) for j, (n, m) in enumerate(zip(input.shape, index.shape, strict=True))
+    )
     x = input if stops == input.shape else apply(S.slice_, (input,), (starts, stops, (1,) * input.ndim))
     return apply(S.take_along, (x, index), (k,))
 
@@ -657,7 +677,9 @@ def one_hot(input: Tensor, num_classes: int) -> Tensor:
 def full(size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A tensor of one value."""
     shape = (int(size),) if isinstance(size, (int, np.integer)) else tuple(int(n) for n in size)
-    d = as_dtype(dtype if dtype is not None else type(fill_value) if not isinstance(fill_value, Tensor) else fill_value.dtype)
+    d = as_dtype(
+        dtype if dtype is not None else type(fill_value) if not isinstance(fill_value, Tensor) else fill_value.dtype
+    )
     if isinstance(fill_value, Tensor):
         out = broadcast_to(cast(fill_value, d), shape)
     else:

@@ -20,7 +20,11 @@ def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple[int, ...], tuple[int, ..
     items = list(index) if isinstance(index, tuple) else [index]
     expanded: list[Any] = []
     for it in items:
-        if isinstance(it, (list, np.ndarray)) or (isinstance(it, Tensor) and it.ndim) or (isinstance(it, Tensor) and it.dtype is dtypes.bool_):
+        if (
+            isinstance(it, (list, np.ndarray))
+            or (isinstance(it, Tensor) and it.ndim)
+            or (isinstance(it, Tensor) and it.dtype is dtypes.bool_)
+        ):
             t = as_tensor(it)
             if t.dtype is dtypes.bool_:
                 expanded.extend(as_tensor(np.ascontiguousarray(a)) for a in np.nonzero(t.numpy()))
@@ -33,9 +37,7 @@ def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple[int, ...], tuple[int, ..
             expanded.append(it)
     used = sum(1 for it in expanded if it is not None and it is not Ellipsis)
     if used > x.ndim:
-        raise IndexRangeError(
-            f"index: {used} indices for a tensor of {x.ndim} dimensions", code="index.rank"
-        )
+        raise IndexRangeError(f"index: {used} indices for a tensor of {x.ndim} dimensions", code="index.rank")
     if not any(it is Ellipsis for it in expanded):
         expanded.append(Ellipsis)
     at = next(k for k, it in enumerate(expanded) if it is Ellipsis)

@@ -105,7 +105,9 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = (), *, generator: Genera
     return randn(shape, generator=generator) * std + mean
 
 
-def randint(low: int, high: int | None = None, size: Any = (), *, dtype: Any = None, generator: Generator | None = None) -> Tensor:
+def randint(
+    low: int, high: int | None = None, size: Any = (), *, dtype: Any = None, generator: Generator | None = None
+) -> Tensor:
     """Integers of low <= i < high."""
     if high is None:
         low, high = 0, low

@@ -413,9 +413,8 @@ class Tape:
             assert p is not None
             if p.branches is not None and len(p.branches) > 1 and p.depth > 0:
                 others = [o for o in p.branches.values() if o is not e]
-                return (
-                    f"{len(path)} steps; step {e.depth} is {_describe(e)}, seen before at this place: "
-                    + "; ".join(_describe(o) for o in others[-3:])
+                return f"{len(path)} steps; step {e.depth} is {_describe(e)}, seen before at this place: " + "; ".join(
+                    _describe(o) for o in others[-3:]
                 )
         return f"{len(path)} steps; first time, or another set of values alive at its end"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,6 +55,58 @@ class Tensor:
     _redo: Callable[[Tensor], Tensor] | None = None  # base -> view
     _views: list[weakref.ref[Tensor]] | None = None
     grad: Tensor | None = None
+
+    if TYPE_CHECKING:  # installed from the public functions below
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __iadd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __isub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __imul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __itruediv__(self, other: Any) -> Tensor: ...
+        def __floordiv__(self, other: Any) -> Tensor: ...
+        def __rfloordiv__(self, other: Any) -> Tensor: ...
+        def __ifloordiv__(self, other: Any) -> Tensor: ...
+        def __mod__(self, other: Any) -> Tensor: ...
+        def __rmod__(self, other: Any) -> Tensor: ...
+        def __imod__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __ipow__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __and__(self, other: Any) -> Tensor: ...
+        def __rand__(self, other: Any) -> Tensor: ...
+        def __iand__(self, other: Any) -> Tensor: ...
+        def __or__(self, other: Any) -> Tensor: ...
+        def __ror__(self, other: Any) -> Tensor: ...
+        def __ior__(self, other: Any) -> Tensor: ...
+        def __xor__(self, other: Any) -> Tensor: ...
+        def __rxor__(self, other: Any) -> Tensor: ...
+        def __ixor__(self, other: Any) -> Tensor: ...
+        def __lshift__(self, other: Any) -> Tensor: ...
+        def __rlshift__(self, other: Any) -> Tensor: ...
+        def __ilshift__(self, other: Any) -> Tensor: ...
+        def __rshift__(self, other: Any) -> Tensor: ...
+        def __rrshift__(self, other: Any) -> Tensor: ...
+        def __irshift__(self, other: Any) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: object) -> Tensor: ...  # type: ignore[override]
+        def __neg__(self) -> Tensor: ...
+        def __pos__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
 
     def __init__(self, data: Any = None, *, requires_grad: bool = False) -> None:
         v = as_tensor(data if data is not None else np.zeros(0, np.float32))._v
@@ -122,9 +174,13 @@ class Tensor:
         if requires_grad == self._rg:
             return self
         if requires_grad and not self.dtype.is_floating:
-            raise GradientError(f"only floating tensors can require grad, this is {self.dtype.name}", code="gradient.dtype")
+            raise GradientError(
+                f"only floating tensors can require grad, this is {self.dtype.name}", code="gradient.dtype"
+            )
         if not self.is_leaf:
-            raise GradientError("only leaf tensors can change requires_grad", code="gradient.leaf", hint="use .detach()")
+            raise GradientError(
+                "only leaf tensors can change requires_grad", code="gradient.leaf", hint="use .detach()"
+            )
         if self._v.entry is not None:
             TAPE.flush()
         self._rg = requires_grad
@@ -143,7 +199,9 @@ class Tensor:
 
     def retain_grad(self) -> None:
         """Not offered: use ``gradloom.autograd.grad(loss, tensor)`` for the gradient of an intermediate value."""
-        raise GradientError("retain_grad is not offered", code="gradient.retain", hint="use autograd.grad(loss, tensor)")
+        raise GradientError(
+            "retain_grad is not offered", code="gradient.retain", hint="use autograd.grad(loss, tensor)"
+        )
 
     # -- looking --------------------------------------------------------------------------------------
     def _buffer(self) -> Buffer:
@@ -167,7 +225,9 @@ class Tensor:
     def item(self) -> Any:
         """The only element as a Python number. Raises ShapeError where there are more."""
         if self.numel() != 1:
-            raise ShapeError(f"item: a tensor of shape {tuple(self.shape)} has {self.numel()} elements", code="shape.item")
+            raise ShapeError(
+                f"item: a tensor of shape {tuple(self.shape)} has {self.numel()} elements", code="shape.item"
+            )
         b = self._buffer()
         if self._v.aval.dtype is dtypes.float32:
             return float(ctypes.c_float.from_address(b.ptr).value)
@@ -210,12 +270,20 @@ class Tensor:
         a = self.numpy()
         if a.dtype == dtypes.bfloat16.numpy:
             a = a.astype(np.float32)
-        body = np.array2string(a, separator=", ", prefix="tensor(", threshold=1000, precision=4, floatmode="maxprec_equal")
+        body = np.array2string(
+            a, separator=", ", prefix="tensor(", threshold=1000, precision=4, floatmode="maxprec_equal"
+        )
         tail = "" if self.dtype in (dtypes.float32, dtypes.int64, dtypes.bool_) else f", dtype={self.dtype!r}"
         return f"tensor({body}{tail}{', requires_grad=True' if self.requires_grad else ''})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.numel() == 1 else format(repr(self), spec) if spec else repr(self)
+        return (
+            format(self.item(), spec)
+            if spec and self.numel() == 1
+            else format(repr(self), spec)
+            if spec
+            else repr(self)
+        )
 
     def __hash__(self) -> int:
         return id(self)
@@ -231,7 +299,9 @@ class Tensor:
         return out
 
     # -- differentiation --------------------------------------------------------------------------------
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+    def backward(
+        self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
         """Gradients of this value into the ``grad`` of the leaves; see :func:`gradloom.autodiff.reverse.backward`."""
         from gradloom.autodiff.reverse import backward
 
@@ -298,7 +368,11 @@ class Tensor:
             base._write(self._undo(base, new), inner=base._rg)
             return self
         if new._v.entry is None or new is self:
-            new = G.apply(G.E.detach if not new.requires_grad else G.S.reshape, (new,), () if not new.requires_grad else (tuple(new.shape),))
+            new = G.apply(
+                G.E.detach if not new.requires_grad else G.S.reshape,
+                (new,),
+                () if not new.requires_grad else (tuple(new.shape),),
+            )
         self._set_value(new._v)
         return self
 
@@ -622,7 +696,7 @@ def _install() -> None:
     forward("__neg__", "neg")
     forward("__abs__", "abs")
     forward("__invert__", "bitwise_not")
-    Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]
+    Tensor.__pos__ = lambda self: self
     for name in (
         "abs acos acosh add all allclose amax amin any argmax argmin asin asinh atan atan2 atanh bitwise_and bitwise_not "
         "bitwise_or bitwise_xor broadcast_to ceil chunk clamp clip cos cosh digamma div divide eq equal erf erfc erfinv "
@@ -633,9 +707,9 @@ def _install() -> None:
     ).split():
         if name not in Tensor.__dict__:
             forward(name)
-    Tensor.where = lambda self, c, o: _functions().where(c, self, o)  # type: ignore[attr-defined]
-    Tensor.max = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amax", "argmax")  # type: ignore[attr-defined]
-    Tensor.min = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amin", "argmin")  # type: ignore[attr-defined]
+    Tensor.where = lambda self, c, o: _functions().where(c, self, o)
+    Tensor.max = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amax", "argmax")
+    Tensor.min = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amin", "argmin")
     for name in (
         "abs add ceil clamp clip cos div divide exp floor floor_divide fmod log log1p mul multiply neg pow reciprocal "
         "relu remainder round rsqrt sigmoid sign sin sqrt sub subtract tanh trunc"

@@ -119,7 +119,9 @@ def _pull(cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], create
     return out
 
 
-def _run(outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, create_graph: bool) -> dict[int, Any]:
+def _run(
+    outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, create_graph: bool
+) -> dict[int, Any]:
     """Cotangents by id of the tensor: of ``wanted``, or of every leaf that requires a gradient."""
     with TAPE.lock:
         found: dict[int, Any] = {}
@@ -379,4 +381,3 @@ def _gradients(outs: list[Any], ins: list[Any], given: list[Any], create_graph: 
             )
         res.append(g)
     return res
-

@@ -155,9 +155,7 @@ ge = _compare("ge", np.greater_equal)
 
 
 def _test(name: str, fn: Callable[..., Any], integer: bool) -> Elementwise:
-    return _ew(
-        name, fn, result="bool", body=lambda e, a, _: e.cmp(name, a[0]) if e.floating else e.bool_const(integer)
-    )
+    return _ew(name, fn, result="bool", body=lambda e, a, _: e.cmp(name, a[0]) if e.floating else e.bool_const(integer))
 
 
 isnan = _test("isnan", np.isnan, False)

@@ -24,9 +24,7 @@ def evaluate(node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
         d = prim.compute_dtype([i.aval for i in node.ins], node.attrs)
         wide = np.dtype(np.float32) if d in (dtypes.float16, dtypes.bfloat16) else d.numpy
         first = prim.operands == "tail"
-        args = [
-            a.astype(np.bool_) if first and k == 0 else a.astype(d.numpy).astype(wide) for k, a in enumerate(args)
-        ]
+        args = [a.astype(np.bool_) if first and k == 0 else a.astype(d.numpy).astype(wide) for k, a in enumerate(args)]
     with np.errstate(all="ignore"):
         return np.asarray(prim.reference(args, node.attrs, node.aval))
 
