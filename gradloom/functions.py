@@ -30,12 +30,14 @@ def _in(x: Any) -> Tensor:
     if isinstance(x, Tensor):
         return x
     if isinstance(x, (bool, int, float, np.bool_, np.integer, np.floating)):
-        return TAPE.scalar(x)
+        # a number inside a library function is part of its formula; a user's number is an input of the program
+        return const(x) if TAPE.inside else TAPE.scalar(x)
     return as_tensor(x)
 
 
 def const(x: float) -> Tensor:
     """A constant of a library formula, part of the program (a user's number is an input instead)."""
+    x = x.item() if isinstance(x, np.generic) else x
     kind = dtypes.bool_ if isinstance(x, bool) else dtypes.int64 if isinstance(x, int) else dtypes.float64
     return apply(S.full, (), (x, (), kind, True))
 
