@@ -237,6 +237,22 @@ def test_attention() -> None:
     p.run(p(S.dot, p.reshape(o, 14, 12), p.normal(12, 5)), o, a)
 
 
+def test_biases_and_norms_join_the_product_of_a_flattened_batch() -> None:
+    p = Program()
+    x, w, w2, b, gain = p.normal(3, 5, 8), p.normal(8, 16), p.normal(16, 4), p.normal(16), p.normal(1, 1, 16)
+    h = p.reshape(p(S.dot, p.reshape(x, 15, 8), w), 3, 5, 16)
+    h = p(E.mul, p(E.relu, p(E.add, h, b)), gain)
+    u = p(S.uniform, p.array(np.array(5)), p.array(np.array(6)), attrs=((3, 5, 16), F32))
+    h = p(E.mul, h, p(E.cast, p(E.lt, u, p.full(0.5)), attrs=(F32,)))
+    y = p.reshape(p(S.dot, p.reshape(h, 15, 16), w2), 3, 5, 4)
+    c = p(E.sub, y, p.sum(y, 2, keep=True, prim=S.amax))
+    exe = p.run(c, p.sum(h, 0, 1), p.sum(y, 1), p(E.add, y, p.normal(5, 4)))
+    text = exe.describe()
+    assert "reshape" not in text.split("contract")[1]
+    first = text[text.index("contract") :].split("contract")[1].split("nest")[0]
+    assert "philox" in first and "max" in first
+
+
 # -- movement -----------------------------------------------------------------------------------------
 def test_views_and_copies() -> None:
     p = Program()

@@ -35,6 +35,11 @@ def _same(a: Node, n: Node) -> bool:
 
 
 def _simplify(n: Node, ins: Sequence[Node]) -> Node | None:
+    got = _shorter(n, ins)  # a Python number and a 0-d tensor differ in promotion
+    return got if got is not None and got.aval.weak == n.aval.weak else None
+
+
+def _shorter(n: Node, ins: Sequence[Node]) -> Node | None:
     assert n.prim is not None
     name = n.prim.name
     if name == "detach" or (name == "cast" and ins[0].aval.dtype is n.aval.dtype):
