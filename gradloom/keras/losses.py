@@ -15,9 +15,25 @@ from gradloom import functions as G
 from gradloom.errors import ShapeError
 from gradloom.keras.names import lookup
 from gradloom.metrics.mean import as_tensor, match_rank
+from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
 EPSILON = 1e-7  # Keras' backend epsilon
+
+
+@composite
+def _minus_log_picked(y_true: Tensor, y_pred: Tensor, from_logits: bool) -> Tensor:
+    """-log p at each answer. Compare and sum fuse into the row that makes log p; a gather would not."""
+    index = y_true if y_true.ndim == y_pred.ndim else G.unsqueeze(y_true, -1)
+    index = G.cast(index, dtypes.int64)
+    classes = y_pred.shape[-1]
+    G.check_labels(index, classes, None)
+    chosen = G.eq(G.arange(classes), index)
+    if from_logits:
+        z = G.sub(y_pred, G.amax(G.detach(y_pred), -1, True))
+        return G.sub(G.log(G.sum(G.exp(z), -1)), G.sum(G.where(chosen, z, 0.0), -1))
+    log_p = G.log(G.clamp(y_pred, EPSILON, 1.0 - EPSILON))
+    return G.neg(G.sum(G.where(chosen, log_p, 0.0), -1))
 
 
 class Loss:
@@ -80,9 +96,7 @@ class SparseCategoricalCrossentropy(Loss):
 
     def values(self, y_true: Tensor, y_pred: Tensor, from_logits: bool) -> Tensor:
         """-log p[answer] of each sample, (n, ...)."""
-        log_p = G.log_softmax(y_pred, -1) if from_logits else G.log(G.clamp(y_pred, EPSILON, 1.0 - EPSILON))
-        index = y_true if y_true.ndim == y_pred.ndim else y_true.unsqueeze(-1)
-        return -G.gather(log_p, -1, index.to(dtypes.int64)).squeeze(-1)
+        return _minus_log_picked(y_true, y_pred, from_logits)
 
     def check_shapes(self, output: tuple[int, ...], target: tuple[int, ...]) -> None:
         """Answers have the output's shape less its last axis, or 1 there."""
