@@ -42,8 +42,8 @@ class Entry:
     """One recorded step, shared by every round that comes by."""
 
     __slots__ = (
-        "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "ins", "leaf", "leaves", "next", "outs", "parent",
-        "prim", "programs", "rg",
+        "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "ins", "leaf", "leaves", "next", "outs",
+        "parent", "prim", "programs", "rg",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +51,7 @@ class Entry:
     ) -> None:
         self.parent, self.prim, self.ins, self.attrs, self.aval = parent, prim, ins, attrs, aval
         self.rg, self.grad_mode = rg, gm
-        self.depth = parent.depth + 1 if parent is not None else 0
+        self.depth: int = parent.depth + 1 if parent is not None else 0
         self.next: Entry | None = None
         self.branches: dict[tuple, Entry] | None = None
         self.programs: dict[tuple, Program] | None = None
@@ -99,6 +99,15 @@ class Program:
     """A compiled round."""
 
     __slots__ = ("checks", "donate", "exe", "graph", "outputs", "pointers", "runs", "scalar_at", "scalar_mem", "why")
+
+    checks: list[Entry]
+    exe: Any
+    graph: Graph
+    outputs: int
+    pointers: dict[int, int]
+    scalar_at: list[tuple[int, type]]
+    scalar_mem: Any
+    why: str
 
     def __init__(self) -> None:
         self.runs = 0
@@ -580,7 +589,7 @@ def update(
         nr, nw = len(reads), len(writes)
         with no_grad():
             handles = [TAPE.scalar(float(s)) for s in scalars]
-            new = TAPE.macro(mark, [*reads, *writes, *handles], (nr, nw), lambda: list(fn(reads, writes, handles)))
+            new = TAPE.macro(mark, [*reads, *writes, *handles], (nr, nw), lambda: list(fn(reads, writes, handles)))  # noqa: F821
         if len(new) != nw:
             raise InternalError(f"update gave {len(new)} values for {nw} cells", code="internal.update")
         for w, n in zip(writes, new, strict=True):
