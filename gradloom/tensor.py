@@ -117,6 +117,7 @@ class Tensor:
     # -- what it is -----------------------------------------------------------------------------------
     @property
     def shape(self) -> Size:
+        """The sizes of the axes."""
         return Size(self._v.aval.shape)
 
     def size(self, dim: int | None = None) -> Any:
@@ -125,11 +126,13 @@ class Tensor:
 
     @property
     def dtype(self) -> DType:
+        """The dtype of the elements."""
         a = self._v.aval
         return dtypes.default_float() if a.weak and a.dtype is dtypes.float64 else a.dtype
 
     @property
     def ndim(self) -> int:
+        """Number of axes."""
         return len(self._v.aval.shape)
 
     def dim(self) -> int:
@@ -144,10 +147,12 @@ class Tensor:
 
     @property
     def device(self) -> str:
+        """Where the elements are: always ``"cpu"``."""
         return "cpu"
 
     @property
     def itemsize(self) -> int:
+        """Bytes of an element."""
         return self.dtype.itemsize
 
     def element_size(self) -> int:
@@ -160,6 +165,7 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
+        """Whether gradients reach this tensor."""
         if self._rg:
             return True
         v = self._v
@@ -188,6 +194,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
+        """Whether this is no result of something differentiable."""
         v = self._v
         if self._rg:
             return True
@@ -195,6 +202,7 @@ class Tensor:
 
     @property
     def grad_fn(self) -> Any:
+        """A mark for results of something differentiable, None for leaves."""
         return None if self.is_leaf else "<recorded>"
 
     def retain_grad(self) -> None:
@@ -320,6 +328,7 @@ class Tensor:
 
     @property
     def data(self) -> Tensor:
+        """The same values without history; assigning replaces the values."""
         return self.detach()
 
     @data.setter
@@ -358,9 +367,10 @@ class Tensor:
         if new.dtype is not self.dtype or new._v.aval.weak:
             if new.dtype.category > self.dtype.category:
                 raise DTypeError(
-                    f"a {new.dtype.name} result cannot be written into a {self.dtype.name} tensor", code="dtype.inplace",
+                    f"a {new.dtype.name} result cannot be written into a {self.dtype.name} tensor",
+                    code="dtype.inplace",
                     hint="convert the tensor first",
-                )  # fmt: skip
+                )
             new = G.cast(new, self.dtype)
         if self._base is not None:
             assert self._undo is not None and self._redo is not None
@@ -427,10 +437,12 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:
+        """All axes in reverse order."""
         return self.permute(*range(self.ndim)[::-1])
 
     @property
     def mT(self) -> Tensor:
+        """The last two axes exchanged."""
         return self.transpose(-1, -2)
 
     def unsqueeze(self, dim: int) -> Tensor:
@@ -642,7 +654,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
             a = np.asarray(data)
         except ValueError as e:
             raise ShapeError(f"tensor: nested lists of unequal lengths ({e})", code="shape.ragged") from None
-    if a.dtype == object or a.dtype.kind in "USV" and a.dtype != dtypes.bfloat16.numpy:
+    if a.dtype == object or (a.dtype.kind in "USV" and a.dtype != dtypes.bfloat16.numpy):
         raise DTypeError(f"tensor: data of type {type(data).__name__} are no numbers", code="dtype.data")
     if dtype is not None:
         d = as_dtype(dtype)
@@ -696,10 +708,10 @@ def _install() -> None:
     forward("__neg__", "neg")
     forward("__abs__", "abs")
     forward("__invert__", "bitwise_not")
-    Tensor.__pos__ = lambda self: self
+    Tensor.__pos__ = lambda self: self  # type: ignore[method-assign]
     for name in (
-        "abs acos acosh add all allclose amax amin any argmax argmin asin asinh atan atan2 atanh bitwise_and bitwise_not "
-        "bitwise_or bitwise_xor broadcast_to ceil chunk clamp clip cos cosh digamma div divide eq equal erf erfc erfinv "
+        "abs acos acosh add all allclose amax amin any argmax argmin asin asinh atan atan2 atanh bitwise_and "
+        "bitwise_not bitwise_or bitwise_xor broadcast_to ceil chunk clamp clip cos cosh digamma div divide eq equal erf erfc erfinv "
         "exp exp2 expand expm1 flip floor floor_divide fmod gather ge gt index_select isfinite isinf isnan le lgamma log "
         "log10 log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt matmul maximum mean "
         "minimum mm bmm mul multiply narrow ne neg negative pow prod reciprocal relu remainder round rsqrt scatter_add "
@@ -707,7 +719,7 @@ def _install() -> None:
     ).split():
         if name not in Tensor.__dict__:
             forward(name)
-    Tensor.where = lambda self, c, o: _functions().where(c, self, o)
+    Tensor.where = lambda self, c, o: _functions().where(c, self, o)  # type: ignore[attr-defined]
     Tensor.max = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amax", "argmax")
     Tensor.min = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amin", "argmin")
     for name in (
