@@ -30,6 +30,7 @@ class Aval(NamedTuple):
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         n = 1
         for s in self.shape:
             n *= s
