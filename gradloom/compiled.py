@@ -39,6 +39,7 @@ class Compiled:
         return getattr(self.fn, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The results of ``fn(*args)``."""
         if kwargs or TAPE.target != "cpu":
             return self.fn(*args, **kwargs)
         values = []
