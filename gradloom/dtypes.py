@@ -15,8 +15,8 @@ import numpy as np
 from gradloom.errors import DTypeError
 
 __all__ = [
-    "DType", "as_dtype", "bfloat16", "bool_", "default_float", "float16", "float32", "float64", "int8", "int16", "int32",
-    "int64", "promote", "result_type", "set_default_dtype", "uint8",
+    "DType", "as_dtype", "bfloat16", "bool_", "default_float", "float16", "float32", "float64", "int8", "int16",
+    "int32", "int64", "promote", "result_type", "set_default_dtype", "uint8",
 ]  # fmt: skip
 
 
