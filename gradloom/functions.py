@@ -109,7 +109,7 @@ sub = _binary(E.sub, "input - other.")
 
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
-    """input + alpha * other."""
+    """``input + alpha * other``."""
     return _add(input, other if alpha == 1 else mul(other, alpha))
 
 
@@ -131,7 +131,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 
 def square(input: Tensor) -> Tensor:
-    """input * input."""
+    """``input * input``."""
     return mul(input, input)
 
 
@@ -752,7 +752,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Tensor:
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Each element zeroed with probability p and the rest scaled by 1/(1-p), while training (Srivastava et al. 2014)."""
+    """Each element zeroed with probability p and the rest scaled by 1/(1-p) in training (Srivastava et al. 2014)."""
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be within [0, 1], got {p}")
     if not training or p == 0:
