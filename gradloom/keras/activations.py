@@ -13,7 +13,7 @@ Activation = Callable[[Tensor], Tensor]
 
 
 def linear(x: Tensor) -> Tensor:
-    """x as it is."""
+    """``x`` as it is."""
     return x
 
 
@@ -23,12 +23,12 @@ def relu(x: Tensor) -> Tensor:
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.2) -> Tensor:
-    """x where positive, else ``negative_slope`` times x."""
+    """``x`` where positive, else ``negative_slope`` times x."""
     return G.where(x > 0, x, x * negative_slope)
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    """x where positive, else alpha (eˣ - 1)."""
+    """``x`` where positive, else alpha (eˣ - 1)."""
     # the minimum keeps exp from overflowing on the side that is not taken, whose gradient would be 0 * inf
     return G.where(x > 0, x, (G.exp(G.clamp(x, max=0.0)) - 1.0) * alpha)
 
@@ -59,12 +59,12 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def silu(x: Tensor) -> Tensor:
-    """x · sigmoid(x), also called swish."""
+    """``x`` · sigmoid(x), also called swish."""
     return x * G.sigmoid(x)
 
 
 def gelu(x: Tensor, approximate: bool = False) -> Tensor:
-    """x · Φ(x), Φ the normal distribution function; or its tanh approximation (Hendrycks and Gimpel 2016)."""
+    """``x`` · Φ(x), Φ the normal distribution function; or its tanh approximation (Hendrycks and Gimpel 2016)."""
     if approximate:
         return x * 0.5 * (G.tanh((x + x * x * x * 0.044715) * 0.7978845608028654) + 1.0)
     return x * 0.5 * (G.erf(x * 0.7071067811865476) + 1.0)
