@@ -153,7 +153,7 @@ class ModelCheckpoint(Callback):
 
 
 class LambdaCallback(Callback):
-    """Functions as a callback, by the names of its methods: ``LambdaCallback(on_epoch_end=lambda epoch, logs: ...)``."""
+    """Functions as a callback, by its methods' names: ``LambdaCallback(on_epoch_end=lambda epoch, logs: ...)``."""
 
     def __init__(self, **functions: Callable[..., None]) -> None:
         super().__init__()
