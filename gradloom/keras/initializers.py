@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.keras.names import lookup
 from gradloom.functions import empty, full
+from gradloom.keras.names import lookup
 from gradloom.random import rand
 from gradloom.tensor import Tensor, from_numpy
 
@@ -40,6 +40,7 @@ class Initializer:
     """Called with a shape, gives a tensor."""
 
     def __call__(self, shape: Shape) -> Tensor:
+        """A new tensor of this shape."""
         raise NotImplementedError
 
 
@@ -47,6 +48,7 @@ class Zeros(Initializer):
     """All zero."""
 
     def __call__(self, shape: Shape) -> Tensor:
+        """A new tensor of this shape."""
         return full(shape, 0.0)
 
 
@@ -54,6 +56,7 @@ class Ones(Initializer):
     """All one."""
 
     def __call__(self, shape: Shape) -> Tensor:
+        """A new tensor of this shape."""
         return full(shape, 1.0)
 
 
@@ -64,6 +67,7 @@ class Constant(Initializer):
         self.value = float(value)
 
     def __call__(self, shape: Shape) -> Tensor:
+        """A new tensor of this shape."""
         return full(shape, self.value)
 
 
@@ -74,6 +78,7 @@ class RandomUniform(Initializer):
         self.minval, self.maxval, self.seed = minval, maxval, seed
 
     def __call__(self, shape: Shape) -> Tensor:
+        """A new tensor of this shape."""
         return _uniform(shape, self.minval, self.maxval, self.seed)
 
 
@@ -84,6 +89,7 @@ class RandomNormal(Initializer):
         self.mean, self.stddev, self.seed = mean, stddev, seed
 
     def __call__(self, shape: Shape) -> Tensor:
+        """A new tensor of this shape."""
         if self.seed is None:
             return empty(shape).normal_(self.mean, self.stddev)
         return _array(np.random.default_rng(self.seed).normal(self.mean, self.stddev, shape))
@@ -93,6 +99,7 @@ class TruncatedNormal(RandomNormal):
     """Normal, with values further than two ``stddev`` from ``mean`` drawn again."""
 
     def __call__(self, shape: Shape) -> Tensor:
+        """A new tensor of this shape."""
         return _array(self.mean + self.stddev * _truncated(shape, self.seed))
 
 
@@ -118,6 +125,7 @@ class VarianceScaling(Initializer):
         self.uniform = lookup("distribution", distribution, {"uniform": (True,), "truncated_normal": (False,)})[0]
 
     def __call__(self, shape: Shape) -> Tensor:
+        """A new tensor of this shape."""
         variance = self.scale / max(1.0, self.pick(*fans(shape)))
         if self.uniform:
             limit = math.sqrt(3.0 * variance)
