@@ -76,7 +76,7 @@ class Dense(Layer):
             )
 
     def before_activation(self, x: Tensor) -> Tensor:
-        """x @ kernel + bias."""
+        """``x @ kernel + bias``."""
         if x.shape[-1] != self._inputs:
             self.check_input(x.shape)
         y = G.matmul(x, self.kernel)
@@ -95,7 +95,7 @@ class Activation(Layer):
         self.activation = activations.get(activation)
 
     def before_activation(self, x: Tensor) -> Tensor:
-        """x as it is."""
+        """``x`` as it is."""
         return x
 
     def call(self, x: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class Softmax(Layer):
             self.activation = activations.softmax
 
     def before_activation(self, x: Tensor) -> Tensor:
-        """x as it is."""
+        """``x`` as it is."""
         return x
 
     def call(self, x: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class Softmax(Layer):
 
 
 class Dropout(Layer):
-    """In training, zero a share ``rate`` of the inputs and scale the others by 1 / (1 - rate) (Srivastava et al. 2014)."""
+    """In training, zero a share ``rate`` of the inputs and scale the rest by 1 / (1 - rate) (Srivastava et al. 2014)."""
 
     def __init__(self, rate: float, name: str | None = None) -> None:
         super().__init__(name)
