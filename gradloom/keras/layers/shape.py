@@ -23,7 +23,7 @@ class InputLayer(Layer):
         self.sample_shape: tuple[int, ...] = (shape,) if isinstance(shape, int) else tuple(shape)
 
     def call(self, x: Tensor) -> Tensor:
-        """x as it is."""
+        """``x`` as it is."""
         return x
 
 
