@@ -60,6 +60,7 @@ class Loss:
         return values.mean()
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """The loss of a batch, 0-d."""
         weight = None if sample_weight is None else as_tensor(sample_weight)
         return self.mean(as_tensor(y_true), as_tensor(y_pred), weight, self.from_logits)
 
