@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradloom import functions as G
+from gradloom.functions import zeros
 from gradloom.keras.names import lookup
 from gradloom.tape import no_grad
-from gradloom.functions import zeros
 from gradloom.tensor import Tensor
 
 LearningRate = float | Callable[[int], float]
