@@ -58,8 +58,8 @@ class BinaryAccuracy(MeanMetric):
 def accuracy_for(output_shape: tuple[int, ...], target_shape: tuple[int, ...], name: str = "accuracy") -> MeanMetric:
     """The accuracy that ``metrics=["accuracy"]`` means for a model and its answers, named ``name``.
 
-    One output, or as many answers as outputs while the answers are single bits, is binary; answers of the outputs' shape are one-hot;
-    answers with one axis less (or a last axis of 1) are class numbers.
+    One output, or as many answers as outputs while the answers are single bits, is binary; answers of the outputs'
+    shape are one-hot; answers with one axis less (or a last axis of 1) are class numbers.
 
     Parameters
     ----------
