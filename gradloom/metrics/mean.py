@@ -87,6 +87,7 @@ class MeanMetric(Metric):
             self._add(self.values(as_tensor(y_true), as_tensor(y_pred)), sample_weight)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
+        """Add a batch and give the mean so far."""
         self.update_state(y_true, y_pred, sample_weight)
         return self.result()
 
