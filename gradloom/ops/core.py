@@ -43,7 +43,7 @@ class Primitive:
     ) -> None:
         self.name, self.reference = name, reference
         if infer is not None:
-            self.infer = infer  # type: ignore[method-assign]
+            self.infer = infer  # type: ignore[method-assign, assignment]
         REGISTRY[name] = self
 
     def infer(self, avals: Sequence[Aval], attrs: tuple) -> Aval:
@@ -114,6 +114,7 @@ class Elementwise(Primitive):
         return d
 
     def infer(self, avals: Sequence[Aval], attrs: tuple) -> Aval:
+        """The common shape, and the dtype that ``result`` says."""
         shape = broadcast_shapes(self.name, [a.shape for a in avals])
         d = self.compute_dtype(avals, attrs)
         if d.category not in self.takes:
@@ -140,6 +141,7 @@ class Reduce(Primitive):
         self.op = op
 
     def infer(self, avals: Sequence[Aval], attrs: tuple) -> Aval:
+        """The shape without the reduced axes. Raises ShapeError for an extreme of nothing."""
         axes, keep, dtype = attrs
         (a,) = avals
         if self.op in ("max", "min"):
