@@ -43,7 +43,7 @@ BITS = (0, 1)
 
 
 def _bool_or(name: str) -> Callable[..., Any]:
-    """add is or, mul is and where the operands are bool."""
+    """``add`` is or, ``mul`` is and where the operands are bool."""
     logical = {"add": "or", "mul": "and"}[name]
     return lambda e, args, attrs: e.op(logical if e.compute == "bool" else name, *args)
 
