@@ -143,7 +143,7 @@ take = Gather("take", lambda a, t, v: np.take(a[0], _clip(a[1], a[0].shape[t[0]]
 
 def _along_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
     x, i = a
-    grid = list(np.indices(i.shape, sparse=True))
+    grid: list[Any] = list(np.indices(i.shape, sparse=True))
     grid[t[0]] = _clip(i, x.shape[t[0]])
     return x[tuple(grid)]
 
@@ -163,7 +163,7 @@ def _take_add_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
 
 def _along_add_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
     out, i, u = a[0].copy(), a[1], a[2]
-    grid = list(np.indices(i.shape, sparse=True))
+    grid: list[Any] = list(np.indices(i.shape, sparse=True))
     grid[t[0]] = _clip(i, out.shape[t[0]])
     np.add.at(out, tuple(grid), u)
     return out
