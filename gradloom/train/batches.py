@@ -67,7 +67,11 @@ class ArrayBatches:
         handed = [
             b if b is None or b.dtype == dtype else np.empty(b.shape, dtype) for b, dtype in zip(buffers, self.dtypes)
         ]
-        plan = [(a, b, h) for a, b, h in zip(self.arrays, buffers, handed) if a is not None]
+        plan = [
+            (a, b, h)
+            for a, b, h in zip(self.arrays, buffers, handed)
+            if a is not None and b is not None and h is not None
+        ]
         whole = tuple(handed)
         for start in range(0, self.rows, size):
             chosen = order[start : start + size]
