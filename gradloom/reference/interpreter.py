@@ -49,4 +49,5 @@ def _view(pointer: int, aval: Aval) -> np.ndarray:
     if n == 0:
         return np.zeros(aval.shape, aval.dtype.numpy)
     raw = (ctypes.c_char * n).from_address(pointer)
-    return np.frombuffer(raw, np.uint8).view(aval.dtype.numpy).reshape(aval.shape)
+    flat = np.frombuffer(raw, np.uint8)  # type: ignore[call-overload]
+    return flat.view(aval.dtype.numpy).reshape(aval.shape)
