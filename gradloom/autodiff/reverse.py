@@ -250,7 +250,7 @@ def backward(output: Any, gradient: Any = None, retain_graph: bool | None = None
             simple = e is not None and e.prim is not LEAF and e.rg and not create_graph
             if simple:
                 numbers = _reached(e)
-                simple = all(TAPE.leaves[k].hist is None for k in numbers)
+                simple = all(TAPE.leaves[k].hist is None for k in numbers)  # type: ignore[union-attr]
             if simple:
                 _fast(output, gradient, [TAPE.tensors[k] for k in numbers])
             else:
@@ -310,7 +310,7 @@ def _fast(output: Any, gradient: Any, tensors: list[Any]) -> None:
         t.grad = g
 
 
-class _mode:  # noqa: N801
+class _mode:
     """Record a backward pass only where its result is to be differentiated."""
 
     def __init__(self, on: bool) -> None:
