@@ -142,7 +142,7 @@ class Optimizer:
         if flags != self._planned:
             self._plan(live)  # an option that changes the formula may need other state tensors
         reads = [grads[i] for i in self._order]
-        update((type(self).__qualname__, flags), self._apply, reads, self._writes, scalars)
+        update((type(self).__qualname__, flags), self._apply, reads, self._writes, scalars)  # type: ignore[arg-type]
         for bucket in self._buckets:
             bucket.step += 1
             for state in bucket.states:
