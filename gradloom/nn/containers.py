@@ -98,8 +98,8 @@ class Sequential(_Numbered):
             for name, module in modules[0].items():
                 self.add_module(name, module)
         else:
-            for number, module in enumerate(modules):
-                self.add_module(str(number), module)  # type: ignore[arg-type]
+            for number, entry in enumerate(modules):
+                self.add_module(str(number), entry)  # type: ignore[arg-type]
 
     def _like(self, entries: list[Any]) -> Sequential:
         names = {id(entry): name for name, entry in self._modules.items()}
