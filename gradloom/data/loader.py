@@ -122,7 +122,7 @@ class DataLoader:
         self._epoch, self._skip, self._place = epoch + 1, 0, (epoch, skip)
         for order in (self.batch_sampler, self.sampler):
             if hasattr(order, "set_epoch"):
-                order.set_epoch(epoch)
+                order.set_epoch(epoch)  # type: ignore[union-attr]
                 break
         return self._numbered(self._batches(skip), epoch, skip)
 
@@ -148,7 +148,7 @@ class DataLoader:
             return self._fetched(indices, lambda batch: [self.dataset[i] for i in batch], self.collate_fn)
         gather = _gather(self.dataset)
         if gather is not None:
-            return map(gather, indices)
+            return map(gather, indices)  # type: ignore[arg-type]
         return self._fetched(indices, lambda batch: stack([self.dataset[i] for i in batch]), wrap)
 
     def _fetched(
