@@ -297,8 +297,8 @@ class Model(Layer):
         if self._steps is None:
             assert self.loss is not None
             self.metrics = [
-                metrics.resolve(m, self.loss, (None, *output), y.shape)
-                for m in self._wanted_metrics  # type: ignore[arg-type]
+                metrics.resolve(m, self.loss, (None, *output), y.shape)  # type: ignore[arg-type]
+                for m in self._wanted_metrics
             ]
             self._steps = ModelSteps(self, self.optimizer, self.loss, self.metrics)
         return self._steps
@@ -312,13 +312,13 @@ class Model(Layer):
         return x, target, inputs.combine_weights(weight, class_weight, target)
 
     def _one_batch(self, arrays: Any, class_weight: Mapping[int, float] | None) -> tuple[Any, ...]:
-        x, y, weight = self.prepare(*arrays, class_weight)
+        x, y, weight = self.prepare(*arrays, class_weight)  # type: ignore[call-arg]
         return np.ascontiguousarray(x, inputs.sample_dtype(x)), y, weight
 
     def _batches(
         self, arrays: Any, size: int, class_weight: Mapping[int, float] | None, seed: int | None
     ) -> ArrayBatches:
-        x, y, weight = self.prepare(*arrays, class_weight)
+        x, y, weight = self.prepare(*arrays, class_weight)  # type: ignore[call-arg]
         return ArrayBatches([x, y, weight], size, dtypes=[inputs.sample_dtype(x), None, None], seed=seed)
 
     def _judged_by(self, data: Any, size: int) -> Any:
@@ -363,7 +363,7 @@ class Sequential(Model):
     def pop(self) -> Layer:
         """Take the last layer off, and give it back."""
         layer = self._order.pop()
-        del self._modules[str(len(self._order))]
+        del self._modules[str(len(self._order))]  # type: ignore[attr-defined]
         self._steps, self._sample_output = None, None
         return layer
 
@@ -401,11 +401,11 @@ class Sequential(Model):
         """Through all layers but the last activation: (n, ...) to the shape of the output."""
         for layer in self._order[:-1]:
             x = layer(x)
-        return self._order[-1].before_activation(x)
+        return self._order[-1].before_activation(x)  # type: ignore[attr-defined]
 
     def _find_output(self, sample: tuple[int, ...]) -> tuple[int, ...]:
         self._build_once((None, *sample))
-        return tuple(self.compute_output_shape((None, *sample))[1:])  # type: ignore[return-value]
+        return tuple(self.compute_output_shape((None, *sample))[1:])  # type: ignore[arg-type]
 
 
 def _check_metric(metric: Any) -> None:
