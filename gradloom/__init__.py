@@ -21,7 +21,7 @@ from gradloom.dtypes import (
     set_default_dtype,
     uint8,
 )
-from gradloom.dtypes import bool_ as bool  # noqa: A004
+from gradloom.dtypes import bool_ as bool
 from gradloom.dtypes import default_float as get_default_dtype
 from gradloom.random import Generator, bernoulli, initial_seed, manual_seed, normal, rand, randint, randn, randperm
 from gradloom.tape import enable_grad, explain, is_grad_enabled, no_grad, set_grad_enabled, set_target
@@ -29,16 +29,16 @@ from gradloom.tensor import Size, Tensor, as_tensor, from_numpy, tensor
 
 __version__ = "0.1.0"
 
-float, double, half, long, int, short = float32, float64, float16, int64, int32, int16  # noqa: A001
+float, double, half, long, int, short = float32, float64, float16, int64, int32, int16
 
 if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, nn, optim, utils
 
 _SUBMODULES = ("autograd", "datasets", "io", "keras", "metrics", "nn", "optim", "random", "train", "utils")
 _FROM_FUNCTIONS = frozenset(
-    "abs absolute acos acosh add all allclose amax amin any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh "
-    "argmax argmin asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or "
-    "bitwise_right_shift bitwise_xor bmm broadcast_to cat ceil chunk clamp clip concat concatenate cos cosh digamma div "
+    "abs absolute acos acosh add all allclose amax amin any arange arccos arccosh arcsin arcsinh arctan arctan2 "
+    "arctanh argmax argmin asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not "
+    "bitwise_or bitwise_right_shift bitwise_xor bmm broadcast_to cat ceil chunk clamp clip concat concatenate cos cosh digamma div "
     "divide dropout empty eq equal erf erfc erfinv exp exp2 expm1 eye flatten flip floor floor_divide fmod full full_like "
     "gather ge greater greater_equal gt index_select isfinite isinf isnan le less less_equal lgamma linspace log log10 "
     "log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt matmul maximum mean minimum mm "
@@ -48,12 +48,12 @@ _FROM_FUNCTIONS = frozenset(
 )
 
 
-def max(input: Tensor, dim: Any = None, keepdim: Any = False) -> Any:  # noqa: A001
+def max(input: Tensor, dim: Any = None, keepdim: Any = False) -> Any:
     """Largest element; along an axis (values, indices); of two tensors the elementwise maximum."""
     return input.max(dim, keepdim)
 
 
-def min(input: Tensor, dim: Any = None, keepdim: Any = False) -> Any:  # noqa: A001
+def min(input: Tensor, dim: Any = None, keepdim: Any = False) -> Any:
     """Smallest element; along an axis (values, indices); of two tensors the elementwise minimum."""
     return input.min(dim, keepdim)
 
@@ -77,7 +77,7 @@ def set_num_threads(n: Any) -> None:
     put(n)
 
 
-def compile(fn: Any, **options: Any) -> Any:  # noqa: A001
+def compile(fn: Any, **options: Any) -> Any:
     """A callable for ``fn`` (a function or module of tensors) that skips Python where shapes and dtypes recur."""
     from gradloom.compiled import Compiled
 
@@ -99,7 +99,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_FROM_FUNCTIONS, *_SUBMODULES})
 
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "Generator", "Size", "Tensor", "as_tensor", "autograd", "bernoulli", "bfloat16", "bool", "compile", "datasets",
     "double", "enable_grad", "explain", "float", "float16", "float32", "float64", "from_numpy", "get_default_dtype",
     "get_num_threads", "half", "initial_seed", "int", "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor",
