@@ -285,7 +285,10 @@ class Fuser:
         """Kernels that have an operand at hand: those that compute one first, the newest first."""
         score: dict[int, tuple[bool, int]] = {}
         found: dict[int, Group] = {}
+        large = any(n.aval.size > 1 for n in ins)
         for n in ins:
+            if large and n.aval.size == 1:
+                continue  # a shared scalar is no reason to share a kernel
             while True:
                 for g in self.at_hand.get(id(n), ())[-CANDIDATES:]:
                     found[g.number] = g
@@ -301,10 +304,12 @@ class Fuser:
         """The dims that ``n`` would have in ``g``, from the operands that are there."""
         shape = n.aval.shape
         dims: list[int | None] = [None] * len(shape)
+        made = False
         for x in ins:
             got = self._locate(g, x)
             if got is None:
                 continue
+            made |= id(_base(x)) in g.computed and x.aval.size > 1
             trial = list(dims)
             lead = len(shape) - len(got[1])
             for k, a in enumerate(got[1], lead):
@@ -317,6 +322,8 @@ class Fuser:
             else:
                 dims = trial
         missing = [k for k, s in enumerate(shape) if s != 1 and dims[k] is None]
+        if missing and not made:
+            return None  # loops of the same length by chance
         if missing:
             free = [a for a in range(len(g.extents)) if a not in dims and g.extents[a] != 1]
             if len(free) != len(missing) or any(g.extents[a] != shape[k] for a, k in zip(free, missing, strict=True)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from gradloom.compiler.contract_plan import plan_contract
@@ -172,10 +173,13 @@ def _affine(emit: Callable[..., int], offset: int, strides: list[int]) -> int:
 def _vector(axes: tuple[str, ...], extents: list[int], accesses: list[Access]) -> int:
     """The axis along which most accesses are contiguous; a reduced one, then a later one, where that is a draw."""
 
+    reach = [math.prod(n for n, s in zip(extents, a.steps, strict=True) if s != "0") for a in accesses]
+    most = max(reach, default=1) or 1
+
     def merit(k: int) -> tuple[float, bool, int]:
-        score = 0.0
-        for a in accesses:
-            score += {"1": 1.0, "0": 0.0, "s": -1.0}[a.steps[k]]
+        score = 0.0  # accesses count by how much they touch
+        for a, n in zip(accesses, reach, strict=True):
+            score += {"1": 1.0, "0": 0.0, "s": -1.0}[a.steps[k]] * n / most
         if extents[k] < SHORT:
             score -= len(accesses)
         return score, axes[k] == "r", k

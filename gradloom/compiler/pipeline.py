@@ -89,6 +89,13 @@ class _Memory:
         self.fixed[self.slot(s)] = at
 
 
+def _together(before: list[Launch] | Footprint, after: list[Launch]) -> bool:
+    """Whether independent steps gain by one fork and join: one launch each, at least one of several chunks."""
+    if isinstance(before, Footprint) or len(before) != 1 or len(after) != 1:
+        return False
+    return max(before[0].chunks, after[0].chunks) > 1
+
+
 def _assemble(
     graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: dict[Storage, Storage], inputs: list[Storage]
 ) -> Parts:
@@ -109,19 +116,30 @@ def _assemble(
     lines = [show_graph(graph)]
     steps: list[list[Launch] | Footprint] = []
     work = 0
-    for at, p in enumerate(sequence):
-        memory.step = at
+    batch: list[Footprint] = []  # independent of each other: they live at one step
+    shared: set[int] = set()  # steps that share the fork and join of the one before
+    for p in sequence:
         g = p.group
+        joins = bool(batch) and g.host is None and not any(p.before & q.group.bit for q in batch)
+        if not joins:
+            memory.step += 1
+            batch = []
         if g.host is not None:
             for s in (*p.reads, *p.writes):
                 memory.slot(s)
             steps.append(p)
+            batch = []
             lines.append(f"host {g.host[0].prim}")
             work = QUICK_WORK
             continue
         launches, source = lower(g, memory.slot, memory.new, host)
         for s in p.writes:  # also where there was nothing to do
             memory.slot(s)
+        if joins and _together(steps[-1], launches):
+            shared.add(len(steps))
+            batch.append(p)
+        else:
+            batch = [p]  # still at the step of the others, which only keeps their memory apart
         steps.append(launches)
         work += work_of(source, g.extents or (1,)) if isinstance(source, Nest) else 0
         if g.dot is not None:
@@ -138,7 +156,7 @@ def _assemble(
     flat = [x for s in steps if isinstance(s, list) for x in s]
     code = iter(addresses([x.source for x in flat]))  # type: ignore[misc]
     segments: list[list[Command] | HostCall] = []
-    for step in steps:
+    for at, step in enumerate(steps):
         if isinstance(step, Footprint):
             assert step.group.host is not None
             node, views, out = step.group.host
@@ -150,7 +168,7 @@ def _assemble(
         last = segments[-1]
         assert isinstance(last, list)
         for x in step:
-            last.append(Command(next(code), [where[b] for b in x.buffers], x.ints, x.chunks))
+            last.append(Command(next(code), [where[b] for b in x.buffers], x.ints, x.chunks, at in shared))
     segments = [s for s in segments if isinstance(s, HostCall) or s] or [[]]
     sizes = [s.nbytes for s in fuser.outputs]
     quick = work < QUICK_WORK

@@ -394,6 +394,14 @@ def test_wide_dot_of_mixed_dtypes() -> None:
     p.run(p(S.dot, x, y), p(S.dot, p.array(np.arange(30).reshape(5, 6)), y), rtol=1e-12, atol=1e-12)
 
 
+def test_a_shared_scalar_is_no_reason_to_share_a_kernel() -> None:
+    p = Program()
+    s, b = p.normal(), p.normal(6)
+    x, y, z = p.normal(4, 6), p.normal(4, 6), p.normal(4, 6)
+    exe = p.run(p.sum(p(E.mul, p(E.mul, x, s), b), 1), p(E.mul, y, s), p(E.mul, z, b))
+    assert exe.describe().count("nest ") == 3
+
+
 # -- donation -----------------------------------------------------------------------------------------
 def test_donation_waits_for_other_readers() -> None:
     p = Program()
