@@ -37,14 +37,15 @@ if TYPE_CHECKING:
 _SUBMODULES = ("autograd", "datasets", "io", "keras", "metrics", "nn", "optim", "random", "train", "utils")
 _FROM_FUNCTIONS = frozenset(
     "abs absolute acos acosh add all allclose amax amin any arange arccos arccosh arcsin arcsinh arctan arctan2 "
-    "arctanh argmax argmin asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not "
-    "bitwise_or bitwise_right_shift bitwise_xor bmm broadcast_to cat ceil chunk clamp clip concat concatenate cos cosh digamma div "
-    "divide dropout empty eq equal erf erfc erfinv exp exp2 expm1 eye flatten flip floor floor_divide fmod full full_like "
-    "gather ge greater greater_equal gt index_select isfinite isinf isnan le less less_equal lgamma linspace log log10 "
-    "log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt matmul maximum mean minimum mm "
-    "mul multiply narrow ne neg negative not_equal numel one_hot ones ones_like permute pow prod reciprocal relu "
-    "remainder reshape round rsqrt scatter_add sigmoid sign sin sinh softmax split sqrt square squeeze stack std sub "
-    "subtract sum swapaxes take tan tanh transpose true_divide trunc unsqueeze var where zeros zeros_like detach".split()
+    "arctanh argmax argmin asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or "
+    "bitwise_right_shift bitwise_xor bmm broadcast_to cat ceil chunk clamp clip concat concatenate cos cosh digamma "
+    "div divide dropout empty eq equal erf erfc erfinv exp exp2 expm1 eye flatten flip floor floor_divide fmod full "
+    "full_like gather ge greater greater_equal gt index_select isfinite isinf isnan le less less_equal lgamma "
+    "linspace log log10 log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt matmul "
+    "maximum mean minimum mm mul multiply narrow ne neg negative not_equal numel one_hot ones ones_like permute pow "
+    "prod reciprocal relu remainder reshape round rsqrt scatter_add sigmoid sign sin sinh softmax split sqrt square "
+    "squeeze stack std sub subtract sum swapaxes take tan tanh transpose true_divide trunc unsqueeze var where zeros "
+    "zeros_like detach".split()
 )
 
 
