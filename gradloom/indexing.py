@@ -1,4 +1,4 @@
-"""Reading and writing by index: slices, integers, new axes and ellipsis as views; index tensors and masks as gathers."""
+"""Reading and writing by index: slices, integers, new axes, ellipsis as views; index tensors and masks as gathers."""
 
 from __future__ import annotations
 
