@@ -23,6 +23,9 @@ class Dense(Layer):
     input_shape : shape of a sample, for a first layer that is to be built at once.
     """
 
+    kernel: Tensor
+    bias: Tensor
+
     def __init__(
         self,
         units: int,
@@ -135,7 +138,7 @@ class Softmax(Layer):
 
 
 class Dropout(Layer):
-    """In training, zero a share ``rate`` of the inputs and scale the rest by 1 / (1 - rate) (Srivastava et al. 2014)."""
+    """In training, zero a share ``rate`` of the inputs and scale the rest by 1/(1 - rate) (Srivastava et al. 2014)."""
 
     def __init__(self, rate: float, name: str | None = None) -> None:
         super().__init__(name)
