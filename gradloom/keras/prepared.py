@@ -26,7 +26,7 @@ class PreparedBatches:
         return len(self.source)
 
     def first(self) -> tuple[np.ndarray, np.ndarray]:
-        """Samples and answers of the first batch, which still comes in the first epoch: a generator gives it only once."""
+        """Samples and answers of the first batch, which the first epoch still gives: a generator gives it only once."""
         batches = self.source.epoch(0)
         batch = next(batches, None)
         if batch is None:
