@@ -711,17 +711,18 @@ def _install() -> None:
     Tensor.__pos__ = lambda self: self  # type: ignore[method-assign]
     for name in (
         "abs acos acosh add all allclose amax amin any argmax argmin asin asinh atan atan2 atanh bitwise_and "
-        "bitwise_not bitwise_or bitwise_xor broadcast_to ceil chunk clamp clip cos cosh digamma div divide eq equal erf erfc erfinv "
-        "exp exp2 expand expm1 flip floor floor_divide fmod gather ge gt index_select isfinite isinf isnan le lgamma log "
-        "log10 log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt matmul maximum mean "
-        "minimum mm bmm mul multiply narrow ne neg negative pow prod reciprocal relu remainder round rsqrt scatter_add "
-        "sigmoid sign sin sinh softmax split sqrt square std sub subtract sum swapaxes tan tanh trunc var where"
+        "bitwise_not bitwise_or bitwise_xor broadcast_to ceil chunk clamp clip cos cosh digamma div divide eq equal "
+        "erf erfc erfinv exp exp2 expand expm1 flip floor floor_divide fmod gather ge gt index_select isfinite isinf "
+        "isnan le lgamma log log10 log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt "
+        "matmul maximum mean minimum mm bmm mul multiply narrow ne neg negative pow prod reciprocal relu remainder "
+        "round rsqrt scatter_add sigmoid sign sin sinh softmax split sqrt square std sub subtract sum swapaxes tan "
+        "tanh trunc var where"
     ).split():
         if name not in Tensor.__dict__:
             forward(name)
     Tensor.where = lambda self, c, o: _functions().where(c, self, o)  # type: ignore[attr-defined]
-    Tensor.max = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amax", "argmax")
-    Tensor.min = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amin", "argmin")
+    Tensor.max = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amax", "argmax")  # type: ignore[attr-defined]
+    Tensor.min = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amin", "argmin")  # type: ignore[attr-defined]
     for name in (
         "abs add ceil clamp clip cos div divide exp floor floor_divide fmod log log1p mul multiply neg pow reciprocal "
         "relu remainder round rsqrt sigmoid sign sin sqrt sub subtract tanh trunc"
