@@ -172,7 +172,6 @@ def _affine(emit: Callable[..., int], offset: int, strides: list[int]) -> int:
 
 def _vector(axes: tuple[str, ...], extents: list[int], accesses: list[Access]) -> int:
     """The axis along which most accesses are contiguous; a reduced one, then a later one, where that is a draw."""
-
     reach = [math.prod(n for n, s in zip(extents, a.steps, strict=True) if s != "0") for a in accesses]
     most = max(reach, default=1) or 1
 
