@@ -31,7 +31,7 @@ def _in(x: Any) -> Tensor:
         return x
     if isinstance(x, (bool, int, float, np.bool_, np.integer, np.floating)):
         # a number inside a library function is part of its formula; a user's number is an input of the program
-        return const(x) if TAPE.inside else TAPE.scalar(x)
+        return const(x) if TAPE.inside else TAPE.scalar(x)  # type: ignore[arg-type]
     return as_tensor(x)
 
 
