@@ -47,6 +47,8 @@ def _shorter(n: Node, ins: Sequence[Node]) -> Node | None:
     if name in ("reshape", "expand") and ins[0].aval.shape == n.aval.shape:
         return ins[0]
     if name == "reshape" and ins[0].prim is not None and ins[0].prim.name == "reshape":
+        if ins[0].ins[0].aval.shape == n.aval.shape:
+            return ins[0].ins[0]
         return Node(n.prim, ins[0].ins, n.attrs, n.aval)
     if name == "permute":
         if n.attrs[0] == tuple(range(len(n.attrs[0]))):

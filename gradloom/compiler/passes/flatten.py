@@ -96,6 +96,15 @@ def sink(graph: Graph) -> Graph:
             x = ins[0].ins[0]
             shape = tuple(1 if k in moved else s for k, s in enumerate(x.aval.shape) if keep or k not in moved)
             return _back(Node(prim, (x,), (moved, keep, dtype), Aval(shape, dtype)), ins[0], n)
+        if prim.name == "expand" and _is(ins[0], "reshape") and len(ins[0].aval.shape) == len(n.aval.shape):
+            r, x = ins[0], ins[0].ins[0]
+            lead = next((k for k, (a, b) in enumerate(zip(r.aval.shape, n.aval.shape, strict=True)) if a != b), 0)
+            if lead < 2 or not x.aval.shape or not n.aval.size or math.prod(r.aval.shape[:lead]) != x.aval.shape[0]:
+                return None
+            rows = Node(r.prim, (x,), ((x.aval.shape[0], *r.aval.shape[lead:]),), n.aval)
+            rows.aval = rows.aval._replace(shape=rows.attrs[0])
+            wide = (x.aval.shape[0], *n.aval.shape[lead:])
+            return _back(Node(prim, (rows,), (wide,), n.aval._replace(shape=wide)), r, n)
         return None
 
     def _back(inner: Node, r: Node, n: Node) -> Node:
