@@ -67,6 +67,7 @@ class Executable:
     Attributes
     ----------
     input_slots: the table's slot of each input. table: addresses of the slots (None where NumPy does part of it).
+    plan: the one native plan, or None likewise.
     in_place: outputs that are written into the memory of an input. out_bytes: size of each output.
     """
 

@@ -537,7 +537,7 @@ BINARY = [E.add, E.sub, E.mul, E.maximum, E.minimum]
 def programs(draw):
     """Random graphs whose values stay small."""
     p = Program(draw(st.integers(0, 99)))
-    dims = draw(st.lists(st.sampled_from([1, 2, 3, 5, 17]), min_size=2, max_size=3))
+    dims = draw(st.lists(st.sampled_from([1, 2, 3, 4, 6, 17]), min_size=2, max_size=3))
     values = [p.normal(*dims), p.normal(*(d if draw(st.booleans()) else 1 for d in dims)), p.normal(dims[-1])]
     for _ in range(draw(st.integers(2, 14))):
         x = draw(st.sampled_from(values[-6:]))
@@ -569,6 +569,8 @@ def programs(draw):
                 y = p(S.slice_, x, attrs=(tuple(n - 1 for n in shape), (-1,) * nd, (-1,) * nd))
             else:
                 y = p.reshape(x, int(np.prod(shape)))
+        elif nd and shape[0] % 2 == 0:
+            y = p.reshape(x, 2, shape[0] // 2, *shape[1:])
         else:
             y = p.expand(x, 2, *shape) if nd < 3 else p(E.neg, x)
         if y.aval.size <= 5000:
