@@ -191,7 +191,11 @@ class Tape:
         if v.buf is None:
             raise InternalError("a tensor's value was lost by an earlier failure", code="internal.lost")
         rg = t._rg or v.hist is not None
-        e = self.step(LEAF, [], (v.aval, rg), lambda: (v.aval, rg))
+        e = self.pos.next
+        if e is not None and e.prim is LEAF and e.rg is rg and e.aval == v.aval and e.grad_mode is self.grad:
+            self.pos = e
+        else:
+            e = self.step(LEAF, [], (v.aval, rg), lambda: (v.aval, rg))
         if e.leaf < 0:
             e.leaf = self.inputs
         self.inputs += 1
@@ -202,20 +206,28 @@ class Tape:
 
     def scalar(self, x: Any) -> Any:
         """A Python number as an input of this round."""
-        kind = bool if isinstance(x, (bool, np.bool_)) else int if isinstance(x, (int, np.integer)) else float
         with self.lock:
             self.room()
-            aval = _SCALAR_AVALS[kind]
-            e = self.step(SCALAR, [], (kind,), lambda: (aval, False))
-            if e.leaf < 0:
-                e.leaf = self.inputs
-            self.scalars[self.inputs] = x
-            self.inputs += 1
-            self.leaves.append(None)
-            self.tensors.append(None)
-            v = Value(aval, e)
-            self.values.append(v)
-            return self.make_tensor(v)
+            return self.handle(self.scalar_entry(x))
+
+    def scalar_entry(self, x: Any) -> Entry:
+        """The entry of a Python number."""
+        kind = type(x)
+        if kind is not float:
+            kind = bool if isinstance(x, (bool, np.bool_)) else int if isinstance(x, (int, np.integer)) else float
+        e = self.pos.next
+        if e is not None and e.prim is SCALAR and e.attrs[0] is kind and e.grad_mode is self.grad:
+            self.pos = e
+        else:
+            e = self.step(SCALAR, [], (kind,), lambda: (_SCALAR_AVALS[kind], False))
+        n = self.inputs
+        if e.leaf < 0:
+            e.leaf = n
+        self.scalars[n] = x
+        self.inputs = n + 1
+        self.leaves.append(None)
+        self.tensors.append(None)
+        return e
 
     def room(self) -> None:
         if not self.inside and (self.pos.depth > MAX_LENGTH):
@@ -270,10 +282,17 @@ class Tape:
             if not self.inside and self.pos.depth > MAX_LENGTH:
                 self.flush()
             ins = self.entries_of(ts)
-            e = self.step(fn, ins, static, lambda: (None, False))
+            e = self.pos.next
+            if e is None or e.prim is not fn or e.ins != ins or e.attrs != static or e.grad_mode is not self.grad:
+                e = self.step(fn, ins, static, lambda: (None, False))
             if e.end is not None:
                 self.pos = e.end
-                return [self.handle(o) if isinstance(o, Entry) else ts[o] for o in e.outs]
+                return [self.handle(o) if type(o) is Entry else ts[o] for o in e.outs]
+            return self.record(e, ts, run)
+
+    def record(self, e: Entry, ts: Sequence[Any], run: Callable[[], list[Any]]) -> list[Any]:
+        """Run the body of a composite for the first time, and note where it ends."""
+        with self.lock:
             rounds, inputs = self.rounds, self.inputs
             self.inside += 1
             try:
@@ -306,11 +325,17 @@ class Tape:
     def _run(self) -> None:
         live: list[Value] = []
         order: list[Entry] = []
+        numbers: list[Value] = []
         for v in self.values:
-            if _getrefcount(v) > 3 and v.entry.prim is not SCALAR:  # type: ignore[union-attr]
-                live.append(v)
-                order.append(v.entry)  # type: ignore[arg-type]
-        scalars_alive = [v for v in self.values if v.entry.prim is SCALAR and _getrefcount(v) > 3]  # type: ignore[union-attr]
+            # held by the list, the loop and the call itself; whatever is more is somebody's handle
+            if _getrefcount(v) > 3:
+                e = v.entry
+                assert e is not None
+                if e.prim is SCALAR:
+                    numbers.append(v)
+                else:
+                    live.append(v)
+                    order.append(e)
         donate = self._donations(live)
         key = (tuple(map(id, order)), donate)
         if self.pos.programs is None:
@@ -336,7 +361,7 @@ class Tape:
             v.buf = buf
             if e.rg:  # type: ignore[union-attr]
                 v.hist = (_FREED if spent[id(v)] or record is None else record, e)  # type: ignore[assignment]
-        for v in scalars_alive:
+        for v in numbers:
             from gradloom.tensor import buffer_of
 
             assert v.entry is not None
@@ -587,15 +612,38 @@ def update(
             mark = _updates[key] = _Update(key)
         reads, writes = list(reads), list(writes)
         nr, nw = len(reads), len(writes)
-        with no_grad():
-            handles = [TAPE.scalar(float(s)) for s in scalars]
-            new = TAPE.macro(mark, [*reads, *writes, *handles], (nr, nw), lambda: list(fn(reads, writes, handles)))  # noqa: F821
-        if len(new) != nw:
-            raise InternalError(f"update gave {len(new)} values for {nw} cells", code="internal.update")
-        for w, n in zip(writes, new, strict=True):
-            w._set_value(n._v)
-        del new, n, w, handles, reads, writes
+        before = TAPE.grad
+        TAPE.grad = False
+        try:
+            TAPE.room()
+            numbers = [TAPE.scalar_entry(float(s)) for s in scalars]
+            ins = TAPE.entries_of(reads + writes) + numbers
+            e = TAPE.step(mark, ins, (nr, nw), lambda: (None, False))
+            if e.end is not None and all(type(o) is Entry for o in e.outs):
+                TAPE.pos = e.end
+                values = TAPE.values
+                for w, o in zip(writes, e.outs, strict=True):
+                    v = Value(o.aval, o)
+                    values.append(v)
+                    w._set_value(v)
+                    del v
+            else:
+                _first_update(e, fn, reads, writes, [TAPE.handle(n) for n in numbers])
+        finally:
+            TAPE.grad = before
+        del reads, writes
         TAPE.flush()
+
+
+def _first_update(
+    e: Entry, fn: Callable[..., list[Any]], reads: list[Any], writes: list[Any], handles: list[Any]
+) -> None:
+    """Record an update and rebind its cells."""
+    new = TAPE.record(e, [*reads, *writes, *handles], lambda: list(fn(reads, writes, handles)))
+    if len(new) != len(writes):
+        raise InternalError(f"update gave {len(new)} values for {len(writes)} cells", code="internal.update")
+    for w, n in zip(writes, new, strict=True):
+        w._set_value(n._v)
 
 
 @contextmanager
