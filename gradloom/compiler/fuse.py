@@ -12,273 +12,29 @@ from collections.abc import Sequence
 
 from gradloom.compiler.body import Elem, register
 from gradloom.compiler.groups import Dims, Group, Storage
-from gradloom.compiler.views import MOVES, View, move, moved_dims
+from gradloom.compiler.views import View, move
+from gradloom.compiler.weave import MAX_ACCESSES, MAX_INSTS, Kernels, base_of, is_leaf, moves
 from gradloom.graph.node import Graph, Node
 
 __all__ = ["Fuser"]
 
-MAX_INSTS = 160
-MAX_ACCESSES = 28
 CANDIDATES = 4
 
 
-def _moves(n: Node) -> bool:
-    return n.prim is not None and n.prim.kind == "movement" and n.prim.name in MOVES
-
-
-def _base(n: Node) -> Node:
-    while _moves(n):
-        n = n.ins[0]
-    return n
-
-
-def _leaf(n: Node) -> bool:
-    return n.prim is not None and n.prim.kind == "create"
-
-
-class Fuser:
+class Fuser(Kernels):
     """Kernels of a graph.
 
-    groups: those that are left, in order of creation. outputs: the storage of each output.
+    outputs: the storage of each output.
     """
 
     def __init__(self, graph: Graph) -> None:
+        super().__init__()
         self.graph = graph
-        self.groups: list[Group] = []
-        self.home: dict[int, Group] = {}
-        self.at_hand: dict[int, list[Group]] = {}
-        self.storages: dict[int, Storage] = {}
-        self.views: dict[int, View] = {}
-        self.copies: dict[int, View] = {}
-        self.count = 0
         for k, n in enumerate(graph.inputs):
             self.storages[id(n)] = Storage(n, k)
         for n in graph.nodes:
             self._add(n)
         self.outputs = self._outputs()
-
-    # -- groups -----------------------------------------------------------------------------------
-    def _open(self, kind: str, extents: Sequence[int]) -> Group:
-        g = Group(self.count, kind, extents)
-        self.count += 1
-        self.groups.append(g)
-        return g
-
-    def _open_for(self, shape: Sequence[int]) -> tuple[Group, Dims]:
-        """A nest over a shape, and the dims of a value of that shape in it."""
-        long = [k for k, n in enumerate(shape) if n != 1]
-        g = self._open("nest", [shape[k] for k in long])
-        return g, tuple(long.index(k) if k in long else None for k in range(len(shape)))
-
-    def _depend(self, g: Group, on: Group) -> None:
-        new = (on.before | on.bit) & ~g.before
-        if new:
-            for h in self.groups:
-                if h is g or h.before & g.bit:
-                    h.before |= new
-
-    def _put(self, g: Group, n: Node, inst: int, dims: Dims) -> None:
-        g.note(n, g.body.settle(inst, n.aval.dtype.code), dims)
-        g.computed[id(n)] = n
-        self.home[id(n)] = g
-        self.at_hand.setdefault(id(n), []).append(g)
-
-    def _absorb(self, g: Group, h: Group, onto: dict[int, int]) -> bool:
-        """Move all of ``h`` into ``g``; ``onto``: the axis of ``g`` for each of ``h``. False where it cannot be."""
-        if g.before & h.bit or h.before & g.bit or h.kind != "nest" or g.kind == "host":
-            return False
-        if len(onto) != len(h.extents) or len(set(onto.values())) != len(onto):
-            return False
-        if any(g.extents[b] != h.extents[a] for a, b in onto.items()):
-            return False
-        if h.reduced and {onto[a] for a in h.reduced} != g.reduced:
-            return False
-        if len(g.body.insts) + len(h.body.insts) > MAX_INSTS:
-            return False
-        if len(g.body.accesses) + len(h.body.accesses) > MAX_ACCESSES:
-            return False
-
-        def turn(dims: Dims) -> Dims:
-            return tuple(None if d is None else onto[d] for d in dims)
-
-        if not all(g.covers(turn(h.values[i][1])) for i in h.computed):
-            return False
-
-        def axes(strides: tuple[int, ...]) -> tuple[int, ...]:
-            out = [0] * len(g.extents)
-            for a, s in enumerate(strides):
-                out[onto[a]] = s
-            return tuple(out)
-
-        access = [g.body.access(s, o, axes(st), x) for s, o, st, x in h.body.accesses]
-        new: list[int] = []
-        mask = sum(1 << k for k in g.reduced)
-        for i in h.body.insts:
-            attrs = i.attrs
-            if i.op in ("load", "load_at"):
-                attrs = (access[attrs[0]],)
-            elif i.op == "affine":
-                attrs = (attrs[0], axes(attrs[1]))
-            new.append(g.body.add(i.op, i.dtype, tuple(new[a] for a in i.args), attrs, mask))
-        for key, (inst, dims) in h.values.items():
-            if key in h.computed or key not in g.values:
-                g.values[key] = (new[inst], turn(dims))
-            where = self.at_hand.get(key, [])
-            where[:] = [x for x in where if x is not h and x is not g] + [g]
-        for inst, storage, offset, strides in h.stores:
-            g.stores.append((new[inst], storage, offset, axes(strides)))
-        g.computed.update(h.computed)
-        for key in h.computed:
-            self.home[key] = g
-        for s in {id(st[1]): st[1] for st in h.stores}.values():
-            s.writers = [x for x in s.writers if x is not h and x is not g] + [g]
-        for s in self.storages.values():
-            if h in s.writers:
-                s.writers = [x for x in s.writers if x is not h and x is not g] + [g]
-        self.groups.remove(h)
-        g.before |= h.before
-        for x in self.groups:
-            if x.before & (h.bit | g.bit):
-                x.before = (x.before & ~h.bit) | g.bit | g.before
-        return True
-
-    # -- memory -----------------------------------------------------------------------------------
-    def storage(self, n: Node) -> Storage:
-        """The memory of a value that is no view; from now on its kernel writes it."""
-        s = self.storages.get(id(n))
-        if s is None:
-            s = self.storages[id(n)] = Storage(n)
-            g = self.home.get(id(n))
-            if g is None:  # a constant
-                self._write(n, View.whole(s, n.aval.shape))
-            else:
-                inst, dims = g.values[id(n)]
-                g.store(inst, dims, View.whole(s, n.aval.shape))
-        return s
-
-    def view(self, n: Node) -> View:
-        """A value in memory. Where strides cannot express it a copy is made."""
-        chain: list[Node] = []
-        x = n
-        while id(x) not in self.views and _moves(x):
-            chain.append(x)
-            x = x.ins[0]
-        v = self.views.get(id(x))
-        if v is None:
-            v = self.views[id(x)] = View.whole(self.storage(x), x.aval.shape)
-        for m in reversed(chain):
-            assert m.prim is not None
-            w = move(v, m.prim.name, m.attrs)
-            if w is None:
-                w = move(self.compact(m.ins[0]), m.prim.name, m.attrs)
-                assert w is not None
-            v = self.views[id(m)] = w
-        return v
-
-    def compact(self, n: Node) -> View:
-        """A value in memory, in C order."""
-        v = self.views.get(id(n))
-        if v is not None and v.contiguous:
-            return v
-        v = self.copies.get(id(n))
-        if v is None:
-            if not _moves(n):
-                return self.view(n)
-            v = View.whole(Storage(n), n.aval.shape)
-            self._write(n, v)
-            self.copies[id(n)] = v
-        return v
-
-    def _write(self, n: Node, to: View, after: Sequence[Group] = (), alone: bool = False) -> None:
-        """Write a value to a view: by the kernel that computes it, or by one of its own."""
-        g = self.home.get(id(_base(n)))
-        if g is not None and not alone and g.kind != "host":
-            got = self._locate(g, n)
-            if got is not None and g.covers(got[1]) and self._fits(n, got[1], g):
-                g.store(*got, to)
-                return
-        g, dims = self._open_for(n.aval.shape)
-        inst = self._value(g, n, dims)
-        g.store(inst, dims, to)
-        for h in after:
-            self._depend(g, h)
-
-    def _fits(self, n: Node, dims: Dims, g: Group) -> bool:
-        """Whether no dimension of a value is broadcast: then the kernel's loops do not reach all of it."""
-        return all(d is not None or s == 1 for d, s in zip(dims, n.aval.shape, strict=True))
-
-    # -- values in a group ------------------------------------------------------------------------
-    def _locate(self, g: Group, n: Node) -> tuple[int, Dims] | None:
-        """A value that a kernel has at hand, perhaps moved: its instruction and dims."""
-        chain: list[Node] = []
-        while id(n) not in g.values:
-            if not _moves(n):
-                return None
-            chain.append(n)
-            n = n.ins[0]
-        inst, dims = g.values[id(n)]
-        for m in reversed(chain):
-            got = moved_dims(dims, m)
-            if got is None:
-                return None
-            dims = got
-        return inst, dims
-
-    def _aligned(self, n: Node, dims: Dims) -> Dims:
-        """The dims of an operand that is broadcast to a value with ``dims``."""
-        shape = n.aval.shape
-        lead = len(dims) - len(shape)
-        return tuple(None if s == 1 else dims[k + lead] for k, s in enumerate(shape))
-
-    def _reachable(self, g: Group, n: Node, dims: Dims) -> bool:
-        """Whether ``n`` can be had in ``g`` along ``dims``."""
-        want = self._aligned(n, dims)
-        got = self._locate(g, n)
-        if got is not None and all(a is None or a == b for a, b in zip(got[1], want, strict=True)):
-            return True
-        base = _base(n)
-        if _leaf(base):
-            return True
-        h = self.home.get(id(base))
-        if h is not None and (h is g or h.before & g.bit):
-            return False
-        return not any(w is g or w.before & g.bit for w in self.view(n).storage.writers)
-
-    def _value(self, g: Group, n: Node, dims: Dims) -> int:
-        """The instruction of operand ``n`` in ``g`` along ``dims``; :meth:`_reachable` has said that there is one."""
-        want = self._aligned(n, dims)
-        got = self._locate(g, n)
-        if got is not None and all(a is None or a == b for a, b in zip(got[1], want, strict=True)):
-            return got[0]
-        shape, base, code = n.aval.shape, _base(n), n.aval.dtype.code
-        if _leaf(base):
-            assert base.prim is not None
-            if base.prim.name == "full":
-                return g.body.const(base.attrs[0], code)
-            places = self._positions(n)
-            if places is not None:
-                inst = g.body.affine(places.offset, g.spread(shape, places.strides, want))
-                return g.body.settle(inst, code)
-        v = self.view(n)
-        for w in v.storage.writers:
-            self._depend(g, w)
-        inst = g.body.load(v.storage, v.offset, g.spread(shape, v.strides, want))
-        if id(n) not in g.values:
-            g.note(n, inst, want)
-            self.at_hand.setdefault(id(n), []).append(g)
-        return inst
-
-    def _positions(self, n: Node) -> View | None:
-        """A moved iota as the view of an array that holds its own positions."""
-        chain: list[Node] = []
-        while _moves(n):
-            chain.append(n)
-            n = n.ins[0]
-        v: View | None = View.whole(None, n.aval.shape)
-        for m in reversed(chain):
-            assert m.prim is not None
-            v = move(v, m.prim.name, m.attrs) if v is not None else None
-        return v
 
     # -- joining ----------------------------------------------------------------------------------
     def _candidates(self, ins: Sequence[Node]) -> list[Group]:
@@ -294,7 +50,7 @@ class Fuser:
                     found[g.number] = g
                     made = id(n) in g.computed
                     score[g.number] = max(score.get(g.number, (False, 0)), (made, g.number))
-                if not _moves(n):
+                if not moves(n):
                     break
                 n = n.ins[0]
         order = sorted(found, key=lambda k: score[k], reverse=True)
@@ -306,10 +62,10 @@ class Fuser:
         dims: list[int | None] = [None] * len(shape)
         made = False
         for x in ins:
-            got = self._locate(g, x)
+            got = self.locate(g, x)
             if got is None:
                 continue
-            made |= id(_base(x)) in g.computed and x.aval.size > 1
+            made |= id(base_of(x)) in g.computed and x.aval.size > 1
             trial = list(dims)
             lead = len(shape) - len(got[1])
             for k, a in enumerate(got[1], lead):
@@ -341,15 +97,15 @@ class Fuser:
                     continue
                 if b.kind == "contract" or (b.reduced and not a.reduced and a.kind == "nest"):
                     continue  # the other way round comes too
-                if not any(id(_base(x)) in b.computed for x in n.ins):
+                if not any(id(base_of(x)) in b.computed for x in n.ins):
                     continue
-                if not any(id(_base(x)) in a.computed for x in n.ins):
+                if not any(id(base_of(x)) in a.computed for x in n.ins):
                     continue
                 to, frm = self._dims(a, n, n.ins), self._dims(b, n, n.ins)
                 if to is None or frm is None:
                     continue
                 onto = {f: t for f, t in zip(frm, to, strict=True) if f is not None and t is not None}
-                if self._absorb(a, b, onto):
+                if self.absorb(a, b, onto):
                     out.remove(b)
         return out
 
@@ -362,15 +118,15 @@ class Fuser:
             if len(g.body.insts) > MAX_INSTS or len(g.body.accesses) > MAX_ACCESSES:
                 continue
             dims = self._dims(g, n, n.ins)
-            if dims is not None and g.covers(dims) and all(self._reachable(g, x, dims) for x in n.ins):
+            if dims is not None and g.covers(dims) and all(self.reachable(g, x, dims) for x in n.ins):
                 return g, dims
-        return self._open_for(n.aval.shape)
+        return self.open_for(n.aval.shape)
 
     # -- one node ---------------------------------------------------------------------------------
     def _add(self, n: Node) -> None:
         assert n.prim is not None
         kind = n.prim.kind
-        if kind == "create" or _moves(n):
+        if kind == "create" or moves(n):
             return
         getattr(self, f"_{kind}")(n)
 
@@ -380,20 +136,20 @@ class Fuser:
         avals = [x.aval for x in n.ins]
         compute = prim.compute_dtype(avals, n.attrs)  # type: ignore[union-attr]
         operands = prim.operands  # type: ignore[union-attr]
-        args = [self._value(g, x, dims) for x in n.ins]
+        args = [self.value(g, x, dims) for x in n.ins]
         for k, a in enumerate(args):
             if operands == "tail" and k == 0:
                 args[k] = g.body.cast(a, "bool")
             elif operands != "keep":
                 args[k] = g.body.settle(a, compute.code)
         inst = prim.body(Elem(g.body, compute), args, n.attrs)  # type: ignore[union-attr]
-        self._put(g, n, inst, dims)
+        self.put(g, n, inst, dims)
 
     def _reduce(self, n: Node) -> None:
         axes, keep, dtype = n.attrs
         (x,) = n.ins
         g, dims = self._reducing(x, axes)
-        inst = g.body.cast(self._value(g, x, dims), register(dtype.code))
+        inst = g.body.cast(self.value(g, x, dims), register(dtype.code))
         reduced = {d for k in axes if (d := dims[k]) is not None}
         out = tuple(None if k in axes else d for k, d in enumerate(dims) if keep or k not in axes)
         if reduced:
@@ -404,16 +160,16 @@ class Fuser:
                 g.axes[k] = "r"
             mask = sum(1 << k for k in reduced)
             inst = g.body.add("reduce", register(dtype.code), (g.body.spread(inst, mask),), (op,), mask)
-        self._put(g, n, inst, out)
+        self.put(g, n, inst, out)
 
     def _reducing(self, x: Node, axes: Sequence[int]) -> tuple[Group, Dims]:
         """A kernel in which ``x`` can be reduced over ``axes``."""
         for g in self._candidates([x]):
-            got = self._locate(g, x)
+            got = self.locate(g, x)
             if got is None or g.kind != "nest" or len(g.body.insts) > MAX_INSTS:
                 continue
             dims = got[1]
-            if not self._fits(x, dims, g) or len({d for d in dims if d is not None}) != len(g.extents):
+            if not self.fits(x, dims, g) or len({d for d in dims if d is not None}) != len(g.extents):
                 continue
             want = {d for k in axes if (d := dims[k]) is not None}
             if g.reduced == want or not want:
@@ -422,7 +178,7 @@ class Fuser:
                 len({d for d in g.values[i][1] if d is not None}) == len(g.extents) for i in g.computed
             ):
                 return g, dims
-        return self._open_for(x.aval.shape)
+        return self.open_for(x.aval.shape)
 
     def _contraction(self, n: Node) -> None:
         a, b = n.ins
@@ -440,21 +196,21 @@ class Fuser:
             operands.append(
                 View(v.storage, tuple(v.shape[i] for i in keep), tuple(v.strides[i] for i in keep), v.offset)
             )
-        g = self._open("contract", [*(batch[i] for i in long), rows, cols])
+        g = self.open("contract", [*(batch[i] for i in long), rows, cols])
         for v in operands:
             for w in v.storage.writers:
-                self._depend(g, w)
+                self.depend(g, w)
         g.dot = (operands[0], operands[1], k, dtype)
         dims: list[int | None] = [None] * len(shape)
         for at, i in enumerate([*long, len(shape) - 2, len(shape) - 1]):
             dims[i] = at if shape[i] != 1 else None
-        self._put(g, n, g.body.add("acc", dtype), tuple(dims))
+        self.put(g, n, g.body.add("acc", dtype), tuple(dims))
 
     def _converted(self, x: Node, n: Node) -> View:
         """An operand of a contraction, brought to the dtype of the result."""
         out = Node(None, (), (), x.aval._replace(dtype=n.aval.dtype))
-        g, dims = self._open_for(x.aval.shape)
-        inst = g.body.settle(self._value(g, x, dims), n.aval.dtype.code)
+        g, dims = self.open_for(x.aval.shape)
+        inst = g.body.settle(self.value(g, x, dims), n.aval.dtype.code)
         v = View.whole(Storage(out), x.aval.shape)
         g.store(inst, dims, v)
         return v
@@ -465,35 +221,35 @@ class Fuser:
         code = n.aval.dtype.code
         every = (*batch, rows, cols, a.aval.shape[-1])
         long = [k for k, e in enumerate(every) if e != 1]
-        g = self._open("nest", [every[k] for k in long])
+        g = self.open("nest", [every[k] for k in long])
         at = [long.index(k) if k in long else None for k in range(len(every))]
         lead, m, c, k = at[:-3], at[-3], at[-2], at[-1]
-        x = g.body.settle(self._value(g, a, (*lead, m, k)), code)
-        y = g.body.settle(self._value(g, b, (*lead, k, c)), code)
+        x = g.body.settle(self.value(g, a, (*lead, m, k)), code)
+        y = g.body.settle(self.value(g, b, (*lead, k, c)), code)
         inst = g.body.add("and" if code == "bool" else "mul", code, (x, y))
         if k is not None:
             g.axes[k] = "r"
             op = "any" if code == "bool" else "sum"
             inst = g.body.add("reduce", code, (g.body.spread(inst, 1 << k),), (op,), 1 << k)
-        self._put(g, n, inst, (*lead, m, c))
+        self.put(g, n, inst, (*lead, m, c))
 
     def _gather(self, n: Node) -> None:
         x, index = n.ins
         (axis,) = n.attrs
         shape = n.aval.shape
-        g, dims = self._open_for(shape)
+        g, dims = self.open_for(shape)
         v = self.view(x)
         along = n.prim.name == "take_along"  # type: ignore[union-attr]
         nd = len(index.aval.shape)
         index_dims = dims if along else dims[axis : axis + nd]
-        i = g.body.cast(self._value(g, index, index_dims), "i64")
+        i = g.body.cast(self.value(g, index, index_dims), "i64")
         size = x.aval.shape[axis]
         zero = g.body.const(0, "i64")
         wrapped = g.body.add("add", "i64", (i, g.body.const(size, "i64")))
         i = g.body.add("where", "i64", (g.body.add("lt", "bool", (i, zero)), wrapped, i))
         i = g.body.add("max", "i64", (g.body.add("min", "i64", (i, g.body.const(size - 1, "i64"))), zero))
         for w in v.storage.writers:
-            self._depend(g, w)
+            self.depend(g, w)
         strides = [0] * len(g.extents)
         for k in range(len(x.aval.shape)):
             if k != axis:
@@ -506,20 +262,20 @@ class Fuser:
         else:
             access = g.body.access(v.storage, v.offset, tuple(strides), v.strides[axis])
             inst = g.body.add("load_at", code, (i,), (access,))
-        self._put(g, n, inst, dims)
+        self.put(g, n, inst, dims)
 
     def _random(self, n: Node) -> None:
         seed, stream = n.ins
-        g, dims = self._open_for(n.aval.shape)
+        g, dims = self.open_for(n.aval.shape)
         none: Dims = ()
         at = g.body.affine(0, g.spread(n.aval.shape, View.whole(None, n.aval.shape).strides, dims))
-        args = (self._value(g, seed, none), self._value(g, stream, none), at)
+        args = (self.value(g, seed, none), self.value(g, stream, none), at)
         word = g.body.add("philox", "u32", args, (0,))
         if n.aval.dtype.code == "f64":
             inst = g.body.add("unit64", "f64", (word, g.body.add("philox", "u32", args, (1,))))
         else:
             inst = g.body.add("unit", "f32", (word,))
-        self._put(g, n, inst, dims)
+        self.put(g, n, inst, dims)
 
     def _movement(self, n: Node) -> None:
         """pad, cat and update_slice: several kernels write to one storage."""
@@ -532,30 +288,30 @@ class Fuser:
             for x in n.ins:
                 v = View(s, x.aval.shape, whole.strides, at * whole.strides[axis])
                 at += x.aval.shape[axis]
-                self._write(x, v)
+                self.write(x, v)
             return
         if n.prim.name == "pad":
             low, _, value = n.attrs
-            g, dims = self._open_for(n.aval.shape)
+            g, dims = self.open_for(n.aval.shape)
             g.store(g.body.const(value, n.aval.dtype.code), dims, whole)
             offset = sum(p * st for p, st in zip(low, whole.strides, strict=True))
             x = n.ins[0]
-            self._write(x, View(s, x.aval.shape, whole.strides, offset), [g], alone=True)
+            self.write(x, View(s, x.aval.shape, whole.strides, offset), [g], alone=True)
             return
         base, x = n.ins
-        self._write(base, whole, alone=True)
+        self.write(base, whole, alone=True)
         region = move(whole, "slice", n.attrs)
         assert region is not None
-        self._write(x, region, list(s.writers), alone=True)
+        self.write(x, region, list(s.writers), alone=True)
 
     def _host(self, n: Node) -> None:
         views = [self.compact(x) for x in n.ins]
-        g = self._open("host", ())
+        g = self.open("host", ())
         s = self.storages[id(n)] = Storage(n)
         s.writers.append(g)
         for v in views:
             for w in v.storage.writers:
-                self._depend(g, w)
+                self.depend(g, w)
         g.host = (n, views, s)
 
     # -- outputs ----------------------------------------------------------------------------------
@@ -563,17 +319,17 @@ class Fuser:
         """A storage of its own for each output, in C order."""
         out: list[Storage] = []
         for n in self.graph.outputs:
-            base = _base(n)
-            if not _moves(n) and not _leaf(n) and n.prim is not None and self.storage(n) not in out:
+            base = base_of(n)
+            if not moves(n) and not is_leaf(n) and n.prim is not None and self.storage(n) not in out:
                 out.append(self.storage(n))
                 continue
             s = Storage(n)
-            if n.aval.size == base.aval.size and base.prim is not None and not _leaf(base):
+            if n.aval.size == base.aval.size and base.prim is not None and not is_leaf(base):
                 v = self.views.get(id(n))
                 got = self.storages.get(id(base))
                 if got is not None and got not in out and (v := v or self.view(n)).contiguous and v.storage is got:
                     out.append(got)
                     continue
-            self._write(n, View.whole(s, n.aval.shape))
+            self.write(n, View.whole(s, n.aval.shape))
             out.append(s)
         return out
