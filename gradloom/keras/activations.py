@@ -92,6 +92,14 @@ _TABLE: dict[str, Activation] = {
 }
 
 
+_OURS = frozenset(_TABLE.values())
+
+
+def is_ours(activation: Activation) -> bool:
+    """Whether a function is one of this module, and so depends on its argument alone."""
+    return activation in _OURS
+
+
 def get(activation: Any) -> Activation:
     """The function of a name; None is :func:`linear`; a callable is itself."""
     if activation is None:

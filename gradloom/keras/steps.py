@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradloom.autodiff import grad
-from gradloom.keras.losses import Loss
+from gradloom.keras.losses import FunctionLoss, Loss
 from gradloom.keras.optimizers import Optimizer
 from gradloom.metrics import MeanMetric
-from gradloom.tape import no_grad, update
+from gradloom.tape import composite, no_grad, update
 from gradloom.tensor import Tensor, from_numpy
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ class ModelSteps:
     def __init__(self, model: Model, optimizer: Optimizer | None, loss: Loss, metrics: Sequence[MeanMetric]) -> None:
         self.model, self.optimizer, self.loss, self.metrics = model, optimizer, loss, list(metrics)
         self.names = ["loss", *(metric.name for metric in self.metrics)]
+        self._before_activation = model.scores_for(loss)
+        self._scores: Callable[[Tensor], Tensor] = model.scores if self._before_activation else model.forward
+        # one step of the tape; the numbers in a user's own function may change, so it is recorded as it is called
+        own = isinstance(loss, FunctionLoss)
+        self._mean_loss: Callable[..., Tensor] = self._loss_of if own else composite(self._loss_of)
         self._token = next(_tokens)
         self._seen = 0
         self._sums: list[Tensor] = []
@@ -83,37 +88,33 @@ class ModelSteps:
 
     def train_step(self, batch: tuple[Any, ...]) -> None:
         """One step on (x, y, weight); y and weight as :mod:`gradloom.keras.inputs` prepares them."""
-        x, y, weight = batch
-        target = from_numpy(y)
-        scores, loss = self._forward(from_numpy(x), target, weight)
-        gradients = grad(loss, self._parameters)
-        update(
-            self._train_key,
-            self._new_values,
-            [*gradients, loss, scores, target],
-            self._writes,
-            self.optimizer.scalars(),  # type: ignore[union-attr]  # fit asks for one
-        )
-        self._seen += len(y)
+        # no name may hold scores or gradients while the program runs: what nobody can look at need not be stored
+        optimizer: Any = self.optimizer
+        update(self._train_key, self._new_values, self._gradients(batch), self._writes, optimizer.scalars())
+        self._seen += len(batch[0])
 
     def test_step(self, batch: tuple[Any, ...]) -> None:
         """Loss and metrics of (x, y, weight)."""
-        x, y, weight = batch
         with no_grad():
-            target = from_numpy(y)
-            scores, loss = self._forward(from_numpy(x), target, weight)
-            update(self._test_key, self._new_sums, [loss, scores, target], self._sums, [])
-        self._seen += len(y)
+            update(self._test_key, self._new_sums, self._forward(batch), self._sums, [])
+        self._seen += len(batch[0])
 
-    def _forward(self, x: Tensor, target: Tensor, weight: np.ndarray | None) -> tuple[Tensor, Tensor]:
-        """The scores that the loss takes, and the loss."""
-        model, loss = self.model, self.loss
-        weights = None if weight is None else from_numpy(weight)
-        if model.scores_for(loss):
-            scores = model.scores(x)
-            return scores, loss.mean(target, scores, weights, True)
-        scores = model.forward(x)
-        return scores, loss.mean(target, scores, weights, loss.from_logits)
+    def _gradients(self, batch: tuple[Any, ...]) -> list[Tensor]:
+        """Gradients of the trained weights, then what :meth:`_forward` gives."""
+        made = self._forward(batch)
+        return [*grad(made[0], self._parameters), *made]
+
+    def _forward(self, batch: tuple[Any, ...]) -> list[Tensor]:
+        """The loss, the scores that it takes, and the answers."""
+        x, y, weight = batch
+        target = from_numpy(y)
+        scores = self._scores(from_numpy(x))
+        if weight is None:
+            return [self._mean_loss(target, scores), scores, target]
+        return [self._mean_loss(target, scores, from_numpy(weight)), scores, target]
+
+    def _loss_of(self, target: Tensor, scores: Tensor, weight: Tensor | None = None) -> Tensor:
+        return self.loss.mean(target, scores, weight, self._before_activation or self.loss.from_logits)
 
     def _new_values(self, reads: list[Tensor], writes: list[Tensor], scalars: list[Tensor]) -> list[Tensor]:
         count = len(self._parameters)
@@ -124,9 +125,7 @@ class ModelSteps:
     def _new_sums(self, reads: list[Tensor], writes: list[Tensor], scalars: list[Tensor]) -> list[Tensor]:
         loss, scores, target = reads
         rows = float(target.shape[0])
-        to_output: Callable[[Tensor], Tensor] | None = (
-            self.model.last_activation() if self.model.scores_for(self.loss) else None
-        )
+        to_output = self.model.last_activation() if self._before_activation else None
         outputs = None
         added = [loss.detach() * rows]
         for metric in self.metrics:

@@ -8,7 +8,15 @@ from gradloom import functions as G
 from gradloom.errors import ShapeError
 from gradloom.keras import activations
 from gradloom.keras.layers.base import Layer, Shape
+from gradloom.tape import composite
 from gradloom.tensor import Tensor
+
+
+@composite
+def _affine(x: Tensor, kernel: Tensor, bias: Tensor | None = None, activation: Any = activations.linear) -> Tensor:
+    """activation(x @ kernel + bias), one step of the tape."""
+    y = G.matmul(x, kernel)
+    return activation(y if bias is None else y + bias)
 
 
 class Dense(Layer):
@@ -82,12 +90,17 @@ class Dense(Layer):
         """``x @ kernel + bias``."""
         if x.shape[-1] != self._inputs:
             self.check_input(x.shape)
-        y = G.matmul(x, self.kernel)
-        return y + self.bias if self.use_bias else y
+        return _affine(x, self.kernel, self.bias) if self.use_bias else _affine(x, self.kernel)
 
     def call(self, x: Tensor) -> Tensor:
         """activation(x @ kernel + bias): (n, ..., inputs) to (n, ..., units)."""
-        return self.activation(self.before_activation(x))
+        if not activations.is_ours(self.activation):
+            return self.activation(self.before_activation(x))
+        if x.shape[-1] != self._inputs:
+            self.check_input(x.shape)
+        if self.use_bias:
+            return _affine(x, self.kernel, self.bias, activation=self.activation)
+        return _affine(x, self.kernel, activation=self.activation)
 
 
 class Activation(Layer):
