@@ -35,7 +35,7 @@ def _in(x: Any) -> Tensor:
     return as_tensor(x)
 
 
-def const(x: float) -> Tensor:
+def const(x: float | np.generic) -> Tensor:
     """A constant of a library formula, part of the program (a user's number is an input instead)."""
     x = x.item() if isinstance(x, np.generic) else x
     kind = dtypes.bool_ if isinstance(x, bool) else dtypes.int64 if isinstance(x, int) else dtypes.float64
@@ -368,7 +368,7 @@ def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
 def reshape(input: Tensor, shape: Any) -> Tensor:
     """The same elements in another shape; one size may be -1."""
     new = tuple(int(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
-    old = input.shape
+    old = tuple(input.shape)
     if new == old:
         return input
     size = math.prod(old)
@@ -422,7 +422,9 @@ def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
     if len(shape) < input.ndim or builtins.any(
         n not in (1, m) for n, m in zip(input.shape, shape[len(shape) - input.ndim :], strict=True)
     ):
-        raise ShapeError(f"broadcast_to: shape {input.shape} does not broadcast to {shape}", code="shape.broadcast")
+        raise ShapeError(
+            f"broadcast_to: shape {tuple(input.shape)} does not broadcast to {shape}", code="shape.broadcast"
+        )
     return apply(S.expand, (input,), (shape,))
 
 
@@ -509,7 +511,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """``length`` entries of an axis from ``start`` on."""
     (k,) = axes_of("narrow", dim, input.ndim)
     if not 0 <= start <= start + length <= input.shape[k]:
-        raise IndexRangeError(f"narrow: {start}..{start + length} is not within axis {k} of {input.shape}")
+        raise IndexRangeError(f"narrow: {start}..{start + length} is not within axis {k} of {tuple(input.shape)}")
     starts = tuple(start if j == k else 0 for j in range(input.ndim))
     stops = tuple(start + length if j == k else n for j, n in enumerate(input.shape))
     return apply(S.slice_, (input,), (starts, stops, (1,) * input.ndim))
@@ -554,7 +556,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     a, b = _in(input), _in(other)
     if not a.ndim or not b.ndim:
         raise ShapeError(
-            f"matmul: operands must have at least one dimension, got {a.shape} and {b.shape}", code="shape.matmul"
+            f"matmul: operands must have at least one dimension, got {tuple(a.shape)} and {tuple(b.shape)}",
+            code="shape.matmul",
         )
     if a.dtype is not b.dtype:
         raise DTypeError(
@@ -566,7 +569,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     y = unsqueeze(b, 1) if vb else b
     if x.shape[-1] != y.shape[-2]:
         raise ShapeError(
-            f"matmul: shapes {a.shape} and {b.shape} do not fit: axis -1 of the first ({x.shape[-1]}) must equal axis "
+            f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not fit: axis -1 of the first ({x.shape[-1]}) must equal axis "
             f"{-1 if vb else -2} of the second ({y.shape[-2]})",
             code="shape.matmul",
             hint="transpose one operand or check the number of features",
@@ -594,7 +597,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``input @ weight.T + bias``: input (..., in), weight (out, in), bias (out)."""
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
         raise ShapeError(
-            f"linear: input {input.shape} does not fit weight {weight.shape}: axis -1 of the input must be "
+            f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: axis -1 of the input must be "
             f"{weight.shape[-1]}",
             code="shape.linear",
             hint="the layer's in_features must equal the number of features of its input; flatten images first",
@@ -620,7 +623,9 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """``out[i][j] = input[index[i][j]][j]`` for ``dim=0``, and so on."""
     (k,) = axes_of("gather", dim, input.ndim)
     if index.ndim != input.ndim:
-        raise ShapeError(f"gather: index {index.shape} and input {input.shape} differ in rank", code="shape.gather")
+        raise ShapeError(
+            f"gather: index {tuple(index.shape)} and input {tuple(input.shape)} differ in rank", code="shape.gather"
+        )
     check_range(index, 0, input.shape[k], "index", "index.gather")
     starts = (0,) * input.ndim
     stops = tuple(
