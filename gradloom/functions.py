@@ -569,8 +569,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     y = unsqueeze(b, 1) if vb else b
     if x.shape[-1] != y.shape[-2]:
         raise ShapeError(
-            f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not fit: axis -1 of the first ({x.shape[-1]}) must equal axis "
-            f"{-1 if vb else -2} of the second ({y.shape[-2]})",
+            f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not fit: axis -1 of the first ({x.shape[-1]}) "
+            f"must equal axis {-1 if vb else -2} of the second ({y.shape[-2]})",
             code="shape.matmul",
             hint="transpose one operand or check the number of features",
         )
@@ -597,8 +597,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``input @ weight.T + bias``: input (..., in), weight (out, in), bias (out)."""
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
         raise ShapeError(
-            f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: axis -1 of the input must be "
-            f"{weight.shape[-1]}",
+            f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: axis -1 of the input must "
+            f"be {weight.shape[-1]}",
             code="shape.linear",
             hint="the layer's in_features must equal the number of features of its input; flatten images first",
         )
