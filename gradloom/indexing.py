@@ -19,6 +19,7 @@ def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple[int, ...], tuple[int, ..
     """(region, shape after integers and new axes, ..., advanced indices by their axis in that shape)."""
     items = list(index) if isinstance(index, tuple) else [index]
     expanded: list[Any] = []
+    masks: list[tuple[int, Tensor]] = []  # with their places in ``expanded``
     for it in items:
         if (
             isinstance(it, (list, np.ndarray))
@@ -27,8 +28,8 @@ def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple[int, ...], tuple[int, ..
         ):
             t = as_tensor(it)
             if t.dtype is dtypes.bool_:
+                masks.append((len(expanded), t))
                 expanded.extend(as_tensor(np.ascontiguousarray(a)) for a in np.nonzero(t.numpy()))
-                _check_mask(x, t)
                 continue
             expanded.append(t)
         elif isinstance(it, Tensor):
@@ -42,6 +43,10 @@ def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple[int, ...], tuple[int, ..
         expanded.append(Ellipsis)
     at = next(k for k, it in enumerate(expanded) if it is Ellipsis)
     expanded[at : at + 1] = [slice(None)] * (x.ndim - used)
+    for place, mask in masks:
+        if place > at:
+            place += x.ndim - used - 1
+        _check_mask(x, mask, sum(1 for it in expanded[:place] if it is not None))
     starts, stops, steps, shape, advanced = [], [], [], [], []
     axis = 0
     for it in expanded:
@@ -77,9 +82,11 @@ def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple[int, ...], tuple[int, ..
     return (tuple(starts), tuple(stops), tuple(steps)), tuple(shape), (), advanced
 
 
-def _check_mask(x: Tensor, mask: Tensor) -> None:
-    if tuple(x.shape[: mask.ndim]) != tuple(mask.shape):
-        raise ShapeError(f"index: mask {tuple(mask.shape)} does not fit tensor {tuple(x.shape)}", code="shape.mask")
+def _check_mask(x: Tensor, mask: Tensor, axis: int) -> None:
+    if tuple(x.shape[axis : axis + mask.ndim]) != tuple(mask.shape):
+        raise ShapeError(
+            f"index: mask {tuple(mask.shape)} at axis {axis} does not fit tensor {tuple(x.shape)}", code="shape.mask"
+        )
 
 
 def _basic(x: Tensor, region: tuple, shape: tuple[int, ...]) -> Tensor:

@@ -177,7 +177,7 @@ class Tensor:
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Ask for gradients of this tensor, or no longer. Raises GradientError for integers and for results."""
-        if requires_grad == self._rg:
+        if requires_grad == self.requires_grad:
             return self
         if requires_grad and not self.dtype.is_floating:
             raise GradientError(
@@ -373,6 +373,11 @@ class Tensor:
                 )
             new = G.cast(new, self.dtype)
         if self._base is not None:
+            if TAPE.grad and self._base._rg and self.requires_grad:
+                raise GradientError(
+                    "a view of a leaf tensor that requires grad cannot be changed in place", code="gradient.inplace",
+                    hint="wrap the change in no_grad(), or work on .data or .detach()",
+                )  # fmt: skip
             assert self._undo is not None and self._redo is not None
             base = self._base
             base._write(self._undo(base, new), inner=base._rg)

@@ -72,10 +72,11 @@ class _Rerun:
         return self.known[id(e)]
 
 
-def _pull(cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], create_graph: bool) -> dict[int, Any]:
+def _pull(cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], through: bool) -> dict[int, Any]:
     """Pull cotangents back to the inputs of a round. Returns {number of the input: cotangent}.
 
-    Entries in ``stop`` (by id) keep their cotangent, under the key ``-id``.
+    Entries in ``stop`` (by id) keep their cotangent, under the key ``-id``; the walk goes on behind them only where
+    there are several, of which one may be computed from another.
     """
     from gradloom import functions as G
 
@@ -91,7 +92,7 @@ def _pull(cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], create
             continue
         seen.add(id(e))
         todo.append((e, True))
-        if id(e) not in stop:
+        if id(e) not in stop or through:
             todo.extend((i, False) for i in e.ins if i.rg and id(i) not in seen)
     out: dict[int, Any] = {}
     for e in reversed(order):
@@ -100,7 +101,8 @@ def _pull(cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], create
         _, ct = cts.pop(id(e))
         if id(e) in stop:
             out[-id(e)] = ct
-            continue
+            if not through:
+                continue
         if e.prim is LEAF:
             out[e.leaf] = ct
             continue
@@ -119,13 +121,12 @@ def _pull(cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], create
     return out
 
 
-def _run(
-    outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, create_graph: bool
-) -> dict[int, Any]:
+def _run(outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None) -> dict[int, Any]:
     """Cotangents by id of the tensor: of ``wanted``, or of every leaf that requires a gradient."""
     with TAPE.lock:
         found: dict[int, Any] = {}
         want = {id(t): t for t in wanted} if wanted is not None else None
+        several = wanted is not None and len(wanted) > 1
         pending: dict[int, tuple[Entry, Any]] = {}
         older: dict[int, tuple[Record, dict[int, tuple[Entry, Any]]]] = {}
         from gradloom import functions as G
@@ -168,7 +169,7 @@ def _run(
                 give(o, v, c)
         if pending:
             leaves, tensors = TAPE.leaves, TAPE.tensors
-            for k, ct in _pull(pending, TAPE.handle, set(stop), create_graph).items():
+            for k, ct in _pull(pending, TAPE.handle, set(stop), several).items():
                 if k < 0:
                     t = stop[-k]
                     found[id(t)] = ct
@@ -179,7 +180,7 @@ def _run(
             key = next(reversed(older))
             record, group = older.pop(key)
             rerun = _Rerun(record)
-            for k, ct in _pull(group, rerun.handle, set(hist_stop), create_graph).items():
+            for k, ct in _pull(group, rerun.handle, set(hist_stop), several).items():
                 if k < 0:
                     t = hist_stop[-k]
                     found[id(t)] = ct if id(t) not in found else G.add(found[id(t)], ct)
@@ -201,7 +202,7 @@ def _check_output(o: Any, ct: Any, code: str) -> Any:
     if ct is None:
         if o.numel() != 1:
             raise GradientError(
-                f"the gradient of a tensor of shape {o.shape} needs a cotangent of that shape",
+                f"the gradient of a tensor of shape {tuple(o.shape)} needs a cotangent of that shape",
                 code=code,
                 hint="reduce it to a scalar (mean, sum) or pass gradient=",
             )
@@ -209,7 +210,7 @@ def _check_output(o: Any, ct: Any, code: str) -> Any:
     if not isinstance(ct, Tensor):
         raise GradientError("the cotangent must be a tensor", code=code)
     if ct.shape != o.shape:
-        raise GradientError(f"the cotangent has shape {ct.shape}, the output {o.shape}", code=code)
+        raise GradientError(f"the cotangent has shape {tuple(ct.shape)}, the output {tuple(o.shape)}", code=code)
     return ct
 
 
@@ -255,7 +256,7 @@ def backward(output: Any, gradient: Any = None, retain_graph: bool | None = None
                 _fast(output, gradient, [TAPE.tensors[k] for k in numbers])
             else:
                 ct = _check_output(output, gradient, "gradient.scalar")
-                found = _run([output], [ct], None, create_graph)
+                found = _run([output], [ct], None)
                 for t in _tensors_of(found, output):
                     g = found[id(t)]
                     t.grad = g if t.grad is None else t.grad + g
@@ -295,7 +296,7 @@ def _fast(output: Any, gradient: Any, tensors: list[Any]) -> None:
 
     def run() -> list[Any]:
         ct = _check_output(output, gradient, "gradient.scalar")
-        found = _run([output], [ct], None, False)
+        found = _run([output], [ct], None)
         results = []
         for t, g in zip(unique, held, strict=True):
             new = found.get(id(t))
@@ -359,23 +360,23 @@ def grad(
             and all(t._v.entry is not None for t in ins)
         )  # fmt: skip
         if simple:
-            got = TAPE.macro(_GRAD, [*outs, *ins], (), lambda: _gradients(outs, ins, given, create_graph, False))
+            got = TAPE.macro(_GRAD, [*outs, *ins], (), lambda: _gradients(outs, ins, given, False))
         else:
-            got = _gradients(outs, ins, given, create_graph, allow_unused)
+            got = _gradients(outs, ins, given, allow_unused)
         if not retain:
             _mark_freed(outs)
         return tuple(got)
 
 
-def _gradients(outs: list[Any], ins: list[Any], given: list[Any], create_graph: bool, allow_unused: bool) -> list[Any]:
+def _gradients(outs: list[Any], ins: list[Any], given: list[Any], allow_unused: bool) -> list[Any]:
     cts = [_check_output(o, c, "gradient.scalar") for o, c in zip(outs, given, strict=True)]
-    found = _run(outs, cts, ins, create_graph)
+    found = _run(outs, cts, ins)
     res = []
     for k, t in enumerate(ins):
         g = found.get(id(t))
         if g is None and not allow_unused:
             raise GradientError(
-                f"input {k} of shape {t.shape} was not used in the graph",
+                f"input {k} of shape {tuple(t.shape)} was not used in the graph",
                 code="gradient.unused",
                 hint="pass allow_unused=True to get None for it",
             )

@@ -37,6 +37,13 @@ def _special(name: str) -> Callable[..., Any]:
     return run
 
 
+def _lgamma_np(x: Any) -> Any:
+    import scipy.special
+
+    # C and PyTorch have +inf at -inf, SciPy has -inf
+    return scipy.special.gammaln(np.where(np.isneginf(x), -x, x))
+
+
 NUM = (1, 2)
 FLOAT = (2,)
 BITS = (0, 1)
@@ -121,7 +128,7 @@ atanh = _fn("atanh", np.arctanh)
 erf = _fn("erf", _special("erf"))
 erfc = _fn("erfc", _special("erfc"))
 erfinv = _fn("erfinv", _special("erfinv"))
-lgamma = _fn("lgamma", _special("gammaln"))
+lgamma = _fn("lgamma", _lgamma_np)
 digamma = _fn("digamma", _special("digamma"))
 sigmoid = _fn("sigmoid", _sigmoid_np)
 floor = _ew("floor", np.floor, takes=NUM, body=lambda e, a, _: e.op("floor", a[0]) if e.floating else a[0])
@@ -248,6 +255,7 @@ def _declare() -> None:
         erfc: lambda x, y: G.mul(G.const(-two_over_sqrt_pi), G.exp(G.neg(G.mul(x, x)))),
         erfinv: lambda x, y: G.mul(G.const(1 / two_over_sqrt_pi), G.exp(G.mul(y, y))),
         lgamma: lambda x, y: G.digamma(x),
+        digamma: lambda x, y: _trigamma(G, x),
         sigmoid: lambda x, y: G.mul(y, G.sub(one(), y)),
     }
     for prim, d in unary.items():
