@@ -352,6 +352,8 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
 def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     """exp(x) normalised along an axis."""
     x = cast(input, dtype) if dtype is not None else input
+    if not x.numel():
+        return mul(x, const(1.0))
     e = exp(sub(x, amax(detach(x), dim, True)))
     return div(e, sum(e, dim, True))
 
@@ -360,6 +362,8 @@ def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
 def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     """The logarithm of softmax, computed stably."""
     x = cast(input, dtype) if dtype is not None else input
+    if not x.numel():
+        return mul(x, const(1.0))
     z = sub(x, amax(detach(x), dim, True))
     return sub(z, log(sum(exp(z), dim, True)))
 

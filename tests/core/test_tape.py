@@ -277,6 +277,12 @@ def test_grad_of_inner_values_and_of_several_outputs() -> None:
     gh, gx = gl.autograd.grad(y, [h, x])
     np.testing.assert_allclose(gh.numpy(), [6.0, 12.0])
     np.testing.assert_allclose(gx.numpy(), [18.0, 36.0])
+    h = x * 3
+    y = (h * h).sum()
+    y.item()  # the same of an earlier round
+    gh, gx = gl.autograd.grad(y, [h, x])
+    np.testing.assert_allclose(gh.numpy(), [6.0, 12.0])
+    np.testing.assert_allclose(gx.numpy(), [18.0, 36.0])
     (both,) = gl.autograd.grad([(x * 2).sum(), (x * 5).sum()], x)
     np.testing.assert_allclose(both.numpy(), [7.0, 7.0])
     (weighted,) = gl.autograd.grad(x * 2, x, grad_outputs=gl.tensor([10.0, 1.0]))
