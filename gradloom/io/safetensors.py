@@ -13,7 +13,23 @@ from pathlib import Path
 
 import numpy as np
 
+from gradloom import dtypes
+from gradloom.errors import DTypeError
 from gradloom.tensor import Tensor, from_numpy
+
+# the names that the format gives to dtypes
+_DTYPES = {
+    "BOOL": dtypes.bool_,
+    "U8": dtypes.uint8,
+    "I8": dtypes.int8,
+    "I16": dtypes.int16,
+    "I32": dtypes.int32,
+    "I64": dtypes.int64,
+    "F16": dtypes.float16,
+    "BF16": dtypes.bfloat16,
+    "F32": dtypes.float32,
+    "F64": dtypes.float64,
+}
 
 
 def save(
@@ -49,16 +65,27 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     ------
     FileNotFoundError : there is no such file.
     ValueError : the file is damaged or not a safetensors file.
+    DTypeError : it holds a dtype that gradloom does not have.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
+    from safetensors import SafetensorError, deserialize
 
     place = Path(path)
     try:
-        arrays = from_bytes(place.read_bytes())
+        entries = deserialize(place.read_bytes())
     except SafetensorError as error:
         raise ValueError(f"{place} is no intact safetensors file: {error}") from error
-    return {name: from_numpy(np.array(array)) for name, array in arrays.items()}
+    found: dict[str, Tensor] = {}
+    for name, entry in entries:
+        dtype = _DTYPES.get(entry["dtype"])
+        if dtype is None:
+            raise DTypeError(
+                f"{place}: {name!r} has dtype {entry['dtype']}",
+                code="io.dtype",
+                hint=f"dtypes that can be read: {', '.join(_DTYPES)}",
+            )
+        # a copy of its own: the bytes of the file are not aligned, and cannot be written to
+        found[name] = from_numpy(np.frombuffer(entry["data"], dtype.numpy).reshape(entry["shape"]).copy())
+    return found
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from gradloom.errors import ShapeError, StateError
 from gradloom.keras import activations, inputs, losses, metrics, optimizers, weights
 from gradloom.keras.initializers import draw_seed
-from gradloom.keras.layers.base import Layer, Shape
+from gradloom.keras.layers.base import Layer, Shape, note_change
 from gradloom.keras.losses import Loss
 from gradloom.keras.prepared import PreparedBatches
 from gradloom.keras.steps import ModelSteps
@@ -204,7 +204,7 @@ class Model(Layer):
         Parameters
         ----------
         x : samples (n, ...), or an iterable of batches.
-        verbose : accepted for programs written for Keras; predicting shows nothing.
+        verbose : 0 silent, else progress.
 
         Returns
         -------
@@ -212,12 +212,19 @@ class Model(Layer):
         """
         self.eval()
         if _is_batches(x, None):
-            return loop.predict(self._predict_one, IterableBatches(x))
+            return self._predict(IterableBatches(x), None, verbose)
         array = inputs.as_array(x, "x")
         inputs.check_lengths(array, None, None)
         self._output_of(array)
         batches = ArrayBatches([array], _batch_size(batch_size), dtypes=[inputs.sample_dtype(array)])
-        return loop.predict(self._predict_one, batches, len(array))
+        return self._predict(batches, len(array), verbose)
+
+    def _predict(self, batches: Any, rows: int | None, verbose: int | str) -> np.ndarray:
+        progress = Progress(_verbosity(verbose), epochs=0)
+        try:
+            return loop.predict(self._predict_one, batches, rows, progress=progress)
+        finally:
+            progress.close()
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """The outputs for one batch, (n, ...)."""
@@ -354,6 +361,7 @@ class Sequential(Model):
         self._order.append(layer)
         # weights are named by place, not by the layers' names: two models made alike have the same names
         self.add_module(str(len(self._order) - 1), layer)
+        note_change()
         self._steps, self._sample_output = None, None
         first = getattr(self._order[0], "sample_shape", None)
         if first is not None:

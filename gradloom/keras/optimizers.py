@@ -61,13 +61,13 @@ class Optimizer:
         return (self.weight_decay, self.clipnorm, self.clipvalue, self.global_clipnorm)
 
     def rates(self, rate: float, step: int) -> list[float]:
-        """The scalars of step ``step``, counted from 1."""
-        return [rate]
+        """What step ``step``, counted from 1, needs of scalars behind the learning rate itself."""
+        return []
 
     def new_value(
         self, parameter: Tensor, gradient: Tensor, slots: Sequence[Tensor], scalars: Sequence[Tensor]
     ) -> list[Tensor]:
-        """The new values of a parameter and of its slots."""
+        """The new values of a parameter and of its slots; the first scalar is the learning rate."""
         raise NotImplementedError
 
     # what the training step uses --------------------------------------------------------------------------------
@@ -103,14 +103,13 @@ class Optimizer:
         scalars: Sequence[Tensor],
     ) -> list[Tensor]:
         """New values of all parameters and then of all slots, in the order of ``slots``."""
-        rate, *rest = scalars
         count = len(parameters)
         columns: list[list[Tensor]] = []
         for i, (parameter, gradient) in enumerate(zip(parameters, self._clipped(gradients))):
             own = [slots[kind * count + i] for kind in range(self.slots_each)]
             if self.weight_decay:
-                parameter = parameter - parameter * self.weight_decay * rate
-            columns.append(self.new_value(parameter, gradient, own, rest))
+                parameter = parameter - parameter * self.weight_decay * scalars[0]
+            columns.append(self.new_value(parameter, gradient, own, scalars))
         return [column[kind] for kind in range(self.slots_each + 1) for column in columns]
 
     def apply_gradients(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -213,7 +212,7 @@ class Adam(Optimizer):
         v = v + (gradient * gradient - v) * (1.0 - self.beta_2)
         if largest:
             largest = [G.maximum(largest[0], v)]
-        return [parameter - m * scalars[0] / (G.sqrt(largest[0] if largest else v) + self.epsilon), m, v, *largest]
+        return [parameter - m * scalars[1] / (G.sqrt(largest[0] if largest else v) + self.epsilon), m, v, *largest]
 
 
 class AdamW(Adam):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradloom.autodiff import grad
+from gradloom.keras.layers import base
 from gradloom.keras.losses import FunctionLoss, Loss
 from gradloom.keras.optimizers import Optimizer
 from gradloom.metrics import MeanMetric
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
     from gradloom.keras.models import Model
 
 _tokens = itertools.count()
+
+
+def mean_loss(loss: Loss, from_logits: bool) -> Callable[..., Tensor]:
+    """The function from answers, scores and, where there are any, weights to the loss of a batch.
+
+    It is one step of the tape, but for a user's own function: the numbers in that may change from call to call. It
+    must not know the model, which the tape would keep alive.
+    """
+
+    def mean(target: Tensor, scores: Tensor, weight: Tensor | None = None) -> Tensor:
+        return loss.mean(target, scores, weight, from_logits)
+
+    return mean if isinstance(loss, FunctionLoss) else composite(mean)
 
 
 class ModelSteps:
@@ -40,14 +54,13 @@ class ModelSteps:
         self.names = ["loss", *(metric.name for metric in self.metrics)]
         self._before_activation = model.scores_for(loss)
         self._scores: Callable[[Tensor], Tensor] = model.scores if self._before_activation else model.forward
-        # one step of the tape; the numbers in a user's own function may change, so it is recorded as it is called
-        own = isinstance(loss, FunctionLoss)
-        self._mean_loss: Callable[..., Tensor] = self._loss_of if own else composite(self._loss_of)
+        self._mean_loss = mean_loss(loss, self._before_activation or loss.from_logits)
         self._token = next(_tokens)
         self._seen = 0
         self._sums: list[Tensor] = []
         self._parameters: list[Tensor] = []
         self._writes: list[Tensor] = []
+        self._collected = -1
         self._test_key = ("keras test step", self._token)
         self.begin()
 
@@ -62,12 +75,13 @@ class ModelSteps:
 
     def begin(self) -> None:
         """Take up the weights that are trainable now; to be called before training starts."""
-        if self.optimizer is not None:
+        if self.optimizer is not None and self._collected != base.last_change:
+            self._collected = base.last_change
             self._parameters = self.model.trainable_weights
             self.optimizer.build(self._parameters)
-            shape = tuple(id(p) for p in self._parameters)
-            # one hash of this tuple a step; the ids are of live objects that the optimiser holds
-            self._train_key = ("keras train step", self._token, self.optimizer.static(), shape)
+            self._structure = next(_tokens)
+        if self.optimizer is not None:
+            self._train_key = ("keras train step", self._structure, self.optimizer.static())
         self.reset()
 
     def set_training(self, training: bool) -> None:
@@ -112,9 +126,6 @@ class ModelSteps:
         if weight is None:
             return [self._mean_loss(target, scores), scores, target]
         return [self._mean_loss(target, scores, from_numpy(weight)), scores, target]
-
-    def _loss_of(self, target: Tensor, scores: Tensor, weight: Tensor | None = None) -> Tensor:
-        return self.loss.mean(target, scores, weight, self._before_activation or self.loss.from_logits)
 
     def _new_values(self, reads: list[Tensor], writes: list[Tensor], scalars: list[Tensor]) -> list[Tensor]:
         count = len(self._parameters)

@@ -196,24 +196,45 @@ def evaluate(
     return found
 
 
-def predict(forward: Callable[[Any], np.ndarray], batches: Batches, rows: int | None = None) -> np.ndarray:
+def predict(
+    forward: Callable[[Any], np.ndarray],
+    batches: Batches,
+    rows: int | None = None,
+    *,
+    progress: Progress | None = None,
+) -> np.ndarray:
     """The outputs for all batches, one below the other, (n, ...).
 
     Parameters
     ----------
     forward : from the first array of a batch to its output, (b, ...).
     rows : n where it is known, so that outputs are written where they stay.
+
+    Raises
+    ------
+    ValueError : there are no batches, or their outputs are not ``rows`` in all.
     """
-    if rows is None:
-        return np.concatenate([np.array(forward(batch[0])) for batch in batches.epoch(0)])
+    parts: list[np.ndarray] = []
     result: np.ndarray | None = None
-    start = 0
+    start = done = 0
+    if progress is not None:
+        progress.begin_epoch(0, steps_of(batches))
     for batch in batches.epoch(0):
         output = forward(batch[0])
-        if result is None:
-            result = np.empty((rows, *output.shape[1:]), output.dtype)
-        result[start : start + len(output)] = output
+        if rows is None:
+            parts.append(np.array(output))
+        else:
+            if result is None:
+                result = np.empty((rows, *output.shape[1:]), output.dtype)
+            result[start : start + len(output)] = output
         start += len(output)
-    if result is None:
+        done += 1
+        if progress is not None and progress.due():
+            progress.draw(done, {})
+    if progress is not None:
+        progress.end_epoch(done, {})
+    if done == 0:
         raise ValueError("predict: there are no samples")
-    return result
+    if rows is not None and start != rows:
+        raise ValueError(f"predict: {rows} samples gave {start} outputs")
+    return np.concatenate(parts) if result is None else result

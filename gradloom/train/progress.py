@@ -36,7 +36,7 @@ def step_time(seconds: float) -> str:
 
 
 def values_text(values: dict[str, float]) -> str:
-    """``accuracy: 0.8213 - loss: 0.5021``, the metrics before the loss, very small values with an exponent."""
+    """`` - accuracy: 0.8213 - loss: 0.5021``, the metrics before the loss, very small values with an exponent."""
     names = sorted(values, key=lambda name: (name.startswith("val_"), name.endswith("loss"), name))
     return " - ".join(
         f"{name}: {values[name]:.4f}"
@@ -100,7 +100,7 @@ class Progress:
             head = f"{done}/{self.steps} {'━' * filled}{' ' * (WIDTH - filled)}"
         left = self.time_left(done, now)
         tail = f" · {duration(left)} left" if left is not None else ""
-        self._put(f"{self._title()}{head} {step_time(per_step)} - {values_text(values)}{tail}")
+        self._put(f"{self._title()}{head} {step_time(per_step)}{values_text(values)}{tail}")
 
     def end_epoch(self, done: int, values: dict[str, float]) -> None:
         """Write the finished line of the epoch."""
@@ -112,7 +112,7 @@ class Progress:
         left = self.time_left(done, now)
         tail = f" · {duration(left)} left" if left is not None and self.epoch + 1 < self.epochs else ""
         self._put(
-            f"{self._title()}{done}/{total} {'━' * WIDTH} {duration(seconds)} {step_time(seconds / max(done, 1))} - "
+            f"{self._title()}{done}/{total} {'━' * WIDTH} {duration(seconds)} {step_time(seconds / max(done, 1))}"
             f"{values_text(values)}{tail}"
         )
         self.close()

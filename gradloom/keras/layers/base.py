@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import re
 from collections import Counter
@@ -19,6 +20,14 @@ from gradloom.tensor import Tensor
 
 Shape = tuple[int | None, ...]
 _counts: Counter[str] = Counter()
+_changes = itertools.count()
+last_change = 0  # grows whenever any layer gets weights, or is frozen or thawed: what was collected before is stale
+
+
+def note_change() -> None:
+    """Say that the weights of some layer, or whether they are trained, have changed."""
+    global last_change
+    last_change = next(_changes)
 
 
 def snake_case(name: str) -> str:
@@ -68,6 +77,7 @@ class Layer(Module):
         value = initializers.get(initializer)(tuple(shape))
         parameter = Parameter(value, requires_grad=trainable)
         setattr(self, name, parameter)
+        note_change()
         return parameter
 
     def forward(self, x: Any, training: bool | None = None) -> Tensor:
@@ -95,6 +105,7 @@ class Layer(Module):
         for module in self.modules():
             if isinstance(module, Layer):
                 module._trainable = bool(value)
+        note_change()
 
     @property
     def weights(self) -> list[Tensor]:
