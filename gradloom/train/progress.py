@@ -38,12 +38,11 @@ def step_time(seconds: float) -> str:
 def values_text(values: dict[str, float]) -> str:
     """`` - accuracy: 0.8213 - loss: 0.5021``, the metrics before the loss, very small values with an exponent."""
     names = sorted(values, key=lambda name: (name.startswith("val_"), name.endswith("loss"), name))
-    return " - ".join(
-        f"{name}: {values[name]:.4f}"
-        if abs(values[name]) > 1e-3 or values[name] == 0
-        else f"{name}: {values[name]:.4e}"
-        for name in names
-    )
+    parts = []
+    for name in names:
+        value = values[name]
+        parts.append(f" - {name}: {value:.4e}" if 0 < abs(value) <= 1e-3 else f" - {name}: {value:.4f}")
+    return "".join(parts)
 
 
 class Progress:
