@@ -280,8 +280,14 @@ class Tape:
             v.buf = buffer_of(np.asarray(self.scalars[v.entry.leaf], v.aval.dtype.numpy))
 
     def spent(self, e: Entry) -> bool:
-        """Whether a gradient of this would pass through what a backward pass has freed."""
-        return any(not e.through().isdisjoint(r.through()) for r in self.freed)
+        """Whether a gradient of this would only pass through what backward passes have freed, now or before."""
+        path = e.through()
+        if any(not path.isdisjoint(r.through()) for r in self.freed):
+            return True
+        ends = [(self.leaves[i.leaf], self.tensors[i.leaf]) for x in path for i in x.ins if i.rg and i.prim is LEAF]
+        return bool(ends) and all(
+            v is not None and v.hist is not None and v.hist[0].freed and not t._rg for v, t in ends
+        )
 
     def _donations(self, live: list[Value]) -> tuple[tuple[int, int], ...]:
         """Outputs that are the new value of a cell whose old value nobody else holds: (output, input) pairs."""

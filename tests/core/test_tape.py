@@ -181,7 +181,6 @@ def test_memory_does_not_grow_over_a_long_run() -> None:
     assert used[-1] - used[0] < 4 << 20, used
 
 
-@pytest.mark.xfail(strict=True, reason="a sum of freed losses keeps the record of every round: Tape.spent")
 def test_a_running_total_keeps_no_memory() -> None:
     """PyTorch's well-known leak: ``total += loss`` holds the graph of every step."""
     net = model()
