@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from gradloom import functions as _functions
+from gradloom import methods as _methods  # noqa: F401  (installs the tensor's methods)
 from gradloom.dtypes import (
     bfloat16,
     float16,
@@ -35,28 +36,6 @@ if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, nn, optim, utils
 
 _SUBMODULES = ("autograd", "datasets", "io", "keras", "metrics", "nn", "optim", "random", "train", "utils")
-_FROM_FUNCTIONS = frozenset(
-    "abs absolute acos acosh add all allclose amax amin any arange arccos arccosh arcsin arcsinh arctan arctan2 "
-    "arctanh argmax argmin asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or "
-    "bitwise_right_shift bitwise_xor bmm broadcast_to cat ceil chunk clamp clip concat concatenate cos cosh digamma "
-    "div divide dropout empty eq equal erf erfc erfinv exp exp2 expm1 eye flatten flip floor floor_divide fmod full "
-    "full_like gather ge greater greater_equal gt index_select isfinite isinf isnan le less less_equal lgamma "
-    "linspace log log10 log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt matmul "
-    "maximum mean minimum mm mul multiply narrow ne neg negative not_equal numel one_hot ones ones_like permute pow "
-    "prod reciprocal relu remainder reshape round rsqrt scatter_add sigmoid sign sin sinh softmax split sqrt square "
-    "squeeze stack std sub subtract sum swapaxes take tan tanh transpose true_divide trunc unsqueeze var where zeros "
-    "zeros_like detach".split()
-)
-
-
-def max(input: Tensor, dim: Any = None, keepdim: Any = False) -> Any:
-    """Largest element; along an axis (values, indices); of two tensors the elementwise maximum."""
-    return input.max(dim, keepdim)
-
-
-def min(input: Tensor, dim: Any = None, keepdim: Any = False) -> Any:
-    """Smallest element; along an axis (values, indices); of two tensors the elementwise minimum."""
-    return input.min(dim, keepdim)
 
 
 def is_tensor(x: Any) -> Any:
@@ -86,8 +65,8 @@ def compile(fn: Any, **options: Any) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FROM_FUNCTIONS:
-        value = getattr(_functions, name)
+    if name in _functions.PUBLIC:
+        value: Any = _functions.with_out(_functions.PUBLIC[name])
     elif name in _SUBMODULES:
         value = importlib.import_module(f"gradloom.{name}")
     else:
@@ -97,14 +76,14 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FROM_FUNCTIONS, *_SUBMODULES})
+    return sorted({*globals(), *_functions.PUBLIC, *_SUBMODULES})
 
 
 __all__ = [
     "Generator", "Size", "Tensor", "as_tensor", "autograd", "bernoulli", "bfloat16", "bool", "compile", "datasets",
     "double", "enable_grad", "explain", "float", "float16", "float32", "float64", "from_numpy", "get_default_dtype",
     "get_num_threads", "half", "initial_seed", "int", "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor",
-    "keras", "long", "manual_seed", "max", "min", "nn", "no_grad", "normal", "optim", "rand", "randint", "randn",
+    "keras", "long", "manual_seed", "nn", "no_grad", "normal", "optim", "rand", "randint", "randn",
     "randperm", "set_default_dtype", "set_grad_enabled", "set_num_threads", "set_target", "short", "tensor", "uint8",
-    "utils", *sorted(_FROM_FUNCTIONS),
+    "utils", *sorted(_functions.PUBLIC),
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -119,13 +120,13 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 
 def setitem(x: Tensor, index: Any, value: Any) -> None:
     """``x[index] = value``: writes reach the base of a view."""
-    v = G._in(value)
+    v = G.operand(value)
     if isinstance(index, Tensor) and index.dtype is dtypes.bool_ and index.shape == x.shape and v.numel() == 1:
         x._write(G.where(index, G.cast(v, x.dtype), x))
         return
     region, shape, _, advanced = _parse(x, index)
     if not advanced:
-        if G.math.prod(shape):
+        if math.prod(shape):
             whole = _basic(x, region, shape)
             if whole is x:
                 x._write(v)

@@ -69,7 +69,7 @@ def initial_seed() -> int:
 
 
 def _shape(size: tuple) -> tuple[int, ...]:
-    return G._sizes(size)
+    return G.sizes_of(size)
 
 
 def _uniform(shape: tuple[int, ...], dtype: Any, generator: Generator | None) -> Tensor:

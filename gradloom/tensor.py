@@ -17,6 +17,8 @@ from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DeviceError, DTypeError, GradientError, InternalError, ShapeError
 from gradloom.graph.node import Aval
+from gradloom.ops import elementwise as E
+from gradloom.ops import structure as S
 from gradloom.runtime.buffers import Buffer, allocate, as_numpy
 from gradloom.runtime.buffers import from_numpy as _wrap
 from gradloom.tape import LEAF, TAPE, Value
@@ -383,8 +385,8 @@ class Tensor:
             base._write(self._undo(base, new), inner=base._rg)
             return self
         if new._v.entry is None or new is self:
-            new = G.apply(
-                G.E.detach if not new.requires_grad else G.S.reshape,
+            new = TAPE.apply(
+                E.detach if not new.requires_grad else S.reshape,
                 (new,),
                 () if not new.requires_grad else (tuple(new.shape),),
             )
@@ -406,7 +408,7 @@ class Tensor:
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape."""
         G = _functions()
-        s = G._sizes(shape)
+        s = G.sizes_of(shape)
         return _view(self, lambda b: G.reshape(b, s), lambda b, n: G.reshape(n, b.shape))
 
     def view(self, *shape: Any) -> Tensor:
@@ -422,7 +424,7 @@ class Tensor:
     def permute(self, *dims: Any) -> Tensor:
         """Axes in another order."""
         G = _functions()
-        d = G._sizes(dims)
+        d = G.sizes_of(dims)
         n = max(1, self.ndim)
         back = tuple(int(k) for k in np.argsort([x % n for x in d]))
         return _view(self, lambda b: G.permute(b, d), lambda b, new: G.permute(new, back))
@@ -533,33 +535,7 @@ class Tensor:
 
     def clone(self) -> Tensor:
         """A copy with memory of its own; gradients pass."""
-        G = _functions()
-        return G.apply(G.S.reshape, (self,), (tuple(self.shape),))
-
-    # -- sampling in place ------------------------------------------------------------------------------------
-    def uniform_(self, a: Any = 0.0, b: Any = 1.0, generator: Any = None) -> Tensor:
-        """Filled with uniform numbers of [a, b)."""
-        from gradloom import random as R
-
-        return self._write(R.rand(self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)
-
-    def normal_(self, mean: Any = 0.0, std: Any = 1.0, generator: Any = None) -> Tensor:
-        """Filled with normal numbers."""
-        from gradloom import random as R
-
-        return self._write(R.randn(self.shape, dtype=self.dtype, generator=generator) * std + mean)
-
-    def fill_(self, value: Any) -> Tensor:
-        """Filled with one value."""
-        return self._write(_functions().full(self.shape, value, dtype=self.dtype))
-
-    def zero_(self) -> Tensor:
-        """Filled with zeros."""
-        return self.fill_(0.0)
-
-    def copy_(self, src: Any) -> Tensor:
-        """Overwritten by another tensor's values, broadcast and converted."""
-        return self._write(_functions().cast(as_tensor(src), self.dtype))
+        return TAPE.apply(S.reshape, (self,), (tuple(self.shape),))
 
 
 class _Quiet:
@@ -671,97 +647,3 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         a = a.astype(d.numpy, copy=False)
     t = _make(Value(Aval(tuple(a.shape), d), None, buffer_of(np.ascontiguousarray(a) if a.ndim else a)))
     return t.requires_grad_() if requires_grad else t
-
-
-def _install() -> None:
-    """Operators, and methods that are the public functions of the same name, in place too where that makes sense."""
-
-    def forward(name: str, fn: str | None = None) -> None:
-        target = fn or name
-
-        def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-            return getattr(_functions(), target)(self, *args, **kwargs)
-
-        method.__name__ = name
-        setattr(Tensor, name, method)
-
-    def reflected(name: str, fn: str) -> None:
-        def method(self: Tensor, other: Any) -> Any:
-            return getattr(_functions(), fn)(other, self)
-
-        setattr(Tensor, name, method)
-
-    def inplace(name: str, fn: str) -> None:
-        def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-            return self._write(getattr(_functions(), fn)(self, *args, **kwargs))
-
-        method.__name__ = name
-        setattr(Tensor, name, method)
-
-    pairs = {
-        "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide", "mod": "remainder",
-        "pow": "pow", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
-        "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
-    }  # fmt: skip
-    for op, fn in pairs.items():
-        forward(f"__{op}__", fn)
-        reflected(f"__r{op}__", fn)
-        if op != "matmul":
-            inplace(f"__i{op}__", fn)
-    for op in ("eq", "ne", "lt", "le", "gt", "ge"):
-        forward(f"__{op}__", op)
-    forward("__neg__", "neg")
-    forward("__abs__", "abs")
-    forward("__invert__", "bitwise_not")
-    Tensor.__pos__ = lambda self: self  # type: ignore[method-assign]
-    for name in (
-        "abs acos acosh add all allclose amax amin any argmax argmin asin asinh atan atan2 atanh bitwise_and "
-        "bitwise_not bitwise_or bitwise_xor broadcast_to ceil chunk clamp clip cos cosh digamma div divide eq equal "
-        "erf erfc erfinv exp exp2 expand expm1 flip floor floor_divide fmod gather ge gt index_select isfinite isinf "
-        "isnan le lgamma log log10 log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt "
-        "matmul maximum mean minimum mm bmm mul multiply narrow ne neg negative pow prod reciprocal relu remainder "
-        "round rsqrt scatter_add sigmoid sign sin sinh softmax split sqrt square std sub subtract sum swapaxes tan "
-        "tanh trunc var where"
-    ).split():
-        if name not in Tensor.__dict__:
-            forward(name)
-    Tensor.where = lambda self, c, o: _functions().where(c, self, o)  # type: ignore[attr-defined]
-    Tensor.max = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amax", "argmax")  # type: ignore[attr-defined]
-    Tensor.min = lambda self, dim=None, keepdim=False: _extreme(self, dim, keepdim, "amin", "argmin")  # type: ignore[attr-defined]
-    for name in (
-        "abs add ceil clamp clip cos div divide exp floor floor_divide fmod log log1p mul multiply neg pow reciprocal "
-        "relu remainder round rsqrt sigmoid sign sin sqrt sub subtract tanh trunc"
-    ).split():
-        inplace(name + "_", name)
-
-    def add_methods(name: str, fn: Callable[..., Any]) -> None:
-        setattr(Tensor, name, fn)
-
-    add_methods("addcmul_", lambda self, a, b, value=1: self._write(self + a * b * value))
-    add_methods("addcdiv_", lambda self, a, b, value=1: self._write(self + a / b * value))
-    add_methods("lerp_", lambda self, end, weight: self._write(self + (end - self) * weight))
-    add_methods("masked_fill", lambda self, mask, value: _functions().where(mask, value, self))
-    add_methods("masked_fill_", lambda self, mask, value: self._write(_functions().where(mask, value, self)))
-    add_methods("expand_as", lambda self, other: _functions().broadcast_to(self, other.shape))
-    add_methods("type_as", lambda self, other: self.to(other.dtype))
-    add_methods("new_zeros", lambda self, *s, dtype=None: _functions().zeros(*s, dtype=dtype or self.dtype))
-    add_methods("new_ones", lambda self, *s, dtype=None: _functions().ones(*s, dtype=dtype or self.dtype))
-
-
-class MaxMin(tuple):
-    """``values`` and ``indices`` of an extreme along an axis."""
-
-    values = property(lambda self: self[0])
-    indices = property(lambda self: self[1])
-
-
-def _extreme(x: Tensor, dim: Any, keepdim: bool, value: str, position: str) -> Any:
-    G = _functions()
-    if dim is None:
-        return getattr(G, value)(x)
-    if isinstance(dim, Tensor):
-        return getattr(G, {"amax": "maximum", "amin": "minimum"}[value])(x, dim)
-    return MaxMin((getattr(G, value)(x, dim, keepdim), getattr(G, position)(x, dim, keepdim)))
-
-
-_install()

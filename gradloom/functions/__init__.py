@@ -1,0 +1,213 @@
+"""The public functions on tensors, under PyTorch's names; NumPy's ``axis`` and ``keepdims`` are accepted too.
+
+Everything here is composed from the primitives of :mod:`gradloom.ops`. Each module lists what it offers: ``__all__``
+are names of ``gradloom`` itself, and methods of tensors too unless ``FUNCTION_ONLY`` names them; ``METHODS`` are
+methods only; ``INPLACE`` have a form that writes into their first operand (``add_``); ``INTERNAL`` are for the
+package's own use. The core families are names of this package too, for the library itself; others are reached
+through ``PUBLIC``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from gradloom.errors import ShapeError
+from gradloom.functions import base, contraction, creation, elementwise, gathers, movement, reductions
+from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
+from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
+from gradloom.functions.creation import (
+    arange,
+    empty,
+    eye,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    zeros,
+    zeros_like,
+)
+from gradloom.functions.elementwise import (
+    abs,
+    absolute,
+    acos,
+    acosh,
+    add,
+    arccos,
+    arccosh,
+    arcsin,
+    arcsinh,
+    arctan,
+    arctan2,
+    arctanh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    bitwise_and,
+    bitwise_left_shift,
+    bitwise_not,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    cast,
+    ceil,
+    clamp,
+    clip,
+    cos,
+    cosh,
+    detach,
+    digamma,
+    div,
+    divide,
+    dropout,
+    eq,
+    erf,
+    erfc,
+    erfinv,
+    exp,
+    exp2,
+    expm1,
+    floor,
+    floor_divide,
+    fmod,
+    ge,
+    greater,
+    greater_equal,
+    gt,
+    isfinite,
+    isinf,
+    isnan,
+    le,
+    less,
+    less_equal,
+    lgamma,
+    log,
+    log1p,
+    log2,
+    log10,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    maximum,
+    minimum,
+    mul,
+    multiply,
+    ne,
+    neg,
+    negative,
+    not_equal,
+    pow,
+    reciprocal,
+    relu,
+    remainder,
+    round,
+    rsqrt,
+    sigmoid,
+    sign,
+    sin,
+    sinh,
+    sqrt,
+    square,
+    sub,
+    subtract,
+    tan,
+    tanh,
+    true_divide,
+    trunc,
+    where,
+)
+from gradloom.functions.gathers import check_labels, check_range, gather, index_select, one_hot, scatter_add, take
+from gradloom.functions.movement import (
+    broadcast_to,
+    cat,
+    chunk,
+    concat,
+    concatenate,
+    expand,
+    flatten,
+    flip,
+    narrow,
+    permute,
+    reshape,
+    split,
+    squeeze,
+    stack,
+    swap_last,
+    swapaxes,
+    transpose,
+    unsqueeze,
+    update_slice,
+)
+from gradloom.functions.reductions import (
+    all,
+    allclose,
+    amax,
+    amin,
+    any,
+    argmax,
+    argmin,
+    equal,
+    fit,
+    log_softmax,
+    logsumexp,
+    max,
+    mean,
+    min,
+    numel,
+    prod,
+    reduce,
+    softmax,
+    std,
+    sum,
+    sum_to,
+    var,
+)
+from gradloom.ops import elementwise as _elementwise
+from gradloom.ops import structure as _structure
+
+MODULES = (base, elementwise, movement, creation, reductions, contraction, gathers)
+PUBLIC: dict[str, Any] = {}
+for _module in MODULES:
+    PUBLIC.update({name: getattr(_module, name) for name in _module.__all__})
+
+
+def with_out(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn`` with PyTorch's ``out=``: a tensor, or a tuple of them, that the result is written into."""
+    if not inspect.isfunction(fn) or "out" in inspect.signature(fn).parameters:
+        return fn
+
+    @functools.wraps(fn)
+    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        result = fn(*args, **kwargs)
+        if out is None:
+            return result
+        if isinstance(out, (tuple, list)):
+            for o, r in zip(out, result, strict=True):
+                _put(o, r)
+            return type(result)(*out) if hasattr(result, "_fields") else tuple(out)
+        return _put(out, result)
+
+    return call
+
+
+def _put(out: Any, result: Any) -> Any:
+    """A result written into a tensor, which takes its shape."""
+    if out.shape != result.shape:
+        if out.numel():
+            raise ShapeError(
+                f"out: the result has shape {tuple(result.shape)}, out has {tuple(out.shape)}", code="shape.out",
+                hint="give a tensor of the result's shape, or an empty one",
+            )  # fmt: skip
+        out._v = zeros(result.shape, dtype=out.dtype)._v
+    return out._write(result)
+
+
+_elementwise.GRADIENTS()
+_structure.GRADIENTS()

@@ -1,0 +1,74 @@
+"""What every family of public functions stands on: operands, constants of formulas, axes and sizes."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradloom import dtypes
+from gradloom.errors import IndexRangeError, ShapeError
+from gradloom.ops import structure as S
+from gradloom.tape import TAPE
+from gradloom.tensor import Tensor, as_tensor
+
+__all__: list[str] = []
+INTERNAL = "apply axes_of const operand pick sizes_of".split()
+
+apply = TAPE.apply
+
+
+def operand(x: Any) -> Tensor:
+    """A tensor as it is; a number as an input of the program, or as a constant inside a library formula."""
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, (bool, int, float, np.bool_, np.integer, np.floating)):
+        # a number inside a library function is part of its formula; a user's number is an input of the program
+        return const(x) if TAPE.inside else TAPE.scalar(x)  # type: ignore[arg-type]
+    return as_tensor(x)
+
+
+def const(x: float | np.generic) -> Tensor:
+    """A constant of a library formula, part of the program (a user's number is an input instead)."""
+    x = x.item() if isinstance(x, np.generic) else x
+    kind = dtypes.bool_ if isinstance(x, bool) else dtypes.int64 if isinstance(x, int) else dtypes.float64
+    return apply(S.full, (), (x, (), kind, True))
+
+
+def axes_of(name: str, dim: Any, ndim: int) -> tuple[int, ...]:
+    """Axes counted from 0. Raises IndexRangeError for one that the tensor lacks."""
+    if dim is None:
+        return tuple(range(ndim))
+    out = []
+    for d in dim if isinstance(dim, (tuple, list)) else (dim,):
+        k = int(d)
+        if not -builtins.max(ndim, 1) <= k < builtins.max(ndim, 1):
+            raise IndexRangeError(
+                f"{name}: axis {k} is out of range for a tensor of {ndim} dimensions",
+                code="index.axis",
+                hint=f"axes run from {-ndim} to {ndim - 1}",
+            )
+        if ndim:
+            out.append(k % ndim)
+    if len(set(out)) != len(out):
+        raise ShapeError(f"{name}: axis given twice in {dim}", code="shape.axis")
+    return tuple(sorted(out))
+
+
+def pick(dim: Any, axis: Any) -> Any:
+    """The axis under either of its two names."""
+    return dim if dim is not None else axis
+
+
+def sizes_of(sizes: tuple) -> tuple[int, ...]:
+    """Sizes given one by one or as one sequence."""
+    flat = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+    return tuple(int(n) for n in flat)
+
+
+class Extreme(NamedTuple):
+    """``values`` and their ``indices`` along an axis."""
+
+    values: Tensor
+    indices: Tensor

@@ -1,0 +1,141 @@
+"""The tensor's operators and methods that are public functions: installed from what each module lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gradloom import functions as G
+from gradloom.tensor import Tensor, as_tensor
+
+_OPERATORS = {
+    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide", "mod": "remainder",
+    "pow": "pow", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
+}  # fmt: skip
+
+
+def _reflected(fn: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Tensor, other: Any) -> Any:
+        return fn(other, self)
+
+    return method
+
+
+def _inplace(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return self._write(fn(self, *args, **kwargs))
+
+    method.__name__ = name
+    method.__doc__ = f"As :func:`gradloom.{fn.__name__}`, written into this tensor."
+    return method
+
+
+def _install() -> None:
+    own = Tensor.__dict__
+    for module in G.MODULES:
+        only = getattr(module, "FUNCTION_ONLY", ())
+        for name in [*(n for n in module.__all__ if n not in only), *getattr(module, "METHODS", ())]:
+            if name not in own:
+                setattr(Tensor, name, getattr(module, name))
+        for name in getattr(module, "INPLACE", ()):
+            if name + "_" not in own:
+                setattr(Tensor, name + "_", _inplace(name + "_", getattr(module, name)))
+    for op, name in _OPERATORS.items():
+        f = getattr(G, name)
+        setattr(Tensor, f"__{op}__", f)
+        setattr(Tensor, f"__r{op}__", _reflected(f))
+        if op != "matmul":
+            setattr(Tensor, f"__i{op}__", _inplace(f"__i{op}__", f))
+    for op in ("eq", "ne", "lt", "le", "gt", "ge"):
+        setattr(Tensor, f"__{op}__", getattr(G, op))
+    for op, name in {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}.items():
+        setattr(Tensor, f"__{op}__", getattr(G, name))
+    own_methods: tuple[Callable[..., Any], ...] = (
+        addcdiv_, addcmul_, copy_, expand_as, fill_, lerp_, masked_fill, masked_fill_, new_ones, new_zeros, normal_,
+        type_as, uniform_, where, zero_,
+    )  # fmt: skip
+    for fn in own_methods:
+        setattr(Tensor, fn.__name__, fn)
+
+
+def uniform_(self: Tensor, a: Any = 0.0, b: Any = 1.0, generator: Any = None) -> Tensor:
+    """Filled with uniform numbers of [a, b)."""
+    from gradloom import random as R
+
+    return self._write(R.rand(self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)
+
+
+def normal_(self: Tensor, mean: Any = 0.0, std: Any = 1.0, generator: Any = None) -> Tensor:
+    """Filled with normal numbers."""
+    from gradloom import random as R
+
+    return self._write(R.randn(self.shape, dtype=self.dtype, generator=generator) * std + mean)
+
+
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Filled with one value."""
+    return self._write(G.full(self.shape, value, dtype=self.dtype))
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Filled with zeros."""
+    return self._write(G.full(self.shape, 0.0, dtype=self.dtype))
+
+
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Overwritten by another tensor's values, broadcast and converted."""
+    return self._write(G.cast(as_tensor(src), self.dtype))
+
+
+def where(self: Tensor, condition: Any, other: Any) -> Tensor:
+    """This tensor where the condition holds, ``other`` elsewhere."""
+    return G.where(condition, self, other)
+
+
+def addcmul_(self: Tensor, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tensor:
+    """``value * tensor1 * tensor2`` added to this tensor."""
+    return self._write(self + tensor1 * tensor2 * value)
+
+
+def addcdiv_(self: Tensor, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tensor:
+    """``value * tensor1 / tensor2`` added to this tensor."""
+    return self._write(self + tensor1 / tensor2 * value)
+
+
+def lerp_(self: Tensor, end: Any, weight: Any) -> Tensor:
+    """Moved towards ``end`` by the share ``weight``."""
+    return self._write(self + (end - self) * weight)
+
+
+def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
+    """``value`` where the mask holds."""
+    return G.where(mask, value, self)
+
+
+def masked_fill_(self: Tensor, mask: Any, value: Any) -> Tensor:
+    """``value`` written where the mask holds."""
+    return self._write(G.where(mask, value, self))
+
+
+def expand_as(self: Tensor, other: Tensor) -> Tensor:
+    """Broadcast to another tensor's shape."""
+    return G.broadcast_to(self, other.shape)
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """Converted to another tensor's dtype."""
+    return self.to(other.dtype)
+
+
+def new_zeros(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
+    """Zeros of a shape in this tensor's dtype."""
+    return G.zeros(*size, dtype=dtype or self.dtype)
+
+
+def new_ones(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
+    """Ones of a shape in this tensor's dtype."""
+    return G.ones(*size, dtype=dtype or self.dtype)
+
+
+_install()
