@@ -8,6 +8,8 @@ from __future__ import annotations
 __all__ = [
     "DTypeError",
     "DeviceError",
+    "ExchangeError",
+    "FileError",
     "GradientError",
     "GradloomError",
     "IndexRangeError",
@@ -81,6 +83,18 @@ class NotSupportedError(GradloomError, NotImplementedError):
     """Something deliberately absent."""
 
     default_code = "unsupported"
+
+
+class ExchangeError(GradloomError, BufferError):
+    """Memory that cannot be shared with another library as asked."""
+
+    default_code = "exchange"
+
+
+class FileError(GradloomError, ValueError):
+    """A file that is damaged, of another format, or asks for what is refused."""
+
+    default_code = "io"
 
 
 class InternalError(GradloomError, RuntimeError):
