@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import apply, operand
 from gradloom.functions.elementwise import _add
@@ -49,7 +51,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             hint="transpose one operand or check the number of features",
         )
     if y.ndim == 2 and x.ndim > 2:  # one big product
-        out = reshape(dot(reshape(x, (-1, x.shape[-1])), y), (*x.shape[:-1], y.shape[-1]))
+        rows = math.prod(x.shape[:-1])
+        out = reshape(dot(reshape(x, (rows, x.shape[-1])), y), (*x.shape[:-1], y.shape[-1]))
     else:
         batch = broadcast_shapes("matmul", [x.shape[:-2], y.shape[:-2]])
         out = dot(broadcast_to(x, (*batch, *x.shape[-2:])), broadcast_to(y, (*batch, *y.shape[-2:])))
@@ -63,18 +66,43 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return out
 
 
-mm = bmm = matmul
+def need_rank(name: str, rank: int, **operands: Tensor) -> None:
+    """Raise ShapeError where an operand does not have so many dimensions."""
+    for label, x in operands.items():
+        if x.ndim != rank:
+            raise ShapeError(
+                f"{name}: {label} must have {rank} dimension{'s' * (rank != 1)}, got shape {tuple(x.shape)}",
+                code="shape.rank",
+                hint="matmul takes operands of any rank" if name in ("mm", "bmm", "mv", "dot") else "",
+            )
+
+
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Product of two matrices, (n, k) and (k, m); no broadcasting."""
+    need_rank("mm", 2, input=input, mat2=mat2)
+    return matmul(input, mat2)
+
+
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Products of two batches of matrices, (b, n, k) and (b, k, m); no broadcasting."""
+    need_rank("bmm", 3, input=input, mat2=mat2)
+    if input.shape[0] != mat2.shape[0]:
+        raise ShapeError(
+            f"bmm: batches of {input.shape[0]} and {mat2.shape[0]} matrices differ", code="shape.matmul",
+            hint="matmul broadcasts leading axes",
+        )  # fmt: skip
+    return matmul(input, mat2)
 
 
 @composite
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``input @ weight.T + bias``: input (..., in), weight (out, in), bias (out)."""
-    if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
+    """``input @ weight.T + bias``: input (..., in), weight (out, in) or (in), bias (out) or a number."""
+    if weight.ndim not in (1, 2) or not input.ndim or input.shape[-1] != weight.shape[-1]:
         raise ShapeError(
             f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: axis -1 of the input must "
-            f"be {weight.shape[-1]}",
+            f"be {weight.shape[-1] if weight.ndim else 1}",
             code="shape.linear",
             hint="the layer's in_features must equal the number of features of its input; flatten images first",
         )
-    out = matmul(input, swap_last(weight))
+    out = matmul(input, weight if weight.ndim == 1 else swap_last(weight))
     return out if bias is None else _add(out, bias)
