@@ -126,9 +126,12 @@ class Fuser(Kernels):
     def _add(self, n: Node) -> None:
         assert n.prim is not None
         kind = n.prim.kind
-        if kind == "create" or moves(n):
+        if moves(n):
             return
-        getattr(self, f"_{kind}")(n)
+        if not all(x.aval.dtype.native for x in (n, *n.ins)):
+            self._host(n)
+        elif kind != "create":
+            getattr(self, f"_{kind}")(n)
 
     def _elementwise(self, n: Node) -> None:
         prim = n.prim
@@ -305,14 +308,9 @@ class Fuser(Kernels):
         self.write(x, region, list(s.writers), alone=True)
 
     def _host(self, n: Node) -> None:
-        views = [self.compact(x) for x in n.ins]
-        g = self.open("host", ())
         s = self.storages[id(n)] = Storage(n)
-        s.writers.append(g)
-        for v in views:
-            for w in v.storage.writers:
-                self.depend(g, w)
-        g.host = (n, views, s)
+        views = [self.compact(x) if x.aval.dtype.native else self.view(x) for x in n.ins]
+        self.on_host(n, views, View.whole(s, n.aval.shape))
 
     # -- outputs ----------------------------------------------------------------------------------
     def _outputs(self) -> list[Storage]:

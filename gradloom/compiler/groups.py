@@ -42,7 +42,7 @@ class Group:
     kind: ``"nest"``, ``"contract"`` or ``"host"``. extents, axes: of the loops. values: what is at hand, by node:
     (instruction, dims). computed: the nodes that are computed here. before: a bit for each group that must run first.
     stores: (instruction, storage, offset, strides by axis). dot: the operands of a contraction as views.
-    host: node and operand views of what is done in NumPy, and the storage of its result.
+    host: node and operand views of what is done in NumPy, and the view that its result goes to.
     """
 
     def __init__(self, number: int, kind: str, extents: Sequence[int], axes: str | None = None) -> None:
@@ -55,7 +55,7 @@ class Group:
         self.before = 0
         self.stores: list[tuple[int, Storage, int, tuple[int, ...]]] = []
         self.dot: tuple[View, View, int, str] | None = None
-        self.host: tuple[Node, list[View], Storage] | None = None
+        self.host: tuple[Node, list[View], View] | None = None
 
     @property
     def bit(self) -> int:

@@ -161,7 +161,7 @@ def _assemble(
             assert step.group.host is not None
             node, views, out = step.group.host
             args = [where[memory.slots[v.storage]] for v in views]
-            segments.append(host_call(node, views, args, where[memory.slots[out]]))
+            segments.append(host_call(node, views, args, out, where[memory.slots[out.storage]]))
             continue
         if not segments or isinstance(segments[-1], HostCall):
             segments.append([])

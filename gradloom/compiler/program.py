@@ -6,10 +6,12 @@ import ctypes
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from gradloom.compiler.views import View
+from gradloom.dtypes import DType
 from gradloom.graph.node import Node
 from gradloom.runtime.buffers import Buffer, allocate
 from gradloom.runtime.runner import Command, Plan
@@ -17,29 +19,47 @@ from gradloom.runtime.runner import Command, Plan
 __all__ = ["Executable", "HostCall", "Parts", "host_call"]
 
 
+class Place(NamedTuple):
+    """An array in the program's memory: a storage's slot, its start and bytes there, and how its elements lie in it."""
+
+    slot: int
+    start: int
+    nbytes: int
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype
+
+    @staticmethod
+    def of(view: View, dtype: DType, where: tuple[int, int]) -> Place:
+        """The place of a view whose storage lies at (slot, byte offset). Strides and offset are in bytes here."""
+        size = dtype.itemsize
+        strides = tuple(size * s for s in view.strides)
+        return Place(*where, view.storage.nbytes, view.offset * size, view.shape, strides, dtype.numpy)
+
+    def array(self, table: Sequence[int]) -> np.ndarray:
+        """The array; ``table`` holds the addresses of the slots."""
+        if not math.prod(self.shape):
+            return np.empty(self.shape, self.dtype)
+        memory = (ctypes.c_char * self.nbytes).from_address(table[self.slot] + self.start)
+        return np.ndarray(self.shape, self.dtype, memory, self.offset, self.strides)  # type: ignore[arg-type]
+
+
 @dataclass
 class HostCall:
-    """A primitive that NumPy does. args, out: (slot, byte offset, shape, dtype)."""
+    """A primitive that NumPy does. args, out: where operands and result lie."""
 
     node: Node
-    args: list[tuple[int, int, tuple[int, ...], np.dtype]]
-    out: tuple[int, int, tuple[int, ...], np.dtype]
+    args: list[Place]
+    out: Place
 
     def run(self, table: Sequence[int]) -> None:
         """Compute it; ``table`` holds the addresses of the slots."""
-        arrays = [_array(table[s] + o, shape, d) for s, o, shape, d in self.args]
-        assert self.node.prim is not None
-        slot, offset, shape, dtype = self.out
-        _array(table[slot] + offset, shape, dtype)[...] = self.node.prim.reference(
-            arrays, self.node.attrs, self.node.aval
-        )
-
-
-def _array(address: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    nbytes = math.prod(shape) * dtype.itemsize
-    if not nbytes:
-        return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, (ctypes.c_char * nbytes).from_address(address))  # type: ignore[arg-type]
+        n = self.node
+        assert n.prim is not None
+        arrays = [p.array(table) for p in self.args]
+        with np.errstate(all="ignore"):
+            self.out.array(table)[...] = n.prim.evaluate(arrays, [i.aval for i in n.ins], n.attrs, n.aval)
 
 
 @dataclass
@@ -141,10 +161,9 @@ class Executable:
         return "\n".join(self._parts.lines)
 
 
-def host_call(node: Node, views: list[View], args: list[tuple[int, int]], out: tuple[int, int]) -> HostCall:
-    """A host call from operand views and where their storages lie (slot, byte offset)."""
-    given = [
-        (slot, at + v.offset * x.aval.dtype.itemsize, v.shape, x.aval.dtype.numpy)
-        for x, v, (slot, at) in zip(node.ins, views, args, strict=True)
-    ]
-    return HostCall(node, given, (*out, node.aval.shape, node.aval.dtype.numpy))
+def host_call(
+    node: Node, views: list[View], args: list[tuple[int, int]], out: View, where: tuple[int, int]
+) -> HostCall:
+    """A host call from the views of operands and result and where their storages lie (slot, byte offset)."""
+    given = [Place.of(v, x.aval.dtype, at) for x, v, at in zip(node.ins, views, args, strict=True)]
+    return HostCall(node, given, Place.of(out, node.aval.dtype, where))

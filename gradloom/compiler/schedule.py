@@ -22,7 +22,7 @@ class Footprint:
         if g.host is not None:
             self.fixed += [v.storage for v in g.host[1]]
         self.reads = {a[0] for a in self.loads} | set(self.fixed)
-        self.writes = {s[1] for s in g.stores} | ({g.host[2]} if g.host else set())
+        self.writes = {s[1] for s in g.stores} | ({g.host[2].storage} if g.host else set())
         self.before = 0
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from gradloom.compiler.groups import Dims, Group, Storage
 from gradloom.compiler.views import MOVES, View, move, moved_dims
 from gradloom.graph.node import Node
+from gradloom.ops.elementwise import detach
 
 __all__ = ["MAX_ACCESSES", "MAX_INSTS", "Kernels", "base_of", "is_leaf", "moves"]
 
@@ -188,6 +189,11 @@ class Kernels:
 
     def write(self, n: Node, to: View, after: Sequence[Group] = (), alone: bool = False) -> None:
         """Write a value to a view: by the kernel that computes it, or by one of its own."""
+        if not n.aval.dtype.native:
+            g = self.on_host(Node(detach, (n,), (), n.aval), [self.view(n)], to)
+            for h in after:
+                self.depend(g, h)
+            return
         g = self.home.get(id(base_of(n)))
         if g is not None and not alone and g.kind != "host":
             got = self.locate(g, n)
@@ -199,6 +205,16 @@ class Kernels:
         g.store(inst, dims, to)
         for h in after:
             self.depend(g, h)
+
+    def on_host(self, n: Node, views: list[View], to: View) -> Group:
+        """Let NumPy compute a value from operands in memory and put it where ``to`` says."""
+        g = self.open("host", ())
+        to.storage.writers.append(g)
+        for v in views:
+            for w in v.storage.writers:
+                self.depend(g, w)
+        g.host = (n, views, to)
+        return g
 
     def fits(self, n: Node, dims: Dims, g: Group) -> bool:
         """Whether no dimension of a value is broadcast: then the kernel's loops do not reach all of it."""

@@ -50,6 +50,10 @@ class Primitive:
         """Shape and dtype of the result. Raises ShapeError or DTypeError where the operands do not fit."""
         raise NotImplementedError
 
+    def evaluate(self, arrays: Sequence[np.ndarray], avals: Sequence[Aval], attrs: tuple, aval: Aval) -> np.ndarray:
+        """The reference's value for operands as they are in memory. avals: of the operands; aval: of the result."""
+        return np.asarray(self.reference(arrays, attrs, aval))
+
     def gradient(self, rule: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
         """Decorator: declare the reverse rule."""
         self.vjp = rule
@@ -85,10 +89,12 @@ class Elementwise(Primitive):
 
     body: ``(e, args, attrs) -> value`` on a body builder; operands come in the compute dtype.
     result: ``"same"`` (promoted dtype), ``"float"`` (integers become the default float), ``"bool"`` (a comparison),
-    or a function of the attrs giving a dtype. takes: categories allowed for the promoted dtype.
+    ``"real"`` and ``"complex"`` (the promoted dtype's counterpart), or a function of the attrs giving a dtype.
+    takes: categories allowed for the promoted dtype.
     """
 
     kind = "elementwise"
+    moves_bits = False  # no arithmetic: takes dtypes that are for storage only
 
     def __init__(
         self,
@@ -117,8 +123,8 @@ class Elementwise(Primitive):
         """The common shape, and the dtype that ``result`` says."""
         shape = broadcast_shapes(self.name, [a.shape for a in avals])
         d = self.compute_dtype(avals, attrs)
-        if d.category not in self.takes:
-            names = ("bool", "integer", "floating")
+        if d.category not in self.takes or (d.storage_only and not self.moves_bits):
+            names = ("bool", "integer", "floating", "complex")
             raise DTypeError(
                 f"{self.name}: dtype {d.name} is not supported",
                 code=f"dtype.{self.name}",
@@ -126,9 +132,26 @@ class Elementwise(Primitive):
             )
         if self.result == "bool":
             d = dtypes.bool_
+        elif self.result == "real":
+            d = d.to_real()
+        elif self.result == "complex":
+            d = d.to_complex()
         elif callable(self.result):
             d = self.result(attrs)
         return Aval(shape, d, all(a.weak for a in avals))
+
+    def evaluate(self, arrays: Sequence[np.ndarray], avals: Sequence[Aval], attrs: tuple, aval: Aval) -> np.ndarray:
+        """The value for operands of any dtype: promoted first, half precision worked in float32."""
+        args = list(arrays)
+        if self.operands != "keep":
+            d = self.compute_dtype(avals, attrs)
+            wide = np.dtype(np.float32) if d in (dtypes.float16, dtypes.bfloat16) else d.numpy
+            for k, a in enumerate(args):
+                if k == 0 and self.operands == "tail":
+                    args[k] = a.astype(np.bool_, copy=False)
+                else:
+                    args[k] = a.astype(d.numpy, copy=False).astype(wide, copy=False)
+        return np.asarray(self.reference(args, attrs, aval))
 
 
 class Reduce(Primitive):
@@ -144,6 +167,11 @@ class Reduce(Primitive):
         """The shape without the reduced axes. Raises ShapeError for an extreme of nothing."""
         axes, keep, dtype = attrs
         (a,) = avals
+        if a.dtype.storage_only or (a.dtype.is_complex and self.op in ("max", "min")):
+            raise DTypeError(
+                f"{self.name}: dtype {a.dtype.name} is not supported", code=f"dtype.{self.name}",
+                hint="reduce x.abs(): complex numbers have no order" if a.dtype.is_complex else "use .to(dtype) first",
+            )  # fmt: skip
         if self.op in ("max", "min"):
             for k in axes:
                 if a.shape[k] == 0 and a.size == 0:

@@ -2,11 +2,16 @@
 
 Conventions at points where a derivative does not exist follow PyTorch: relu and abs have 0 at 0, ties of maximum and
 minimum share the gradient equally, clamp passes it on at its bounds.
+
+Gradients of complex functions follow PyTorch: the cotangent is that of the conjugate Wirtinger derivative, so a
+holomorphic ``f`` pulls ``ct`` back to ``ct * conj(f'(x))``. A real operand of a complex result takes the real part,
+which bringing the cotangent to the operand's dtype does.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +52,9 @@ def _lgamma_np(x: Any) -> Any:
 NUM = (1, 2)
 FLOAT = (2,)
 BITS = (0, 1)
+COMPLEX = (3,)
+ANY = (0, 1, 2, 3)
+NUMBERS = (1, 2, 3)
 
 
 def _bool_or(name: str) -> Callable[..., Any]:
@@ -56,18 +64,18 @@ def _bool_or(name: str) -> Callable[..., Any]:
 
 
 # -- arithmetic -----------------------------------------------------------------------------------
-add = _ew("add", np.add, body=_bool_or("add"))
-sub = _ew("sub", np.subtract, takes=NUM)
-mul = _ew("mul", np.multiply, body=_bool_or("mul"))
-div = _ew("div", np.true_divide, result="float")
+add = _ew("add", np.add, takes=ANY, body=_bool_or("add"))
+sub = _ew("sub", np.subtract, takes=NUMBERS)
+mul = _ew("mul", np.multiply, takes=ANY, body=_bool_or("mul"))
+div = _ew("div", np.true_divide, takes=ANY, result="float")
 floordiv = _ew("floordiv", lambda a, b: _int_safe(np.floor_divide, a, b), takes=NUM)
 mod = _ew("mod", lambda a, b: _int_safe(np.mod, a, b), takes=NUM)
 fmod = _ew("fmod", lambda a, b: _int_safe(np.fmod, a, b), takes=NUM)
-neg = _ew("neg", np.negative, takes=NUM)
-abs_ = _ew("abs", np.abs, takes=NUM)
+neg = _ew("neg", np.negative, takes=NUMBERS)
+abs_ = _ew("abs", np.abs, takes=NUMBERS, result="real")
 sign = _ew("sign", lambda x: np.where(np.isnan(x), 0, np.sign(x)) if x.dtype.kind == "f" else np.sign(x), takes=NUM,
            body=lambda e, a, _: _sign_body(e, a[0]))  # fmt: skip
-pow_ = _ew("pow", lambda a, b: _int_pow(a, b) if a.dtype.kind in "iu" else np.power(a, b), takes=NUM)
+pow_ = _ew("pow", lambda a, b: _int_pow(a, b) if a.dtype.kind in "iu" else np.power(a, b), takes=NUMBERS)
 maximum = _ew("maximum", np.maximum, body=lambda e, a, _: e.op("or" if e.compute == "bool" else "max", *a))
 minimum = _ew("minimum", np.minimum, body=lambda e, a, _: e.op("and" if e.compute == "bool" else "min", *a))
 atan2 = _ew("atan2", np.arctan2, result="float")
@@ -93,12 +101,18 @@ def _sign_body(e: Any, x: Any) -> Any:
 
 
 # -- functions (floating; integers become the default float) ---------------------------------------
-def _fn(name: str, fn: Callable[..., Any], op: str | None = None) -> Elementwise:
+def _fn(name: str, fn: Callable[..., Any], op: str | None = None, takes: tuple[int, ...] = ANY) -> Elementwise:
     o = op or name
-    return _ew(name, fn, result="float", body=lambda e, a, _: e.op(o, *a))
+    return _ew(name, fn, result="float", takes=takes, body=lambda e, a, _: e.op(o, *a))
+
+
+def _real_fn(name: str, fn: Callable[..., Any]) -> Elementwise:
+    return _fn(name, fn, takes=(0, 1, 2))
 
 
 def _sigmoid_np(x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind == "c":
+        return 1 / (1 + np.exp(-x))
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
@@ -125,11 +139,11 @@ tanh = _fn("tanh", np.tanh)
 asinh = _fn("asinh", np.arcsinh)
 acosh = _fn("acosh", np.arccosh)
 atanh = _fn("atanh", np.arctanh)
-erf = _fn("erf", _special("erf"))
-erfc = _fn("erfc", _special("erfc"))
-erfinv = _fn("erfinv", _special("erfinv"))
-lgamma = _fn("lgamma", _lgamma_np)
-digamma = _fn("digamma", _special("digamma"))
+erf = _real_fn("erf", _special("erf"))
+erfc = _real_fn("erfc", _special("erfc"))
+erfinv = _real_fn("erfinv", _special("erfinv"))
+lgamma = _real_fn("lgamma", _lgamma_np)
+digamma = _real_fn("digamma", _special("digamma"))
 sigmoid = _fn("sigmoid", _sigmoid_np)
 floor = _ew("floor", np.floor, takes=NUM, body=lambda e, a, _: e.op("floor", a[0]) if e.floating else a[0])
 ceil = _ew("ceil", np.ceil, takes=NUM, body=lambda e, a, _: e.op("ceil", a[0]) if e.floating else a[0])
@@ -149,12 +163,12 @@ shift_right = _ew("shift_right", np.right_shift, takes=(1,), body=lambda e, a, _
 
 
 # -- comparisons -----------------------------------------------------------------------------------
-def _compare(name: str, fn: Callable[..., Any]) -> Elementwise:
-    return _ew(name, fn, result="bool", body=lambda e, a, _: e.cmp(name, *a))
+def _compare(name: str, fn: Callable[..., Any], takes: tuple[int, ...] = (0, 1, 2)) -> Elementwise:
+    return _ew(name, fn, result="bool", takes=takes, body=lambda e, a, _: e.cmp(name, *a))
 
 
-eq = _compare("eq", np.equal)
-ne = _compare("ne", np.not_equal)
+eq = _compare("eq", np.equal, ANY)
+ne = _compare("ne", np.not_equal, ANY)
 lt = _compare("lt", np.less)
 le = _compare("le", np.less_equal)
 gt = _compare("gt", np.greater)
@@ -162,27 +176,60 @@ ge = _compare("ge", np.greater_equal)
 
 
 def _test(name: str, fn: Callable[..., Any], integer: bool) -> Elementwise:
-    return _ew(name, fn, result="bool", body=lambda e, a, _: e.cmp(name, a[0]) if e.floating else e.bool_const(integer))
+    body = lambda e, a, _: e.cmp(name, a[0]) if e.floating else e.bool_const(integer)  # noqa: E731
+    return _ew(name, fn, result="bool", takes=ANY, body=body)
 
 
 isnan = _test("isnan", np.isnan, False)
 isinf = _test("isinf", np.isinf, False)
 isfinite = _test("isfinite", np.isfinite, True)
 
-where = _ew("where", lambda c, a, b: np.where(c, a, b), operands="tail", body=lambda e, a, _: e.where(*a))
-where.first_bool = True  # type: ignore[attr-defined]
-
-cast = _ew("cast", lambda x, d: _cast_np(x, d), result=lambda attrs: attrs[0], operands="keep",
+where = _ew("where", lambda c, a, b: np.where(c, a, b), takes=ANY, operands="tail", body=lambda e, a, _: e.where(*a))
+cast = _ew("cast", lambda x, d: _cast_np(x, d), result=lambda attrs: attrs[0], takes=ANY, operands="keep",
            body=lambda e, a, attrs: e.cast(a[0], attrs[0]))  # fmt: skip
-detach = _ew("detach", lambda x: x, operands="keep", body=lambda e, a, _: a[0])
+detach = _ew("detach", lambda x: x, takes=ANY, operands="keep", body=lambda e, a, _: a[0])
+where.moves_bits = cast.moves_bits = detach.moves_bits = True
 
 
 def _cast_np(x: np.ndarray, d: Any) -> np.ndarray:
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the imaginary part is dropped: whoever wants to know was told before
+        if d.storage_only and x.dtype.kind == "c":  # ml_dtypes has no such conversion
+            x = x.real
         return x.astype(d.numpy)
 
 
+# -- complex numbers -------------------------------------------------------------------------------
+complex_ = _ew("complex", lambda a, b: _complex_np(a, b), takes=FLOAT, result="complex")
+real = _ew("real", np.real, takes=COMPLEX, result="real")
+imag = _ew("imag", np.imag, takes=COMPLEX, result="real")
+conj = _ew("conj", np.conjugate, takes=COMPLEX)
+angle = _ew("angle", np.angle, takes=COMPLEX, result="real")
+sgn = _ew("sgn", lambda x: _sgn_np(x), takes=COMPLEX)
+
+
+def _complex_np(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape), np.complex128 if a.dtype == np.float64 else np.complex64)
+    out.real, out.imag = a, b  # 1j * b would make NaN of an infinite part
+    return out
+
+
+def _sgn_np(x: np.ndarray) -> np.ndarray:
+    r = np.abs(x)
+    return np.where(r == 0, 0, x / np.where(r == 0, 1, r))
+
+
 # -- gradients -------------------------------------------------------------------------------------
+
+
+def _direction(G: Any, x: Any) -> Any:
+    """``x / |x|``, 0 at 0."""
+    return G.apply(sgn, (x,)) if x.dtype.is_complex else G.sign(x)
+
+
+def _times_i(G: Any, x: Any) -> Any:
+    """``1j * x`` of a real ``x``."""
+    return G.apply(complex_, (G.zeros_like(x), x))
 
 
 def _trigamma(G: Any, x: Any) -> Any:
@@ -207,14 +254,20 @@ def _trigamma(G: Any, x: Any) -> Any:
 def _declare() -> None:
     from gradloom import functions as G
 
+    def cj(x: Any) -> Any:
+        return G.apply(conj, (x,)) if x.dtype.is_complex else x
+
     two_over_sqrt_pi = 2 / math.sqrt(math.pi)
     log2_, log10_ = math.log(2.0), math.log(10.0)
     add.vjp = lambda ct, out, ins, attrs: (ct, ct)
     sub.vjp = lambda ct, out, ins, attrs: (ct, G.neg(ct))
-    mul.vjp = lambda ct, out, ins, attrs: (G.mul(ct, ins[1]), G.mul(ct, ins[0]))
-    div.vjp = lambda ct, out, ins, attrs: (G.div(ct, ins[1]), G.neg(G.mul(ct, G.div(out, ins[1]))))
+    mul.vjp = lambda ct, out, ins, attrs: (G.mul(ct, cj(ins[1])), G.mul(ct, cj(ins[0])))
+    div.vjp = lambda ct, out, ins, attrs: (
+        G.div(ct, cj(ins[1])),
+        G.neg(G.mul(ct, cj(G.div(out, ins[1])))),
+    )
     neg.vjp = lambda ct, out, ins, attrs: (G.neg(ct),)
-    abs_.vjp = lambda ct, out, ins, attrs: (G.mul(ct, G.sign(ins[0])),)
+    abs_.vjp = lambda ct, out, ins, attrs: (G.mul(ct, _direction(G, ins[0])),)
     mod.vjp = lambda ct, out, ins, attrs: (ct, G.neg(G.mul(ct, G.floor(G.div(ins[0], ins[1])))))
     fmod.vjp = lambda ct, out, ins, attrs: (ct, G.neg(G.mul(ct, G.trunc(G.div(ins[0], ins[1])))))
     for p in (sign, floor, ceil, trunc, round_, floordiv):
@@ -223,9 +276,9 @@ def _declare() -> None:
     def pow_vjp(ct: Any, out: Any, ins: Any, attrs: Any) -> Any:
         a, b = ins
         one = G.const(1.0)
-        da = G.mul(ct, G.where(G.eq(b, G.const(0.0)), G.const(0.0), G.mul(b, G.pow(a, G.sub(b, one)))))
+        da = G.mul(ct, cj(G.where(G.eq(b, G.const(0.0)), G.const(0.0), G.mul(b, G.pow(a, G.sub(b, one))))))
         safe = G.where(G.eq(a, G.const(0.0)), one, a)
-        db = G.mul(ct, G.where(G.eq(a, G.const(0.0)), G.const(0.0), G.mul(out, G.log(safe))))
+        db = G.mul(ct, cj(G.where(G.eq(a, G.const(0.0)), G.const(0.0), G.mul(out, G.log(safe)))))
         return da, db
 
     pow_.vjp = pow_vjp
@@ -270,7 +323,11 @@ def _declare() -> None:
         cosh: lambda x, y: G.sinh(x),
         tanh: lambda x, y: G.sub(one(), G.mul(y, y)),
         asinh: lambda x, y: G.rsqrt(G.add(one(), G.mul(x, x))),
-        acosh: lambda x, y: G.rsqrt(G.sub(G.mul(x, x), one())),
+        acosh: lambda x, y: (
+            G.mul(G.rsqrt(G.sub(x, one())), G.rsqrt(G.add(x, one())))  # on the branch that acosh takes
+            if x.dtype.is_complex
+            else G.rsqrt(G.sub(G.mul(x, x), one()))
+        ),
         atanh: lambda x, y: G.reciprocal(G.sub(one(), G.mul(x, x))),
         erf: lambda x, y: G.mul(G.const(two_over_sqrt_pi), G.exp(G.neg(G.mul(x, x)))),
         erfc: lambda x, y: G.mul(G.const(-two_over_sqrt_pi), G.exp(G.neg(G.mul(x, x)))),
@@ -280,7 +337,7 @@ def _declare() -> None:
         sigmoid: lambda x, y: G.mul(y, G.sub(one(), y)),
     }
     for prim, d in unary.items():
-        prim.vjp = lambda ct, out, ins, attrs, d=d: (G.mul(ct, d(ins[0], out)),)
+        prim.vjp = lambda ct, out, ins, attrs, d=d: (G.mul(ct, cj(d(ins[0], out))),)
     relu.vjp = lambda ct, out, ins, attrs: (G.where(G.gt(ins[0], G.const(0.0)), ct, G.const(0.0)),)
     where.vjp = lambda ct, out, ins, attrs: (
         None,
@@ -288,6 +345,26 @@ def _declare() -> None:
         G.where(ins[0], G.const(0.0), ct),
     )
     cast.vjp = lambda ct, out, ins, attrs: (G.cast(ct, ins[0].dtype),)
+    complex_.vjp = lambda ct, out, ins, attrs: (G.apply(real, (ct,)), G.apply(imag, (ct,)))
+    real.vjp = lambda ct, out, ins, attrs: (ct,)
+    imag.vjp = lambda ct, out, ins, attrs: (_times_i(G, ct),)
+    conj.vjp = lambda ct, out, ins, attrs: (cj(ct),)
+
+    def angle_vjp(ct: Any, out: Any, ins: Any, attrs: Any) -> Any:
+        x = ins[0]
+        r = G.abs(x)
+        turned = G.mul(x, _times_i(G, G.div(ct, G.mul(r, r))))
+        return (G.where(G.eq(r, G.const(0.0)), G.zeros_like(x), turned),)
+
+    angle.vjp = angle_vjp
+
+    def sgn_vjp(ct: Any, out: Any, ins: Any, attrs: Any) -> Any:
+        # the part of the cotangent across the direction of x; along it nothing changes
+        r = G.abs(ins[0])
+        along = G.mul(out, G.apply(real, (G.mul(ct, cj(out)),)))
+        return (G.where(G.eq(r, G.const(0.0)), G.zeros_like(ct), G.div(G.sub(ct, along), r)),)
+
+    sgn.vjp = sgn_vjp
 
 
 GRADIENTS = _declare

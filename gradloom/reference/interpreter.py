@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradloom import dtypes
 from gradloom.graph.node import Aval, Graph, Node
-from gradloom.ops.core import Elementwise
 from gradloom.runtime.buffers import Buffer, allocate, as_numpy
 
 __all__ = ["evaluate", "run_graph"]
@@ -19,14 +17,8 @@ def evaluate(node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
     """The value of one instruction."""
     prim = node.prim
     assert prim is not None
-    args = list(arrays)
-    if isinstance(prim, Elementwise) and prim.operands != "keep":
-        d = prim.compute_dtype([i.aval for i in node.ins], node.attrs)
-        wide = np.dtype(np.float32) if d in (dtypes.float16, dtypes.bfloat16) else d.numpy
-        first = prim.operands == "tail"
-        args = [a.astype(np.bool_) if first and k == 0 else a.astype(d.numpy).astype(wide) for k, a in enumerate(args)]
     with np.errstate(all="ignore"):
-        return np.asarray(prim.reference(args, node.attrs, node.aval))
+        return prim.evaluate(arrays, [i.aval for i in node.ins], node.attrs, node.aval)
 
 
 def run_graph(graph: Graph, pointers: Sequence[int]) -> list[Buffer]:
