@@ -16,7 +16,7 @@ from typing import Any
 
 from gradloom.errors import ShapeError
 from gradloom.functions import base, contraction, creation, elementwise, gathers, movement, reductions
-from gradloom.functions import linalg_products
+from gradloom.functions import linalg_products, einsum
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
 from gradloom.functions.creation import (
@@ -173,7 +173,7 @@ from gradloom.functions.reductions import (
 from gradloom.ops import elementwise as _elementwise
 from gradloom.ops import structure as _structure
 
-MODULES = (base, elementwise, movement, creation, reductions, contraction, gathers, linalg_products)
+MODULES = (base, elementwise, movement, creation, reductions, contraction, gathers, linalg_products, einsum)
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
     PUBLIC.update({name: getattr(_module, name) for name in _module.__all__})
