@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError
-from gradloom.functions.base import Extreme, apply, axes_of, const, pick
-from gradloom.functions.creation import arange, zeros_like
+from gradloom.functions.base import Extreme, apply, axes_of, const
+from gradloom.functions.creation import arange, full, zeros_like
 from gradloom.functions.elementwise import (
     cast,
     detach,
@@ -21,25 +21,38 @@ from gradloom.functions.elementwise import (
     isfinite,
     isnan,
     log,
+    logical_not,
     logical_or,
     maximum,
     minimum,
     mul,
+    ne,
     sqrt,
     sub,
     where,
 )
 from gradloom.functions.movement import reshape
+from gradloom.functions.spellings import numpy_names
 from gradloom.graph.node import Aval
+from gradloom.ops import elementwise as E
 from gradloom.ops import structure as S
-from gradloom.tape import composite
+from gradloom.ops.core import REGISTRY
+from gradloom.tape import TAPE, composite
 from gradloom.tensor import Tensor
 
 __all__ = (
-    "all allclose amax amin any argmax argmin equal log_softmax logsumexp max mean min numel prod softmax std sum var"
+    "all allclose amax amin aminmax any argmax argmin count_nonzero equal log_softmax logsumexp max mean min nanmean "
+    "nansum numel prod softmax std std_mean sum var var_mean"
 ).split()
-INTERNAL = "fit reduce sum_to".split()
-FUNCTION_ONLY = ["numel"]
+INTERNAL = "fetch fit reduce sum_to wants_grad".split()
+FUNCTION_ONLY = ["numel", "std_mean", "var_mean"]
+
+
+class MinMax(NamedTuple):
+    """The smallest (``min``) and the largest (``max``) elements."""
+
+    min: Tensor
+    max: Tensor
 
 
 def reduce(prim: Any, x: Tensor, dim: Any, keepdim: bool, dtype: DType) -> Tensor:
@@ -47,111 +60,107 @@ def reduce(prim: Any, x: Tensor, dim: Any, keepdim: bool, dtype: DType) -> Tenso
     return apply(prim, (x,), (axes_of(prim.name, dim, x.ndim), bool(keepdim), dtype))
 
 
-def sum(
-    input: Tensor,
-    dim: Any = None,
-    keepdim: bool = False,
-    dtype: Any = None,
-    *,
-    axis: Any = None,
-    keepdims: bool = False,
-) -> Tensor:
+def wants_grad(x: Tensor) -> bool:
+    """Whether what is recorded now for ``x`` is to be differentiated."""
+    return TAPE.grad and x.requires_grad
+
+
+def fetch(x: Tensor, index: Tensor, axis: int) -> Tensor:
+    """``take_along`` of positions that are known to be in range; gradients go to the elements fetched."""
+    return apply(REGISTRY["take_along"], (x, index), (axis,))
+
+
+def listed(dim: Any) -> Any:
+    """Axes as something hashable."""
+    return tuple(dim) if isinstance(dim, list) else dim
+
+
+def every(dim: Any) -> Any:
+    """PyTorch's empty list of axes, which stands for all of them."""
+    return None if isinstance(dim, (list, tuple)) and not dim else listed(dim)
+
+
+def drop(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the axes."""
+    return tuple(n for k, n in enumerate(shape) if k not in axes)
+
+
+def total_dtype(input: Tensor, dtype: Any) -> DType:
+    """The dtype of sums and products: as asked; int64 for bool and integers; else the input's."""
+    return as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.category >= 2 else dtypes.int64
+
+
+# -- sums and products --------------------------------------------------------------------------------
+@numpy_names
+def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Sum over axes (all by default). Integers and bool sum in int64."""
-    d = as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.is_floating else dtypes.int64
-    x = cast(input, d) if d.is_floating else input
-    return reduce(S.sum_, x, pick(dim, axis), keepdim or keepdims, d)
+    d = total_dtype(input, dtype)
+    x = cast(input, d) if d.category >= 2 or input.dtype.category >= 2 else input
+    return reduce(S.sum_, x, every(dim), keepdim, d)
 
 
-def prod(
-    input: Tensor,
-    dim: Any = None,
-    keepdim: bool = False,
-    dtype: Any = None,
-    *,
-    axis: Any = None,
-    keepdims: bool = False,
-) -> Tensor:
-    """Product over axes (all by default)."""
-    d = as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.is_floating else dtypes.int64
-    x = cast(input, d) if d.is_floating else input
-    return reduce(S.prod, x, pick(dim, axis), keepdim or keepdims, d)
+@numpy_names
+def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Product over axes (all by default). Integers and bool multiply in int64."""
+    d = total_dtype(input, dtype)
+    x = cast(input, d) if d.category >= 2 or input.dtype.category >= 2 else input
+    return reduce(S.prod, x, dim, keepdim, d)
 
 
-def amax(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Largest element over axes; NaN where there is one."""
-    return reduce(S.amax, input, pick(dim, axis), keepdim or keepdims, input.dtype)
+@numpy_names
+def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Sum over axes with NaN counted as zero."""
+    x = where(isnan(input), const(0.0), input) if input.dtype.category >= 2 else input
+    return sum(x, dim, keepdim, dtype=dtype)
 
 
-def amin(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Smallest element over axes; NaN where there is one."""
-    return reduce(S.amin, input, pick(dim, axis), keepdim or keepdims, input.dtype)
+@numpy_names
+def count_nonzero(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """How many elements differ from zero, int64."""
+    return sum(ne(input, const(0)), dim, keepdim)
 
 
-def any(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Whether any element is true."""
-    return reduce(S.any_, cast(input, dtypes.bool_), pick(dim, axis), keepdim or keepdims, dtypes.bool_)
+# -- truth --------------------------------------------------------------------------------------------
+def _truth(prim: Any, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    out = reduce(prim, cast(input, dtypes.bool_), dim, keepdim, dtypes.bool_)
+    return cast(out, dtypes.uint8) if input.dtype is dtypes.uint8 else out  # as PyTorch has it
 
 
-def all(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Whether all elements are true."""
-    return reduce(S.all_, cast(input, dtypes.bool_), pick(dim, axis), keepdim or keepdims, dtypes.bool_)
+@numpy_names
+def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether any element is true: bool, uint8 for uint8."""
+    return _truth(S.any_, input, dim, keepdim)
 
 
-@composite
-def _mean(x: Tensor, dim: Any, keepdim: bool) -> Tensor:
-    axes = axes_of("mean", dim, x.ndim)
-    n = math.prod(x.shape[k] for k in axes)
-    return mul(sum(x, axes, keepdim), const(1.0 / n if n else math.nan))
+@numpy_names
+def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements are true: bool, uint8 for uint8."""
+    return _truth(S.all_, input, dim, keepdim)
 
 
-def mean(
-    input: Tensor,
-    dim: Any = None,
-    keepdim: bool = False,
-    dtype: Any = None,
-    *,
-    axis: Any = None,
-    keepdims: bool = False,
-) -> Tensor:
-    """Mean over axes (all by default). Raises DTypeError for integers."""
-    x = cast(input, dtype) if dtype is not None else input
-    if not x.dtype.is_floating:
-        raise DTypeError(
-            f"mean: dtype {x.dtype.name} is not floating", code="dtype.mean", hint="convert with .float() first"
-        )
-    d = pick(dim, axis)
-    return _mean(x, tuple(d) if isinstance(d, list) else d, keepdim or keepdims)
+# -- extremes -----------------------------------------------------------------------------------------
+@numpy_names
+def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Largest element over axes; NaN where there is one. The gradient is shared evenly among equals."""
+    return reduce(S.amax, input, every(dim), keepdim, input.dtype)
 
 
-@composite
-def _var(x: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
-    axes = axes_of("var", dim, x.ndim)
-    n = math.prod(x.shape[k] for k in axes)
-    d = sub(x, mul(sum(x, axes, True), const(1.0 / n if n else math.nan)))
-    k = n - correction
-    return mul(sum(mul(d, d), axes, keepdim), const(1.0 / k if k > 0 else math.nan if k == 0 else math.inf))
+@numpy_names
+def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Smallest element over axes; NaN where there is one. The gradient is shared evenly among equals."""
+    return reduce(S.amin, input, every(dim), keepdim, input.dtype)
 
 
-def var(
-    input: Tensor, dim: Any = None, *, correction: float = 1, unbiased: bool | None = None, keepdim: bool = False,
-    axis: Any = None, keepdims: bool = False,
-) -> Tensor:  # fmt: skip
-    """Variance over axes, divided by n - correction."""
-    c = correction if unbiased is None else int(unbiased)
-    d = pick(dim, axis)
-    return _var(input, tuple(d) if isinstance(d, list) else d, c, keepdim or keepdims)
-
-
-def std(input: Tensor, dim: Any = None, **kwargs: Any) -> Tensor:
-    """Standard deviation: the root of :func:`var`."""
-    return sqrt(var(input, dim, **kwargs))
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+    """Smallest and largest element, of all or along an axis."""
+    return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
 @composite
 def _arg(x: Tensor, dim: int | None, keepdim: bool, largest: bool) -> Tensor:
     whole = dim is None
     y = reshape(x, (-1,)) if whole else x
-    axis = 0 if whole else axes_of("argmax", dim, x.ndim)[0] if x.ndim else 0
+    axis = 0 if whole else axes_of("argmax" if largest else "argmin", dim, x.ndim)[0] if x.ndim else 0
     if not y.ndim:
         return zeros_like(y, dtype=dtypes.int64)
     n = y.shape[axis]
@@ -164,30 +173,165 @@ def _arg(x: Tensor, dim: int | None, keepdim: bool, largest: bool) -> Tensor:
     return reshape(out, (1,) * x.ndim) if whole and keepdim else out
 
 
-def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None) -> Tensor:
+@numpy_names
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Position of the first largest element (a NaN counts as largest); of the flattened tensor without ``dim``."""
-    return _arg(input, pick(dim, axis), keepdim, True)
+    return _arg(detach(input), dim, keepdim, True)
 
 
-def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None) -> Tensor:
+@numpy_names
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Position of the first smallest element (a NaN counts as smallest)."""
-    return _arg(input, pick(dim, axis), keepdim, False)
+    return _arg(detach(input), dim, keepdim, False)
 
 
+def _extreme(input: Tensor, dim: Any, keepdim: bool, other: Any, largest: bool) -> Any:
+    pair = other if other is not None else dim if isinstance(dim, Tensor) else None
+    if pair is not None:
+        return (maximum if largest else minimum)(input, pair)
+    if dim is None:
+        return (amax if largest else amin)(input, None, keepdim)
+    at = (argmax if largest else argmin)(input, dim, True)
+    if wants_grad(input) and input.ndim:
+        values = fetch(input, at, axes_of("max" if largest else "min", dim, input.ndim)[0])
+    else:
+        values = (amax if largest else amin)(input, dim, True)
+    if keepdim or not input.ndim:
+        return Extreme(values, at)
+    shape = drop(input.shape, axes_of("max", dim, input.ndim))
+    return Extreme(reshape(values, shape), reshape(at, shape))
+
+
+@numpy_names
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """Largest element; along an axis (values, indices); of two tensors the elementwise maximum.
+
+    Along an axis the gradient goes to the element at the index; without one equals share it.
+    """
+    return _extreme(input, dim, keepdim, other, True)
+
+
+@numpy_names
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """Smallest element; along an axis (values, indices); of two tensors the elementwise minimum."""
+    return _extreme(input, dim, keepdim, other, False)
+
+
+# -- means and variances ------------------------------------------------------------------------------
 @composite
-def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """log(sum(exp(x))) over axes, without overflow."""
-    m = amax(detach(input), dim, True)
-    m = where(isfinite(m), m, const(0.0))
-    s = log(sum(exp(sub(input, m)), dim, True)) + m
-    axes = axes_of("logsumexp", dim, input.ndim)
-    return s if keepdim else reshape(s, tuple(n for k, n in enumerate(input.shape) if k not in axes))
+def _mean(x: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    axes = axes_of("mean", dim, x.ndim)
+    n = math.prod(x.shape[k] for k in axes)
+    return mul(sum(x, axes, keepdim) if axes else x, const(1.0 / n if n else math.nan))
 
 
-@composite
-def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
-    """exp(x) normalised along an axis."""
+def _averaged(name: str, input: Tensor, dtype: Any) -> Tensor:
     x = cast(input, dtype) if dtype is not None else input
+    if x.dtype.category < 2:
+        raise DTypeError(
+            f"{name}: dtype {x.dtype.name} is not floating", code=f"dtype.{name}", hint="convert with .float() first"
+        )
+    return x
+
+
+@numpy_names
+def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Mean over axes (all by default). Raises DTypeError for integers."""
+    return _mean(_averaged("mean", input, dtype), every(dim), bool(keepdim))
+
+
+@numpy_names
+def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Mean over axes of what is no NaN; NaN where nothing is left."""
+    x = _averaged("nanmean", input, dtype)
+    return div(nansum(x, dim, keepdim), sum(logical_not(isnan(x)), dim, keepdim))
+
+
+@composite
+def _moments(x: Tensor, dim: Any, correction: float, keepdim: bool, root: bool) -> tuple[Tensor, Tensor]:
+    """(variance or its root, mean): two passes, the mean first."""
+    axes = axes_of("var", dim, x.ndim)
+    n = math.prod(x.shape[k] for k in axes)
+    center = mul(sum(x, axes, True) if axes else x, const(1.0 / n if n else math.nan))
+    d = sub(x, center)
+    square = mul(d, d) if not x.dtype.is_complex else apply(E.real, (mul(d, apply(E.conj, (d,))),))
+    k = n - correction
+    v = mul(sum(square, axes, keepdim) if axes else square, const(1.0 / k if k > 0 else math.inf if n else math.nan))
+    if root:  # a root of zero passes no gradient on
+        flat = eq(v, const(0.0))
+        v = where(flat, const(0.0), sqrt(where(flat, const(1.0), v)))
+    return v, center if keepdim else reshape(center, drop(x.shape, axes))
+
+
+def _spread(
+    name: str, input: Tensor, dim: Any, unbiased: Any, keepdim: bool, correction: Any, root: bool
+) -> tuple[Tensor, Tensor]:
+    if isinstance(dim, bool):  # PyTorch's var(input, unbiased)
+        dim, unbiased = None, dim
+    c = correction if correction is not None else 1 if unbiased is None else int(unbiased)
+    return _moments(_averaged(name, input, None), every(dim), c, bool(keepdim), root)
+
+
+@numpy_names
+def var(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+) -> Tensor:
+    """Variance over axes, divided by n - correction (1, or 0 with ``unbiased=False``)."""
+    return _spread("var", input, dim, unbiased, keepdim, correction, False)[0]
+
+
+@numpy_names
+def std(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+) -> Tensor:
+    """Standard deviation: the root of :func:`var`; its gradient at zero is zero."""
+    return _spread("std", input, dim, unbiased, keepdim, correction, True)[0]
+
+
+@numpy_names
+def var_mean(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+) -> tuple[Tensor, Tensor]:
+    """Variance and mean."""
+    return _spread("var_mean", input, dim, unbiased, keepdim, correction, False)
+
+
+@numpy_names
+def std_mean(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean."""
+    return _spread("std_mean", input, dim, unbiased, keepdim, correction, True)
+
+
+# -- exponentials -------------------------------------------------------------------------------------
+def _floating(input: Tensor, dtype: Any = None) -> Tensor:
+    d = dtype if dtype is not None else None if input.dtype.category >= 2 else dtypes.default_float()
+    return input if d is None else cast(input, d)
+
+
+@composite
+def _logsumexp(x: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    axes = axes_of("logsumexp", dim, x.ndim)
+    kept = tuple(1 if k in axes else n for k, n in enumerate(x.shape))
+    if math.prod(x.shape[k] for k in axes):
+        m = amax(detach(x), axes, True) if axes else detach(x)
+        m = where(isfinite(m), m, const(0.0))
+        e = exp(sub(x, m))
+        s = log(sum(e, axes, True) if axes else e) + m
+    else:
+        s = full(kept, -math.inf, dtype=x.dtype)
+    return s if keepdim else reshape(s, drop(x.shape, axes))
+
+
+@numpy_names
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(x))) over axes, without overflow. Integers become the default floating dtype."""
+    return _logsumexp(_floating(input), every(dim), bool(keepdim))
+
+
+@composite
+def _softmax(x: Tensor, dim: int) -> Tensor:
     if not x.numel():
         return mul(x, const(1.0))
     e = exp(sub(x, amax(detach(x), dim, True)))
@@ -195,15 +339,26 @@ def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
 
 
 @composite
-def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
-    """The logarithm of softmax, computed stably."""
-    x = cast(input, dtype) if dtype is not None else input
+def _log_softmax(x: Tensor, dim: int) -> Tensor:
     if not x.numel():
         return mul(x, const(1.0))
     z = sub(x, amax(detach(x), dim, True))
     return sub(z, log(sum(exp(z), dim, True)))
 
 
+@numpy_names
+def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
+    """exp(x) normalised along an axis. ``dtype``: what the input is converted to first."""
+    return _softmax(_floating(input, dtype), dim)
+
+
+@numpy_names
+def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
+    """The logarithm of softmax, computed stably. ``dtype``: what the input is converted to first."""
+    return _log_softmax(_floating(input, dtype), dim)
+
+
+# -- for the library ----------------------------------------------------------------------------------
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Summed back to a shape that broadcasting started from."""
     if x.shape == shape:
@@ -235,23 +390,3 @@ def equal(input: Tensor, other: Tensor) -> bool:
 def numel(input: Tensor) -> int:
     """Number of elements."""
     return input.numel()
-
-
-def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Largest element; along an axis (values, indices); of two tensors the elementwise maximum."""
-    d = pick(dim, axis)
-    if isinstance(d, Tensor):
-        return maximum(input, d)
-    if d is None:
-        return amax(input, None, keepdim or keepdims)
-    return Extreme(amax(input, d, keepdim or keepdims), argmax(input, d, keepdim or keepdims))
-
-
-def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Smallest element; along an axis (values, indices); of two tensors the elementwise minimum."""
-    d = pick(dim, axis)
-    if isinstance(d, Tensor):
-        return minimum(input, d)
-    if d is None:
-        return amin(input, None, keepdim or keepdims)
-    return Extreme(amin(input, d, keepdim or keepdims), argmin(input, d, keepdim or keepdims))

@@ -1,0 +1,185 @@
+"""Order along an axis: sorting, ranks, selection, searching, membership and counting in bins.
+
+NaN is larger than every number, as in NumPy and PyTorch. What gives positions gives the first of equals, except where
+PyTorch says otherwise. Where a gradient is wanted values are fetched by position, so it flows to the elements chosen and
+nothing here needs a rule of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradloom import dtypes
+from gradloom.graph.node import Aval
+from gradloom.ops.core import Primitive
+
+Arrays = Sequence[np.ndarray]
+
+
+def _plain(x: np.ndarray) -> np.ndarray:
+    """Half precision as float32, which NumPy orders quickly; the rest as it is."""
+    return x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
+
+
+def _order(x: np.ndarray, descending: bool) -> np.ndarray:
+    """Positions that sort the last axis; equals stay in their order."""
+    if not descending:
+        return np.argsort(x, -1, kind="stable")
+    return x.shape[-1] - 1 - np.argsort(x[..., ::-1], -1, kind="stable")[..., ::-1]
+
+
+def _along(fn: Callable[..., np.ndarray]) -> Callable[[Arrays, tuple, Aval], np.ndarray]:
+    """A reference written for the last axis, as one for the axis that the attrs begin with."""
+
+    def run(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
+        axis, *rest = attrs
+        return np.moveaxis(fn(np.moveaxis(_plain(arrays[0]), axis, -1), *rest), -1, axis)
+
+    return run
+
+
+def _same(avals: Sequence[Aval], attrs: tuple) -> Aval:
+    return Aval(avals[0].shape, avals[0].dtype)
+
+
+def _positions(avals: Sequence[Aval], attrs: tuple) -> Aval:
+    return Aval(avals[0].shape, dtypes.int64)
+
+
+def _kept(count: int | None) -> Callable[[Sequence[Aval], tuple], Aval]:
+    """int64 with the axis cut to ``count`` positions; to the second attribute where that is None."""
+
+    def infer(avals: Sequence[Aval], attrs: tuple) -> Aval:
+        shape = list(avals[0].shape)
+        shape[attrs[0]] = attrs[1] if count is None else count
+        return Aval(tuple(shape), dtypes.int64)
+
+    return infer
+
+
+def _sorted(x: np.ndarray, descending: bool) -> np.ndarray:
+    out = np.sort(x, -1)
+    return out[..., ::-1] if descending else out
+
+
+sort = Primitive("sort", _along(_sorted), _same)
+"""Values in order. attrs: (axis, descending)."""
+argsort = Primitive("argsort", _along(_order), _positions)
+"""Positions in order, equals in the order they stand. attrs: (axis, descending)."""
+
+
+# -- selection ------------------------------------------------------------------------------------------
+def _first(hit: np.ndarray) -> np.ndarray:
+    return np.argmax(hit, -1)[..., None]
+
+
+def _kth(x: np.ndarray, k: int) -> np.ndarray:
+    value = np.partition(x, k, -1)[..., k, None]
+    return _first((x == value) | ((x != x) & (value != value)))
+
+
+def _median(x: np.ndarray, ignore_nan: bool) -> np.ndarray:
+    if x.dtype.kind != "f" or not (bad := np.isnan(x)).any():
+        return _kth(x, (x.shape[-1] - 1) // 2)
+    if not ignore_nan:
+        return np.where(bad.any(-1, keepdims=True), _first(bad), _kth(x, (x.shape[-1] - 1) // 2))
+    order = _order(x, False)
+    good = x.shape[-1] - bad.sum(-1, keepdims=True)
+    return np.take_along_axis(order, np.maximum(good - 1, 0) // 2, -1)
+
+
+def _mode(x: np.ndarray) -> np.ndarray:
+    """The last position of the most frequent value, the smallest of those that are equally frequent."""
+    n = x.shape[-1]
+    order = _order(x, False)
+    v = np.take_along_axis(x, order, -1)
+    starts = np.ones(x.shape, np.bool_)
+    starts[..., 1:] = v[..., 1:] != v[..., :-1]
+    begin = np.maximum.accumulate(np.where(starts, np.arange(n), 0), -1)
+    at = np.argmax(np.arange(n) - begin, -1)[..., None]
+    return np.take_along_axis(order, at, -1)
+
+
+BLOCK = 512
+
+
+def _largest(x: np.ndarray, k: int) -> np.ndarray:
+    """Positions of the k largest of a vector, the first of equals, in the order of the vector."""
+    n = x.size
+    rows = n // BLOCK
+    bound = None
+    if x.dtype.kind == "f" and np.isnan(x).any():
+        return np.sort(_order(x, True)[:k])
+    if k * 4 < rows:
+        # the k-th largest of the blocks' largest is at most the k-th largest of all: few elements reach it
+        tops = x[: rows * BLOCK].reshape(rows, BLOCK).max(-1)
+        bound = np.partition(tops, rows - k)[rows - k]
+    at = np.arange(n) if bound is None else np.flatnonzero(x >= bound)
+    few = x[at]
+    least = np.partition(few, few.size - k)[few.size - k]
+    more = at[few > least]
+    return np.sort(np.concatenate([more, at[few == least][: k - more.size]]))
+
+
+def _topk(x: np.ndarray, k: int, largest: bool, ordered: bool) -> np.ndarray:
+    n = x.shape[-1]
+    if k == 0 or x.size == 0:
+        return np.zeros((*x.shape[:-1], k), np.int64)
+    if n < 2 * BLOCK or not largest or x.dtype.kind not in "iuf":
+        return _order(x, largest)[..., :k]
+    rows = x.reshape(-1, n)
+    out = np.stack([_largest(row, k) for row in rows])
+    if ordered:
+        values = np.take_along_axis(rows, out, -1)
+        out = np.take_along_axis(out, _order(values, True), -1)
+    return out.reshape(*x.shape[:-1], k)
+
+
+kth_index = Primitive("kth_index", _along(_kth), _kept(1))
+"""Position of the k-th smallest, counted from 0. attrs: (axis, k)."""
+median_index = Primitive("median_index", _along(_median), _kept(1))
+"""Position of the lower median; of the first NaN where there is one and it counts. attrs: (axis, ignore_nan)."""
+mode_index = Primitive("mode_index", _along(_mode), _kept(1))
+"""Last position of the most frequent value. attrs: (axis,)."""
+topk_index = Primitive("topk_index", _along(_topk), _kept(None))
+"""Positions of the k largest or smallest. attrs: (axis, k, largest, sorted)."""
+
+
+# -- searching ------------------------------------------------------------------------------------------
+def _search(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
+    edges, values = (_plain(a) for a in arrays)
+    right, side = attrs[0], "right" if attrs[0] else "left"
+    n = edges.shape[-1]
+    if edges.ndim == 1:
+        out = np.asarray(np.searchsorted(edges, values, side))
+    else:
+        table, wanted = edges.reshape(-1, n), values.reshape(-1, values.shape[-1])
+        out = np.stack([np.searchsorted(e, v, side) for e, v in zip(table, wanted, strict=True)]).reshape(aval.shape)
+    if values.dtype.kind == "f" and right is False:
+        out = np.where(np.isnan(values), n, out)
+    return out.astype(aval.dtype.numpy)
+
+
+searchsorted = Primitive("searchsorted", _search, lambda a, t: Aval(a[1].shape, t[1]))
+"""Where values would stand in ascending rows. operands (rows, values), attrs (right, dtype). NaN stands at the end."""
+isin = Primitive(
+    "isin",
+    lambda a, t, v: np.isin(_plain(a[0]), _plain(a[1]), invert=t[0]),
+    lambda a, t: Aval(a[0].shape, dtypes.bool_),
+)
+"""Whether elements of the first operand are among those of the second. attrs: (invert,)."""
+
+
+# -- counting -------------------------------------------------------------------------------------------
+def _counts(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
+    places, weights = arrays
+    kept = places >= 0
+    total = np.bincount(places[kept].ravel(), weights.astype(np.float64)[kept].ravel(), attrs[0])
+    return total.astype(aval.dtype.numpy)
+
+
+counts = Primitive("counts", _counts, lambda a, t: Aval((t[0],), a[1].dtype))
+"""Weights added up by place; places below 0 are left out. operands (places, weights), attrs (number of places,)."""
