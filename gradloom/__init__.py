@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from gradloom import functions as _functions
 from gradloom import methods as _methods  # noqa: F401  (installs the tensor's methods)
+from gradloom.dtypes import DType as dtype
 from gradloom.dtypes import (
     bfloat16,
+    complex64,
+    complex128,
+    float8_e4m3fn,
+    float8_e5m2,
     float16,
     float32,
     float64,
@@ -19,11 +24,12 @@ from gradloom.dtypes import (
     int16,
     int32,
     int64,
-    set_default_dtype,
     uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from gradloom.dtypes import bool_ as bool
-from gradloom.dtypes import default_float as get_default_dtype
 from gradloom.random import Generator, bernoulli, initial_seed, manual_seed, normal, rand, randint, randn, randperm
 from gradloom.tape import enable_grad, explain, is_grad_enabled, no_grad, set_grad_enabled, set_target
 from gradloom.tensor import Size, Tensor, as_tensor, from_numpy, tensor
@@ -31,11 +37,17 @@ from gradloom.tensor import Size, Tensor, as_tensor, from_numpy, tensor
 __version__ = "0.1.0"
 
 float, double, half, long, int, short = float32, float64, float16, int64, int32, int16
+cfloat, cdouble = complex64, complex128
 
 if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, nn, optim, utils
 
 _SUBMODULES = ("autograd", "datasets", "io", "keras", "metrics", "nn", "optim", "random", "train", "utils")
+
+# names that stand in a module of their own, loaded when first asked for
+_LAZY = {
+    "load": "gradloom.io.files", "save": "gradloom.io.files",
+}  # fmt: skip
 
 
 def is_tensor(x: Any) -> Any:
@@ -69,6 +81,8 @@ def __getattr__(name: str) -> Any:
         value: Any = _functions.with_out(_functions.PUBLIC[name])
     elif name in _SUBMODULES:
         value = importlib.import_module(f"gradloom.{name}")
+    elif name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
     else:
         raise AttributeError(f"module 'gradloom' has no attribute {name!r}")
     globals()[name] = value
@@ -76,7 +90,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_functions.PUBLIC, *_SUBMODULES})
+    return sorted({*globals(), *_functions.PUBLIC, *_SUBMODULES, *_LAZY})
 
 
 __all__ = [
@@ -85,5 +99,5 @@ __all__ = [
     "get_num_threads", "half", "initial_seed", "int", "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor",
     "keras", "long", "manual_seed", "nn", "no_grad", "normal", "optim", "rand", "randint", "randn",
     "randperm", "set_default_dtype", "set_grad_enabled", "set_num_threads", "set_target", "short", "tensor", "uint8",
-    "utils", *sorted(_functions.PUBLIC),
+    "utils", *_LAZY, *sorted(_functions.PUBLIC),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Files of weights: safetensors, written so that a failure leaves the old file as it was."""
+"""Files of weights and checkpoints: data only, written so that a failure leaves the old file as it was."""
 
 from gradloom.io.safetensors import load, save
 

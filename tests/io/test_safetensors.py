@@ -66,8 +66,8 @@ def test_damaged_file_is_named(tmp_path):
 
 
 def test_dtypes_that_are_not_ours_are_refused(tmp_path):
-    header = b'{"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}'
+    header = b'{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,2]}}'
     path = tmp_path / "w.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"12")
-    with pytest.raises(TypeError, match="'a' has dtype F8_E4M3"):
+    with pytest.raises(TypeError, match="'a' has dtype F4"):
         load(path)
