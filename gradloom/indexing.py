@@ -10,6 +10,7 @@ import numpy as np
 from gradloom import dtypes
 from gradloom import functions as G
 from gradloom.errors import IndexRangeError, ShapeError
+from gradloom.ops import gather as I
 from gradloom.ops import structure as S
 from gradloom.tensor import Tensor, _view, as_tensor
 
@@ -113,9 +114,9 @@ def getitem(x: Tensor, index: Any) -> Tensor:
         G.check_range(t, -y.shape[k], y.shape[k], "index", "index.range")
     if len(advanced) == 1:
         k, t = advanced[0]
-        return G.apply(S.take, (y, t), (k,))
+        return G.apply(I.take, (y, t), (k,))
     pattern = tuple("i" if any(k == a for a, _ in advanced) else ":" for k in range(y.ndim))
-    return G.apply(S.index, (y, *(t for _, t in advanced)), (pattern,))
+    return G.apply(I.index, (y, *(t for _, t in advanced)), (pattern,))
 
 
 def setitem(x: Tensor, index: Any, value: Any) -> None:
@@ -141,5 +142,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     for k, t in advanced:
         G.check_range(t, -y.shape[k], y.shape[k], "index", "index.range")
     pattern = tuple("i" if any(k == a for a, _ in advanced) else ":" for k in range(y.ndim))
-    new = G.apply(S.index_put, (y, G.cast(v, x.dtype), *(t for _, t in advanced)), (pattern, False))
+    ts = [t for _, t in advanced]
+    want = I.index.infer([y._v.aval, *(t._v.aval for t in ts)], (pattern,)).shape
+    new = G.apply(I.index_put, (y, G.broadcast_to(G.cast(v, x.dtype), want), *ts), (pattern, "set"))
     y._write(new)

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradloom.compiler.body import Elem, register
+from gradloom.compiler.gathers import Gathers
 from gradloom.compiler.groups import Dims, Group, Storage
 from gradloom.compiler.views import View, move
-from gradloom.compiler.weave import MAX_ACCESSES, MAX_INSTS, Kernels, base_of, is_leaf, moves
+from gradloom.compiler.weave import MAX_ACCESSES, MAX_INSTS, base_of, is_leaf, moves
 from gradloom.graph.node import Graph, Node
 
 __all__ = ["Fuser"]
@@ -21,7 +22,7 @@ __all__ = ["Fuser"]
 CANDIDATES = 4
 
 
-class Fuser(Kernels):
+class Fuser(Gathers):
     """Kernels of a graph.
 
     outputs: the storage of each output.
@@ -235,37 +236,6 @@ class Fuser(Kernels):
             op = "any" if code == "bool" else "sum"
             inst = g.body.add("reduce", code, (g.body.spread(inst, 1 << k),), (op,), 1 << k)
         self.put(g, n, inst, (*lead, m, c))
-
-    def _gather(self, n: Node) -> None:
-        x, index = n.ins
-        (axis,) = n.attrs
-        shape = n.aval.shape
-        g, dims = self.open_for(shape)
-        v = self.view(x)
-        along = n.prim.name == "take_along"  # type: ignore[union-attr]
-        nd = len(index.aval.shape)
-        index_dims = dims if along else dims[axis : axis + nd]
-        i = g.body.cast(self.value(g, index, index_dims), "i64")
-        size = x.aval.shape[axis]
-        zero = g.body.const(0, "i64")
-        wrapped = g.body.add("add", "i64", (i, g.body.const(size, "i64")))
-        i = g.body.add("where", "i64", (g.body.add("lt", "bool", (i, zero)), wrapped, i))
-        i = g.body.add("max", "i64", (g.body.add("min", "i64", (i, g.body.const(size - 1, "i64"))), zero))
-        for w in v.storage.writers:
-            self.depend(g, w)
-        strides = [0] * len(g.extents)
-        for k in range(len(x.aval.shape)):
-            if k != axis:
-                d = dims[k if along or k < axis else k + nd - 1]
-                if d is not None and x.aval.shape[k] != 1:
-                    strides[d] += v.strides[k]
-        code = n.aval.dtype.code
-        if x.aval.size == 0:  # nothing to read
-            inst = g.body.const(0, code)
-        else:
-            access = g.body.access(v.storage, v.offset, tuple(strides), v.strides[axis])
-            inst = g.body.add("load_at", code, (i,), (access,))
-        self.put(g, n, inst, dims)
 
     def _random(self, n: Node) -> None:
         seed, stream = n.ins

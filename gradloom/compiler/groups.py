@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gradloom.compiler.body import Body
+from gradloom.compiler.scatter import Scattering
 from gradloom.compiler.views import View
 from gradloom.graph.node import Node
 
@@ -39,7 +40,7 @@ class Storage:
 class Group:
     """A kernel under construction.
 
-    kind: ``"nest"``, ``"contract"`` or ``"host"``. extents, axes: of the loops. values: what is at hand, by node:
+    kind: ``"nest"``, ``"contract"``, ``"scatter"`` or ``"host"``. extents, axes: of the loops. values: what is at hand, by node:
     (instruction, dims). computed: the nodes that are computed here. before: a bit for each group that must run first.
     stores: (instruction, storage, offset, strides by axis). dot: the operands of a contraction as views.
     host: node and operand views of what is done in NumPy, and the view that its result goes to.
@@ -55,6 +56,7 @@ class Group:
         self.before = 0
         self.stores: list[tuple[int, Storage, int, tuple[int, ...]]] = []
         self.dot: tuple[View, View, int, str] | None = None
+        self.scatter: Scattering | None = None
         self.host: tuple[Node, list[View], View] | None = None
 
     @property

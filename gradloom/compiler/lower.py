@@ -10,6 +10,7 @@ from gradloom.compiler.groups import Group, Storage
 from gradloom.compiler.llvm.host import Host
 from gradloom.compiler.loops import Access, Contract, Inst, Launch, Nest
 from gradloom.compiler.nest_steps import plan_steps
+from gradloom.compiler.scatter import plan_scatter
 
 __all__ = ["live_accesses", "lower", "settle_stores"]
 
@@ -76,6 +77,8 @@ def lower(
 
     slot: the table's slot of a storage. temp: reserves bytes of temporary memory and returns its slot.
     """
+    if g.scatter is not None:
+        return [plan_scatter(g.scatter, slot)], None
     if not g.stores or 0 in (n for k, n in enumerate(g.extents) if g.axes[k] == "p"):
         return [], None
     use = live(g)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from gradloom.compiler.fuse import Fuser
@@ -144,6 +145,9 @@ def _assemble(
         work += work_of(source, g.extents or (1,)) if isinstance(source, Nest) else 0
         if g.dot is not None:
             work += g.size * g.dot[2] // 8
+        if g.scatter is not None:
+            work += 8 * math.prod(g.scatter.extents)
+            lines.append(f"{launches[0].source}\n  extents {g.scatter.extents} chunks {launches[0].chunks}")
         if source is not None:
             note = " (in place)" if any(s in in_place for s in p.writes) else ""
             chunks = ", ".join(str(x.chunks) for x in launches)

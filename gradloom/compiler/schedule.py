@@ -19,10 +19,14 @@ class Footprint:
         self.fixed: list[Storage] = []  # read in ways that forbid writing there at once
         if g.dot is not None:
             self.fixed += [g.dot[0].storage, g.dot[1].storage]
+        if g.scatter is not None:
+            self.fixed += [g.scatter.target, g.scatter.values, g.scatter.index]
         if g.host is not None:
             self.fixed += [v.storage for v in g.host[1]]
         self.reads = {a[0] for a in self.loads} | set(self.fixed)
         self.writes = {s[1] for s in g.stores} | ({g.host[2].storage} if g.host else set())
+        if g.scatter is not None:
+            self.writes.add(g.scatter.target)
         self.before = 0
 
 

@@ -171,6 +171,7 @@ from gradloom.functions.reductions import (
     var,
 )
 from gradloom.ops import elementwise as _elementwise
+from gradloom.ops import gather as _gather
 from gradloom.ops import structure as _structure
 
 MODULES = (base, elementwise, movement, creation, reductions, contraction, gathers, linalg_products, einsum)
@@ -211,4 +212,5 @@ def _put(out: Any, result: Any) -> Any:
 
 
 _elementwise.GRADIENTS()
+_gather.GRADIENTS()
 _structure.GRADIENTS()

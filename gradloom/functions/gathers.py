@@ -14,6 +14,7 @@ from gradloom.functions.movement import unsqueeze
 from gradloom.functions.reductions import any
 from gradloom.graph.node import Aval
 from gradloom.ops import elementwise as E
+from gradloom.ops import gather as I
 from gradloom.ops import structure as S
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -32,7 +33,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 def take(input: Tensor, index: Tensor, axis: int = 0) -> Tensor:
     """Entries of an axis by an integer tensor of any shape; checked as the program runs."""
     check_range(index, -input.shape[axis], input.shape[axis], "index", "index.take")
-    return apply(S.take, (input, index), (axis,))
+    return apply(I.take, (input, index), (axis,))
 
 
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -48,14 +49,14 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
         n if j == k else builtins.min(n, m) for j, (n, m) in enumerate(zip(input.shape, index.shape, strict=True))
     )
     x = input if stops == input.shape else apply(S.slice_, (input,), (starts, stops, (1,) * input.ndim))
-    return apply(S.take_along, (x, index), (k,))
+    return apply(I.take_along, (x, index), (k,))
 
 
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """``input`` with ``src`` added at ``index`` along an axis."""
     (k,) = axes_of("scatter_add", dim, input.ndim)
     check_range(index, 0, input.shape[k], "index", "index.scatter")
-    return apply(S.along_add, (input, index, cast(src, input.dtype)), (k,))
+    return apply(I.along_put, (input, cast(src, input.dtype), index), (k, "add"))
 
 
 def _check_infer(avals: Sequence[Aval], attrs: tuple) -> Aval:

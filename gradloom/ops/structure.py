@@ -1,4 +1,4 @@
-"""Reductions, movement, contraction, gathers, creation and random numbers: the primitives that are not elementwise."""
+"""Reductions, movement, contraction, creation and random numbers: the primitives that are not elementwise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops.core import Movement, Primitive, Reduce
 
@@ -117,101 +117,6 @@ def _dot_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
 
 
 dot = Contraction("dot", _dot_np, _dot_shape)
-
-
-# -- gathers -------------------------------------------------------------------------------------------
-class Gather(Primitive):
-    """``take``: rows of the first operand along an axis by an integer tensor. attrs: (axis,). Indices are in range."""
-
-    kind = "gather"
-
-
-def _take_shape(a: Sequence[Aval], t: tuple) -> Aval:
-    x, i = a
-    (axis,) = t
-    if i.dtype.category != 1:
-        raise DTypeError(f"take: the index has dtype {i.dtype.name}, expected an integer dtype", code="dtype.take")
-    return Aval((*x.shape[:axis], *i.shape, *x.shape[axis + 1 :]), x.dtype)
-
-
-def _clip(i: np.ndarray, n: int) -> np.ndarray:
-    return np.clip(np.where(i < 0, i + n, i), 0, max(n - 1, 0))
-
-
-take = Gather("take", lambda a, t, v: np.take(a[0], _clip(a[1], a[0].shape[t[0]]), axis=t[0]), _take_shape)
-
-
-def _along_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
-    x, i = a
-    grid: list[Any] = list(np.indices(i.shape, sparse=True))
-    grid[t[0]] = _clip(i, x.shape[t[0]])
-    return x[tuple(grid)]
-
-
-take_along = Gather("take_along", _along_np, lambda a, t: Aval(a[1].shape, a[0].dtype))
-"""``torch.gather``: out[i][j] = x[index[i][j]][j] for axis 0. attrs: (axis,)."""
-
-
-def _take_add_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
-    out, i, u = a[0].copy(), a[1], a[2]
-    (axis,) = t
-    moved = np.moveaxis(out, axis, 0)
-    src = u.reshape(out.shape[:axis] + (-1,) + out.shape[axis + 1 :])
-    np.add.at(moved, _clip(i, out.shape[axis]).ravel(), np.moveaxis(src, axis, 0))
-    return out
-
-
-def _along_add_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
-    out, i, u = a[0].copy(), a[1], a[2]
-    grid: list[Any] = list(np.indices(i.shape, sparse=True))
-    grid[t[0]] = _clip(i, out.shape[t[0]])
-    np.add.at(out, tuple(grid), u)
-    return out
-
-
-def _like_first(a: Sequence[Aval], t: tuple) -> Aval:
-    return Aval(a[0].shape, a[0].dtype)
-
-
-take_add = Primitive("take_add", _take_add_np, _like_first)
-"""The first operand with rows added at an index: the transpose of ``take``. operands (x, index, rows)."""
-along_add = Primitive("along_add", _along_add_np, _like_first)
-"""``torch.scatter_add``: the transpose of ``take_along``. operands (x, index, values)."""
-
-
-def _index_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
-    return a[0][_fancy(t[0], a[1:])]
-
-
-def _fancy(pattern: tuple, arrays: Sequence[np.ndarray]) -> tuple:
-    it = iter(arrays)
-    return tuple(next(it) if p == "i" else slice(None) for p in pattern)
-
-
-def _index_shape(a: Sequence[Aval], t: tuple) -> Aval:
-    dummy = np.broadcast_to(np.zeros((), np.bool_), a[0].shape)
-    zeros = [np.broadcast_to(np.zeros((), np.int64), i.shape) for i in a[1:]]
-    if a[0].size == 0 and all(i.size for i in a[1:]):
-        dummy = np.broadcast_to(np.zeros((), np.bool_), tuple(max(n, 1) for n in a[0].shape))
-    return Aval(dummy[_fancy(t[0], zeros)].shape, a[0].dtype)
-
-
-index = Primitive("index", _index_np, _index_shape)
-"""Advanced integer indexing on several axes. attrs: (pattern,), "i" where an index tensor stands, ":" elsewhere."""
-
-
-def _index_put_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
-    out = a[0].copy()
-    where = _fancy(t[0], a[2:])
-    if t[1]:
-        np.add.at(out, where, a[1])
-    else:
-        out[where] = a[1]
-    return out
-
-
-index_put = Primitive("index_put", _index_put_np, _like_first)
-"""operands (x, values, indices…), attrs (pattern, accumulate)."""
 
 
 # -- creation ------------------------------------------------------------------------------------------
@@ -343,21 +248,6 @@ def _declare() -> None:
         G.cast(G.dot(ct, G.swap_last(ins[1])), ins[0].dtype),
         G.cast(G.dot(G.swap_last(ins[0]), ct), ins[1].dtype),
     )
-    take.vjp = lambda ct, out, ins, attrs: (G.apply(take_add, (G.zeros_like(ins[0]), ins[1], ct), attrs), None)
-    take_along.vjp = lambda ct, out, ins, attrs: (G.apply(along_add, (G.zeros_like(ins[0]), ins[1], ct), attrs), None)
-    take_add.vjp = lambda ct, out, ins, attrs: (ct, None, G.apply(take, (ct, ins[1]), attrs))
-    along_add.vjp = lambda ct, out, ins, attrs: (ct, None, G.apply(take_along, (ct, ins[1]), attrs))
-    index.vjp = lambda ct, out, ins, attrs: (
-        G.apply(index_put, (G.zeros_like(ins[0]), ct, *ins[1:]), (attrs[0], True)),
-        *(None for _ in ins[1:]),
-    )
-
-    def put_vjp(ct: Any, out: Any, ins: Any, attrs: Any) -> Any:
-        dv = G.sum_to(G.apply(index, (ct, *ins[2:]), (attrs[0],)), ins[1].shape)
-        dx = ct if attrs[1] else G.apply(index_put, (ct, G.zeros_like(ins[1]), *ins[2:]), (attrs[0], False))
-        return (dx, dv, *(None for _ in ins[2:]))
-
-    index_put.vjp = put_vjp
 
 
 GRADIENTS = _declare

@@ -18,7 +18,9 @@ from gradloom.compiler.pipeline import compile_graph
 from gradloom.compiler.views import View, move
 from gradloom.graph.node import Aval, Graph, Node, check
 from gradloom.ops import elementwise as E
+from gradloom.ops import gather as I
 from gradloom.ops import structure as S
+from gradloom.ops.core import Primitive
 from gradloom.runtime.buffers import as_numpy
 
 F32 = D.float32
@@ -301,26 +303,34 @@ def test_gathers(dtype: str) -> None:
     i = p.array(np.array([[0, 4, 2, 1], [3, 3, 0, 1]], dtype))
     neg = p.array(np.array([-1, 2, -6], "i8"))
     along = p.array(p.rng.integers(0, 6, (5, 2, 3)))
-    y = p(S.take, x, i, attrs=(0,))
+    y = p(I.take, x, i, attrs=(0,))
     p.run(
         y,
-        p(E.exp, p(S.take, x, neg, attrs=(1,))),
-        p(S.take, p.t(p(E.exp, x)), i, attrs=(1,)),
-        p(S.take_along, x, along, attrs=(1,)),
-        p(S.take, x, p.array(np.array(2)), attrs=(2,)),
+        p(E.exp, p(I.take, x, neg, attrs=(1,))),
+        p(I.take, p.t(p(E.exp, x)), i, attrs=(1,)),
+        p(I.take_along, x, along, attrs=(1,)),
+        p(I.take, x, p.array(np.array(2)), attrs=(2,)),
         p.sum(y, 0, 1),
     )
 
 
-def test_host_primitives_between_kernels() -> None:
+def test_scatters_between_kernels() -> None:
     p = Program()
     x = p.normal(6, 3)
     i = p.array(np.array([1, 1, 5], "i8"))
     rows = p(E.exp, p.normal(3, 3))
-    y = p(S.take_add, p(E.mul, x, p.full(2.0)), i, p.t(rows), attrs=(0,))
-    z = p(S.index, y, i, p.array(np.array([0, 2, 1])), attrs=(("i", "i"),))
-    exe = p.run(p(E.neg, y), z, p.sum(z), times=2)
-    assert exe.table is None
+    y = p(I.take_put, p(E.mul, x, p.full(2.0)), p.t(rows), i, attrs=(0, "add"))
+    z = p(I.index, y, i, p.array(np.array([0, 2, 1])), attrs=(("i", "i"),))
+    assert p.run(p(E.neg, y), z, p.sum(z), times=2).table is not None
+
+
+REVERSED = Primitive("test_reversed", lambda a, t, v: a[0][::-1], lambda a, t: a[0])
+
+
+def test_host_primitives_between_kernels() -> None:
+    p = Program()
+    y = p(REVERSED, p(E.exp, p.t(p.normal(6, 3))))
+    assert p.run(p(E.neg, y), p.sum(y), times=2).table is None
 
 
 # -- random, dtypes, edges ----------------------------------------------------------------------------
@@ -417,7 +427,7 @@ def test_donation_is_refused_where_it_would_be_wrong() -> None:
         lambda p, w: p(E.add, w, p.t(w)),
         lambda p, w: p(S.dot, w, w),
         lambda p, w: p(S.dot, p(E.exp, p(E.neg, w)), w),
-        lambda p, w: p(E.add, w, p(S.take, w, p.array(np.array([3, 2, 1, 0])), attrs=(0,))),
+        lambda p, w: p(E.add, w, p(I.take, w, p.array(np.array([3, 2, 1, 0])), attrs=(0,))),
         lambda p, w: p(E.add, p(S.slice_, w, attrs=((3, 0), (-1, 4), (-1, 1))), w),
     ):
         p = Program()
