@@ -9,6 +9,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.errors import IndexRangeError, ShapeError
+from gradloom.ops import complex_numbers as C
 from gradloom.ops import structure as S
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor, as_tensor
@@ -23,15 +24,24 @@ def operand(x: Any) -> Tensor:
     """A tensor as it is; a number as an input of the program, or as a constant inside a library formula."""
     if isinstance(x, Tensor):
         return x
+    if isinstance(x, (complex, np.complexfloating)):
+        return number(complex(x))
     if isinstance(x, (bool, int, float, np.bool_, np.integer, np.floating)):
         # a number inside a library function is part of its formula; a user's number is an input of the program
         return const(x) if TAPE.inside else TAPE.scalar(x)  # type: ignore[arg-type]
     return as_tensor(x)
 
 
-def const(x: float | np.generic) -> Tensor:
+def number(x: complex) -> Tensor:
+    """A complex Python number: its parts are numbers of the program as any others."""
+    return apply(C.join, (operand(x.real), operand(x.imag)))
+
+
+def const(x: complex | np.generic) -> Tensor:
     """A constant of a library formula, part of the program (a user's number is an input instead)."""
     x = x.item() if isinstance(x, np.generic) else x
+    if isinstance(x, complex):
+        return apply(S.full, (), (x, (), dtypes.complex128, True))
     kind = dtypes.bool_ if isinstance(x, bool) else dtypes.int64 if isinstance(x, int) else dtypes.float64
     return apply(S.full, (), (x, (), kind, True))
 

@@ -2,10 +2,6 @@
 
 Conventions at points where a derivative does not exist follow PyTorch: relu and abs have 0 at 0, ties of maximum and
 minimum share the gradient equally, clamp passes it on at its bounds.
-
-Gradients of complex functions follow PyTorch: the cotangent is that of the conjugate Wirtinger derivative, so a
-holomorphic ``f`` pulls ``ct`` back to ``ct * conj(f'(x))``. A real operand of a complex result takes the real part,
-which bringing the cotangent to the operand's dtype does.
 """
 
 from __future__ import annotations
@@ -199,37 +195,7 @@ def _cast_np(x: np.ndarray, d: Any) -> np.ndarray:
         return x.astype(d.numpy)
 
 
-# -- complex numbers -------------------------------------------------------------------------------
-complex_ = _ew("complex", lambda a, b: _complex_np(a, b), takes=FLOAT, result="complex")
-real = _ew("real", np.real, takes=COMPLEX, result="real")
-imag = _ew("imag", np.imag, takes=COMPLEX, result="real")
-conj = _ew("conj", np.conjugate, takes=COMPLEX)
-angle = _ew("angle", np.angle, takes=COMPLEX, result="real")
-sgn = _ew("sgn", lambda x: _sgn_np(x), takes=COMPLEX)
-
-
-def _complex_np(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    out = np.empty(np.broadcast_shapes(a.shape, b.shape), np.complex128 if a.dtype == np.float64 else np.complex64)
-    out.real, out.imag = a, b  # 1j * b would make NaN of an infinite part
-    return out
-
-
-def _sgn_np(x: np.ndarray) -> np.ndarray:
-    r = np.abs(x)
-    return np.where(r == 0, 0, x / np.where(r == 0, 1, r))
-
-
 # -- gradients -------------------------------------------------------------------------------------
-
-
-def _direction(G: Any, x: Any) -> Any:
-    """``x / |x|``, 0 at 0."""
-    return G.apply(sgn, (x,)) if x.dtype.is_complex else G.sign(x)
-
-
-def _times_i(G: Any, x: Any) -> Any:
-    """``1j * x`` of a real ``x``."""
-    return G.apply(complex_, (G.zeros_like(x), x))
 
 
 def _trigamma(G: Any, x: Any) -> Any:
@@ -253,9 +219,11 @@ def _trigamma(G: Any, x: Any) -> Any:
 
 def _declare() -> None:
     from gradloom import functions as G
+    from gradloom.ops.complex_numbers import conjugate as cj
+    from gradloom.ops.complex_numbers import sgn
 
-    def cj(x: Any) -> Any:
-        return G.apply(conj, (x,)) if x.dtype.is_complex else x
+    def direction(x: Any) -> Any:
+        return G.apply(sgn, (x,)) if x.dtype.is_complex else G.sign(x)
 
     two_over_sqrt_pi = 2 / math.sqrt(math.pi)
     log2_, log10_ = math.log(2.0), math.log(10.0)
@@ -267,7 +235,7 @@ def _declare() -> None:
         G.neg(G.mul(ct, cj(G.div(out, ins[1])))),
     )
     neg.vjp = lambda ct, out, ins, attrs: (G.neg(ct),)
-    abs_.vjp = lambda ct, out, ins, attrs: (G.mul(ct, _direction(G, ins[0])),)
+    abs_.vjp = lambda ct, out, ins, attrs: (G.mul(ct, direction(ins[0])),)
     mod.vjp = lambda ct, out, ins, attrs: (ct, G.neg(G.mul(ct, G.floor(G.div(ins[0], ins[1])))))
     fmod.vjp = lambda ct, out, ins, attrs: (ct, G.neg(G.mul(ct, G.trunc(G.div(ins[0], ins[1])))))
     for p in (sign, floor, ceil, trunc, round_, floordiv):
@@ -345,26 +313,6 @@ def _declare() -> None:
         G.where(ins[0], G.const(0.0), ct),
     )
     cast.vjp = lambda ct, out, ins, attrs: (G.cast(ct, ins[0].dtype),)
-    complex_.vjp = lambda ct, out, ins, attrs: (G.apply(real, (ct,)), G.apply(imag, (ct,)))
-    real.vjp = lambda ct, out, ins, attrs: (ct,)
-    imag.vjp = lambda ct, out, ins, attrs: (_times_i(G, ct),)
-    conj.vjp = lambda ct, out, ins, attrs: (cj(ct),)
-
-    def angle_vjp(ct: Any, out: Any, ins: Any, attrs: Any) -> Any:
-        x = ins[0]
-        r = G.abs(x)
-        turned = G.mul(x, _times_i(G, G.div(ct, G.mul(r, r))))
-        return (G.where(G.eq(r, G.const(0.0)), G.zeros_like(x), turned),)
-
-    angle.vjp = angle_vjp
-
-    def sgn_vjp(ct: Any, out: Any, ins: Any, attrs: Any) -> Any:
-        # the part of the cotangent across the direction of x; along it nothing changes
-        r = G.abs(ins[0])
-        along = G.mul(out, G.apply(real, (G.mul(ct, cj(out)),)))
-        return (G.where(G.eq(r, G.const(0.0)), G.zeros_like(ct), G.div(G.sub(ct, along), r)),)
-
-    sgn.vjp = sgn_vjp
 
 
 GRADIENTS = _declare
