@@ -72,15 +72,19 @@ class Record:
 class Program:
     """A compiled round."""
 
-    __slots__ = ("checks", "donate", "exe", "graph", "outputs", "pointers", "runs", "scalar_at", "scalar_mem", "why")
+    __slots__ = (
+        "checks", "exe", "float_mem", "floats", "graph", "outputs", "pointers", "runs", "whole", "whole_mem", "why",
+    )  # fmt: skip
 
     checks: list[Entry]
     exe: Any
     graph: Graph
     outputs: int
     pointers: dict[int, int]
-    scalar_at: list[tuple[int, type]]
-    scalar_mem: Any
+    floats: list[int]  # inputs that are Python floats, and where they are written
+    float_mem: Any
+    whole: list[int]  # likewise integers and truth values
+    whole_mem: Any
     why: str
 
     def __init__(self) -> None:

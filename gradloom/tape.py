@@ -21,7 +21,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.entries import LEAF, SCALAR, Entry, Program, Record, Value
-from gradloom.errors import IndexRangeError, InternalError
+from gradloom.errors import GradientError, IndexRangeError, InternalError
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops.core import Primitive
 
@@ -57,6 +57,8 @@ class Tape:
         self.compiled = 0
         self.rounds = 0
         self.make_tensor: Callable[[Value], Any] = lambda v: v
+        self.watch: Callable[[tuple], None] | None = None  # told of every program run, and of what on
+        self.traces = 0  # functions being recorded on placeholders: the round must stay open
         self.forget()
 
     def forget(self) -> None:
@@ -139,8 +141,25 @@ class Tape:
         self.tensors.append(None)
         return e
 
+    def float_entries(self, xs: Sequence[float]) -> list[Entry]:
+        """The entries of several Python floats."""
+        out = []
+        for x in xs:
+            e = self.pos.next
+            n = self.inputs
+            if e is not None and e.prim is SCALAR and e.leaf == n and e.attrs[0] is float and e.grad_mode is self.grad:
+                self.pos = e
+                self.scalars[n] = x
+                self.inputs = n + 1
+                self.leaves.append(None)
+                self.tensors.append(None)
+                out.append(e)
+            else:
+                out.append(self.scalar_entry(float(x)))
+        return out
+
     def room(self) -> None:
-        if not self.inside and (self.pos.depth > MAX_LENGTH):
+        if self.pos.depth > MAX_LENGTH and not self.inside and not self.traces:
             self.flush()
         if self.count > MAX_TRIE and self.pos is self.root:
             self.forget()
@@ -163,7 +182,7 @@ class Tape:
     def apply(self, prim: Primitive, ts: Sequence[Any], attrs: tuple = ()) -> Any:
         """Record a primitive call and return the handle of its result."""
         with self.lock:
-            if not self.inside and self.pos.depth > MAX_LENGTH:
+            if self.pos.depth > MAX_LENGTH and not self.inside and not self.traces:
                 self.flush()
             ins = self.entries_of(ts)
             e = self.pos.next
@@ -177,7 +196,7 @@ class Tape:
 
     def _infer(self, prim: Primitive, ins: list[Entry], attrs: tuple) -> tuple[Aval, bool]:
         aval = prim.infer([i.aval for i in ins], attrs)  # type: ignore[misc]
-        return aval, self.grad and prim.vjp is not None and aval.dtype.category == 2 and any(i.rg for i in ins)
+        return aval, self.grad and prim.vjp is not None and aval.dtype.category >= 2 and any(i.rg for i in ins)
 
     def handle(self, e: Entry) -> Any:
         """A new handle of an entry of this round."""
@@ -189,7 +208,7 @@ class Tape:
     def macro(self, fn: Any, ts: Sequence[Any], static: tuple, run: Callable[[], list[Any]]) -> list[Any]:
         """Run ``run`` once for these operands; later rounds jump over what it recorded. Returns handles."""
         with self.lock:
-            if not self.inside and self.pos.depth > MAX_LENGTH:
+            if self.pos.depth > MAX_LENGTH and not self.inside and not self.traces:
                 self.flush()
             ins = self.entries_of(ts)
             e = self.pos.next
@@ -222,6 +241,12 @@ class Tape:
         with self.lock:
             if self.pos is self.root:
                 return
+            if self.traces:
+                raise GradientError(
+                    "the round cannot be closed while a function is recorded by vmap, scan, cond or while_loop",
+                    code="transform.flush",
+                    hint="step optimisers and change requires_grad outside of the transformed function",
+                )
             try:
                 self._run()
             finally:
@@ -231,6 +256,35 @@ class Tape:
                     if leaf is not None:
                         leaf.entry = None
                 self.start()
+
+    def peek(self, v: Value) -> None:
+        """Give one value its memory and leave the round open. Raises GradientError where it hangs on a placeholder."""
+        with self.lock:
+            e = v.entry
+            assert e is not None
+            if _abstract(self._path())[id(e)]:
+                raise GradientError(
+                    "the value of a tensor is not known while vmap, scan, cond or while_loop records the function",
+                    code="transform.value",
+                    hint="Python's if, while, int() and .item() cannot depend on it: use where(), cond() or while_loop()",
+                )
+            key = ("peek", id(e))
+            if self.pos.programs is None:
+                self.pos.programs = {}
+            program = self.pos.programs.get(key)
+            if program is None:
+                program = self.pos.programs[key] = self._build([e], ())
+            v.buf = self._execute(program)[0]
+
+    def _path(self) -> list[Entry]:
+        """The entries of this round, in order."""
+        path: list[Entry] = []
+        e: Entry | None = self.pos
+        while e is not None and e.parent is not None:
+            path.append(e)
+            e = e.parent
+        path.reverse()
+        return path
 
     def _run(self) -> None:
         live: list[Value] = []
@@ -247,7 +301,7 @@ class Tape:
                     live.append(v)
                     order.append(e)
         donate = self._donations(live)
-        key = (tuple(map(id, order)), donate)
+        key = (*order, donate)
         if self.pos.programs is None:
             self.pos.programs = {}
         program = self.pos.programs.get(key)
@@ -271,6 +325,8 @@ class Tape:
             v.buf = buf
             if e.rg:  # type: ignore[union-attr]
                 v.hist = (_FREED if spent[id(v)] or record is None else record, e)  # type: ignore[assignment]
+        if self.watch is not None:
+            self.watch((program, self.leaves, self.tensors, self.scalars, donate))
         for v in numbers:
             from gradloom.tensor import buffer_of
 
@@ -281,6 +337,8 @@ class Tape:
 
     def spent(self, e: Entry) -> bool:
         """Whether a gradient of this would only pass through what backward passes have freed, now or before."""
+        if e in self.freed:
+            return True
         path = e.through()
         if any(not path.isdisjoint(r.through()) for r in self.freed):
             return True
@@ -291,19 +349,18 @@ class Tape:
 
     def _donations(self, live: list[Value]) -> tuple[tuple[int, int], ...]:
         """Outputs that are the new value of a cell whose old value nobody else holds: (output, input) pairs."""
-        at = {id(v): k for k, v in enumerate(live)}
+        at = {v: k for k, v in enumerate(live)}
         pairs = []
+        leaves = self.leaves
         for k, t in enumerate(self.tensors):
-            if t is None:
+            if t is None or t._v is leaves[k]:
                 continue
-            old = self.leaves[k]
-            new = t._v
-            if new is old or old is None:
-                continue
-            out = at.get(id(new))
+            old, new = leaves[k], t._v
+            out = at.get(new)
             # held by the list of leaves, the local name and the call itself
             if (
                 out is not None
+                and old is not None
                 and _getrefcount(old) == 3
                 and new.aval.shape == old.aval.shape
                 and new.aval.dtype is old.aval.dtype
@@ -314,18 +371,16 @@ class Tape:
         return tuple(pairs)
 
     def _build(self, order: list[Entry], donate: tuple[tuple[int, int], ...]) -> Program:
-        path: list[Entry] = []
-        e: Entry | None = self.pos
-        while e is not None and e.parent is not None:
-            path.append(e)
-            e = e.parent
-        path.reverse()
+        path = self._path()
         needed = set(map(id, order))
         checks = [x for x in path if x.prim is not None and getattr(x.prim, "is_check", False)]
+        if checks:
+            unknown = _abstract(path)
+            checks = [x for x in checks if not unknown[id(x)]]
         needed.update(id(x.ins[0]) for x in checks)
         for x in reversed(path):
             if id(x) in needed:
-                needed.update(map(id, x.ins))
+                needed.update(map(id, x.ins[:1] if getattr(x.prim, "alias", False) else x.ins))
         nodes: dict[int, Node] = {}
         inputs: list[Node] = []
         body: list[Node] = []
@@ -339,16 +394,24 @@ class Tape:
                 if x.prim is SCALAR:
                     scalar_at.append((x.leaf, x.attrs[0]))
             elif x.aval is not None and id(x) in needed:
+                if getattr(x.prim, "alias", False):
+                    nodes[id(x)] = nodes[id(x.ins[0])]
+                    continue
                 node = Node(x.prim, [nodes[id(i)] for i in x.ins], x.attrs, x.aval)
                 nodes[id(x)] = node
                 body.append(node)
         program.graph = Graph(inputs, body, [nodes[id(x)] for x in [*order, *(c.ins[0] for c in checks)]], dict(donate))
         program.checks = checks
         program.outputs = len(order)
-        program.scalar_at = scalar_at
-        program.scalar_mem = (ctypes.c_int64 * max(1, len(scalar_at)))()
-        base = ctypes.addressof(program.scalar_mem)
-        program.pointers = {k: base + 8 * j for j, (k, _) in enumerate(scalar_at)}
+        program.floats = [k for k, kind in scalar_at if kind is float]
+        program.whole = [k for k, kind in scalar_at if kind is not float]
+        program.float_mem = (ctypes.c_double * len(program.floats))()
+        program.whole_mem = (ctypes.c_int64 * len(program.whole))()
+        program.pointers = {
+            k: ctypes.addressof(mem) + 8 * j
+            for numbers, mem in ((program.floats, program.float_mem), (program.whole, program.whole_mem))
+            for j, k in enumerate(numbers)
+        }
         program.exe = None
         self.compiled += 1
         program.why = self._why(path)
@@ -369,13 +432,11 @@ class Tape:
         return f"{len(path)} steps; first time, or another set of values alive at its end"
 
     def _execute(self, program: Program) -> list[Any]:
-        mem = program.scalar_mem
-        for j, (k, kind) in enumerate(program.scalar_at):
-            x = self.scalars[k]
-            if kind is float:
-                ctypes.c_double.from_buffer(mem, 8 * j).value = x
-            else:
-                mem[j] = int(x)
+        scalars = self.scalars
+        if program.floats:
+            program.float_mem[:] = [scalars[k] for k in program.floats]
+        if program.whole:
+            program.whole_mem[:] = [int(scalars[k]) for k in program.whole]
         pointers = [
             leaf.buf.ptr if leaf is not None else program.pointers[k]  # type: ignore[union-attr]
             for k, leaf in enumerate(self.leaves)
@@ -390,19 +451,22 @@ class Tape:
 
                 program.exe = compile_graph(program.graph)
             results = program.exe.run(pointers)
-        for e, flag in zip(program.checks, results[program.outputs :], strict=True):
-            if ctypes.c_uint8.from_address(flag.ptr).value:
-                self._fail(e)
-        return results[: program.outputs]
+        if program.checks:
+            for e, flag in zip(program.checks, results[program.outputs :], strict=True):
+                if ctypes.string_at(flag.ptr, 1) != b"\0":
+                    self.fail(e, self.leaves)
+            del results[program.outputs :]
+        return results
 
-    def _fail(self, e: Entry) -> None:
+    def fail(self, e: Entry, leaves: Sequence[Value | None]) -> None:
+        """Raise the error of a check that a program found violated."""
         code, low, high, what, skip = e.attrs
         src = e.ins[1]
         where = ""
         if src.prim is LEAF:
             from gradloom.runtime.buffers import as_numpy
 
-            leaf = self.leaves[src.leaf]
+            leaf = leaves[src.leaf]
             assert leaf is not None and leaf.buf is not None
             a = as_numpy(leaf.buf, leaf.aval.dtype.numpy, leaf.aval.shape)
             bad = np.argwhere(((a < low) | (a >= high)) & (a != skip))[0]
@@ -422,6 +486,14 @@ _FREED.freed = True
 def _owned(buf: Any) -> bool:
     """Memory of ours that no view or array shares: held by its value and the two calls that ask."""
     return buf is not None and getattr(buf, "keep", None) is None and _getrefcount(buf) <= 3
+
+
+def _abstract(path: list[Entry]) -> dict[int, bool]:
+    """Which entries of a round hang on a placeholder of a function that is being recorded."""
+    out: dict[int, bool] = {}
+    for x in path:
+        out[id(x)] = getattr(x.prim, "placeholder", False) or any(out[id(i)] for i in x.ins)
+    return out
 
 
 def _hashable(attrs: tuple) -> Any:
@@ -532,16 +604,17 @@ def update(
         TAPE.grad = False
         try:
             TAPE.room()
-            numbers = [TAPE.scalar_entry(float(s)) for s in scalars]
+            numbers = TAPE.float_entries(scalars)
             ins = TAPE.entries_of(reads + writes) + numbers
             e = TAPE.step(mark, ins, (nr, nw), lambda: (None, False))
             if e.end is not None and all(type(o) is Entry for o in e.outs):
                 TAPE.pos = e.end
                 values = TAPE.values
                 for w, o in zip(writes, e.outs, strict=True):
-                    v = Value(o.aval, o)
+                    v = w._v = Value(o.aval, o)
                     values.append(v)
-                    w._set_value(v)
+                    if w._views:
+                        w._refresh()
                     del v
             else:
                 _first_update(e, fn, reads, writes, [TAPE.handle(n) for n in numbers])

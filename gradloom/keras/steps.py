@@ -17,6 +17,7 @@ from gradloom.keras.layers import base
 from gradloom.keras.losses import FunctionLoss, Loss
 from gradloom.keras.optimizers import Optimizer
 from gradloom.metrics import MeanMetric
+from gradloom.replay import Replay
 from gradloom.tape import composite, no_grad, update
 from gradloom.tensor import Tensor, from_numpy
 
@@ -84,6 +85,16 @@ class ModelSteps:
             self._train_key = ("keras train step", self._structure, self.optimizer.static())
         self.reset()
 
+    def _fixed(self) -> bool:
+        """Whether the Python of a step is all our own, and so does the same in every step of an epoch."""
+        parts: list[Any] = [self.loss, self.optimizer, *self.metrics, *self.model.modules()]
+        held = [v for part in parts for v in vars(part).values() if callable(v)]
+        hooks = any(m._hooks or m._pre_hooks for m in self.model.modules())
+        return not hooks and all(
+            (getattr(x, "__module__", None) or type(x).__module__).split(".")[0] == "gradloom"
+            for x in [*map(type, filter(None, parts)), *held]
+        )
+
     def set_training(self, training: bool) -> None:
         """Switch dropout and its like on or off."""
         self.model.train(training)
@@ -92,6 +103,9 @@ class ModelSteps:
         """Set the sums to zero."""
         self._seen = 0
         self._sums = [from_numpy(np.zeros((), np.float32)) for _ in self.names]
+        fixed = self._fixed()
+        self._train_replay = Replay() if fixed else None
+        self._test_replay = Replay() if fixed else None
         slots = self.optimizer.slots if self.optimizer is not None else []
         self._writes = [*self._parameters, *slots, *self._sums]
 
@@ -102,16 +116,32 @@ class ModelSteps:
 
     def train_step(self, batch: tuple[Any, ...]) -> None:
         """One step on (x, y, weight); y and weight as :mod:`gradloom.keras.inputs` prepares them."""
-        # no name may hold scores or gradients while the program runs: what nobody can look at need not be stored
-        optimizer: Any = self.optimizer
-        update(self._train_key, self._new_values, self._gradients(batch), self._writes, optimizer.scalars())
+        scalars = self.optimizer.scalars()  # type: ignore[union-attr]
+        arrays = [a for a in batch if a is not None]
+        replay = self._train_replay
+        if replay is None:
+            self._train(batch, scalars)
+        elif not replay.run(arrays, scalars):
+            replay.record(arrays, scalars, lambda: self._train(batch, scalars))
         self._seen += len(batch[0])
+
+    def _train(self, batch: tuple[Any, ...], scalars: Sequence[float]) -> None:
+        # no name may hold scores or gradients while the program runs: what nobody can look at need not be stored
+        update(self._train_key, self._new_values, self._gradients(batch), self._writes, scalars)
 
     def test_step(self, batch: tuple[Any, ...]) -> None:
         """Loss and metrics of (x, y, weight)."""
+        arrays = [a for a in batch if a is not None]
+        replay = self._test_replay
+        if replay is None:
+            self._test(batch)
+        elif not replay.run(arrays, ()):
+            replay.record(arrays, (), lambda: self._test(batch))
+        self._seen += len(batch[0])
+
+    def _test(self, batch: tuple[Any, ...]) -> None:
         with no_grad():
             update(self._test_key, self._new_sums, self._forward(batch), self._sums, [])
-        self._seen += len(batch[0])
 
     def _gradients(self, batch: tuple[Any, ...]) -> list[Tensor]:
         """Gradients of the trained weights, then what :meth:`_forward` gives."""

@@ -71,7 +71,7 @@ class Adam(Optimizer):
         lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
         return [
             -lr / (1.0 - beta1**step),
-            math.sqrt(1.0 - beta2**step),
+            1.0 / math.sqrt(1.0 - beta2**step),
             1.0 - beta1,
             beta2,
             1.0 - beta2,
@@ -95,8 +95,8 @@ class Adam(Optimizer):
         square = state[1] * beta2 + grad * grad * share2
         if amsgrad:
             largest = G.maximum(state[2], square)
-            return param + mean / (G.sqrt(largest) / root_correction + eps) * minus_step, mean, square, largest
-        return param + mean / (G.sqrt(square) / root_correction + eps) * minus_step, mean, square
+            return param + mean / (G.sqrt(largest) * root_correction + eps) * minus_step, mean, square, largest
+        return param + mean / (G.sqrt(square) * root_correction + eps) * minus_step, mean, square
 
 
 class AdamW(Adam):

@@ -22,7 +22,7 @@ __all__ = ["Pool", "pool"]
 
 SPIN_IN_NS = 20_000
 """How long a worker waits awake for the next command of a running plan."""
-SPIN_OUT_NS = 50_000
+SPIN_OUT_NS = 150_000
 """How long a worker waits awake for the next plan."""
 SPIN_END_NS = 50_000
 """How long the owner waits awake for the last chunks of a command. Waking a thread takes 30 to 100 microseconds on a
