@@ -15,10 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from gradloom.errors import ShapeError
-from gradloom.functions import base, contraction, creation, elementwise, gathers, movement, reductions
+from gradloom.functions import base, contraction, creation, elementwise, floats, gathers, movement, reductions
 from gradloom.functions import linalg_products, einsum
+from gradloom.functions import complex_numbers, conversion
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
+from gradloom.functions.conversion import convert
 from gradloom.functions.creation import (
     arange,
     empty,
@@ -170,11 +172,14 @@ from gradloom.functions.reductions import (
     sum_to,
     var,
 )
+from gradloom.ops import complex_numbers as _complex_numbers
 from gradloom.ops import elementwise as _elementwise
+from gradloom.ops import floats as _floats
 from gradloom.ops import gather as _gather
 from gradloom.ops import structure as _structure
 
-MODULES = (base, elementwise, movement, creation, reductions, contraction, gathers, linalg_products, einsum)
+MODULES = (base, elementwise, floats, movement, creation, reductions, contraction, gathers, linalg_products, einsum,
+           complex_numbers, conversion)
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
     PUBLIC.update({name: getattr(_module, name) for name in _module.__all__})
@@ -211,6 +216,8 @@ def _put(out: Any, result: Any) -> Any:
     return out._write(result)
 
 
+_complex_numbers.GRADIENTS()
 _elementwise.GRADIENTS()
+_floats.GRADIENTS()
 _gather.GRADIENTS()
 _structure.GRADIENTS()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from gradloom import dtypes
 from gradloom.dtypes import as_dtype
+from gradloom.errors import DTypeError
 from gradloom.functions.base import apply, const, operand
 from gradloom.ops import elementwise as E
 from gradloom.ops.core import Primitive
-from gradloom.tensor import Tensor
+from gradloom.tensor import Tensor, from_numpy
 
 __all__ = (
     "abs absolute acos acosh add arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2 atanh "
@@ -18,10 +22,11 @@ __all__ = (
     "detach digamma div divide dropout eq erf erfc erfinv exp exp2 expm1 floor floor_divide fmod ge greater "
     "greater_equal gt isfinite isinf isnan le less less_equal lgamma log log10 log1p log2 logical_and logical_not "
     "logical_or logical_xor lt maximum minimum mul multiply ne neg negative not_equal pow reciprocal relu remainder "
-    "round rsqrt sigmoid sign sin sinh sqrt square sub subtract tan tanh true_divide trunc where"
+    "round rsqrt sigmoid sign sin sinh sqrt square sub subtract tan tanh true_divide trunc where "
+    "power mod bitwise_invert invert fabs rint"
 ).split()
 INTERNAL = ["cast"]
-FUNCTION_ONLY = "detach dropout where".split()  # no methods, or methods written by hand
+FUNCTION_ONLY = "detach dropout where power mod bitwise_invert invert fabs rint".split()  # no methods, or methods written by hand
 INPLACE = [n for n in __all__ if n not in FUNCTION_ONLY]
 
 
@@ -43,7 +48,7 @@ def _binary(prim: Primitive, doc: str) -> Callable[[Any, Any], Tensor]:
     return fn
 
 
-mul, div = _binary(E.mul, "input * other."), _binary(E.div, "input / other, as real numbers.")
+mul, _div = _binary(E.mul, "input * other."), _binary(E.div, "input / other, as real numbers.")
 _add = _binary(E.add, "input + other.")
 floor_divide = _binary(E.floordiv, "Quotient rounded down.")
 remainder = _binary(E.mod, "Remainder with the sign of the divisor (Python's).")
@@ -64,9 +69,9 @@ bitwise_left_shift = _binary(E.shift_left, "Bits moved up.")
 bitwise_right_shift = _binary(E.shift_right, "Bits moved down.")
 neg = negative = _unary(E.neg, "-input.")
 abs = absolute = _unary(E.abs_, "The magnitude.")
-sign = _unary(E.sign, "-1, 0 or 1.")
+_sign = _unary(E.sign, "-1, 0 or 1.")
 floor, ceil, trunc = _unary(E.floor, "Rounded down."), _unary(E.ceil, "Rounded up."), _unary(E.trunc, "Towards 0.")
-round = _unary(E.round_, "To the nearest integer, halves to even.")
+_round = _unary(E.round_, "To the nearest integer, halves to even.")
 exp, exp2, expm1 = _unary(E.exp, "e**x."), _unary(E.exp2, "2**x."), _unary(E.expm1, "e**x - 1.")
 log, log2, log10, log1p = (
     _unary(E.log, "Natural logarithm."), _unary(E.log2, "Binary logarithm."), _unary(E.log10, "Decimal logarithm."),
@@ -87,7 +92,7 @@ sigmoid, relu = _unary(E.sigmoid, "1/(1 + e**-x)."), _unary(E.relu, "max(x, 0)."
 isnan, isinf, isfinite = _unary(E.isnan, "NaN?"), _unary(E.isinf, "Infinite?"), _unary(E.isfinite, "Finite?")
 bitwise_not = _unary(E.bitwise_not, "Bits inverted.")
 detach = _unary(E.detach, "The same values, cut off from the gradient.")
-sub = _binary(E.sub, "input - other.")
+_sub = _binary(E.sub, "input - other.")
 
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
@@ -95,9 +100,54 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     return _add(input, other if alpha == 1 else mul(other, alpha))
 
 
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """``input - alpha * other``."""
+    return _sub(input, other if alpha == 1 else mul(other, alpha))
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """``input / other`` as real numbers; ``rounding_mode="trunc"`` cuts the quotient off, ``"floor"`` rounds it down.
+
+    Rounded quotients keep integer dtypes; an integer divided by 0 gives 0.
+    """
+    if rounding_mode is None:
+        return _div(input, other)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        from gradloom.ops.floats import truncdiv
+
+        return apply(truncdiv, (operand(input), operand(other)))
+    raise ValueError(f"div: rounding_mode is None, 'trunc' or 'floor', not {rounding_mode!r}")
+
+
+def sign(input: Any) -> Tensor:
+    """-1, 0 or 1; of bool the same."""
+    x = operand(input)
+    return bitwise_or(x, x) if x.dtype is dtypes.bool_ else _sign(x)
+
+
+def round(input: Any, *, decimals: int = 0) -> Tensor:
+    """To ``decimals`` digits behind the point (before it where negative), halves to even. Shape as the input's."""
+    x = operand(input)
+    if decimals == 0:
+        return _round(x)
+    if not x.dtype.is_floating:
+        raise DTypeError(
+            f"round: decimals of dtype {x.dtype.name} are not supported", code="dtype.round",
+            hint="takes floating tensors; convert with .to(dtype)",
+        )  # fmt: skip
+    scale = const(10.0 ** builtins.abs(decimals))
+    return _div(_round(mul(x, scale)), scale) if decimals > 0 else mul(_round(_div(x, scale)), scale)
+
+
 def pow(input: Any, exponent: Any) -> Tensor:
     """``input ** exponent``. Small integer exponents become products."""
     if isinstance(exponent, (int, float)) and not isinstance(exponent, bool) and isinstance(input, Tensor):
+        if input.dtype.category < 2 and isinstance(exponent, float):
+            input = cast(input, dtypes.default_float())
+        elif input.dtype is dtypes.bool_:
+            input = cast(input, dtypes.int64)
         if exponent == 2:
             return mul(input, input)
         if exponent == 1:
@@ -113,8 +163,9 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 
 def square(input: Tensor) -> Tensor:
-    """``input * input``."""
-    return mul(input, input)
+    """``input * input``; of bool int64."""
+    x = cast(input, dtypes.int64) if input.dtype is dtypes.bool_ else input
+    return mul(x, x)
 
 
 def logical_and(input: Any, other: Any) -> Tensor:
@@ -137,10 +188,19 @@ def logical_not(input: Any) -> Tensor:
     return bitwise_not(cast(operand(input), dtypes.bool_))
 
 
-def where(condition: Any, input: Any, other: Any) -> Tensor:
-    """``input`` where the condition holds, ``other`` elsewhere; all three broadcast."""
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """``input`` where the condition holds, ``other`` elsewhere; all three broadcast.
+
+    Given the condition alone: where it holds, as one int64 index tensor for each axis (looks at the values).
+    """
     c = operand(condition)
-    return apply(E.where, (c if c.dtype is dtypes.bool_ else cast(c, dtypes.bool_), operand(input), operand(other)))
+    if input is None and other is None:
+        return tuple(from_numpy(np.ascontiguousarray(k)) for k in np.atleast_1d(c.numpy()).nonzero())
+    x, y = operand(input), operand(other)
+    if x._v.aval.weak and y._v.aval.weak:  # of numbers alone: the dtype that each would have as a tensor
+        d = dtypes.promote(x.dtype, y.dtype)
+        x, y = cast(x, d), cast(y, d)
+    return apply(E.where, (c if c.dtype is dtypes.bool_ else cast(c, dtypes.bool_), x, y))
 
 
 def cast(input: Any, dtype: Any) -> Tensor:
@@ -150,15 +210,27 @@ def cast(input: Any, dtype: Any) -> Tensor:
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Elements brought into [min, max]; either bound may be left out."""
+    """Elements brought into [min, max]; either bound may be left out, and be a tensor. NaN of any of the three stays.
+
+    Where a lower bound is above the upper one the result is the upper one. Raises ValueError without any bound.
+    """
+    if min is None and max is None:
+        raise ValueError("clamp: at least one of min and max must be given")
     x = input
     if min is not None:
         lo = operand(min)
-        x = where(lt(x, lo), lo, x)
+        x = where(_beyond(lt(x, lo), lo, min), lo, x)
     if max is not None:
         hi = operand(max)
-        x = where(gt(x, hi), hi, x)
+        x = where(_beyond(gt(x, hi), hi, max), hi, x)
     return x
+
+
+def _beyond(outside: Tensor, bound: Tensor, given: Any) -> Tensor:
+    """Where the bound replaces the element: also where it is NaN, which a number only rarely is."""
+    if isinstance(given, Tensor):
+        return bitwise_or(outside, ne(bound, bound)) if bound.dtype.is_floating else outside
+    return outside if given == given else ne(bound, bound)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
@@ -176,3 +248,5 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 
 clip = clamp
 subtract, multiply, divide, true_divide = sub, mul, div, div
+# NumPy's and the Array API's names, where PyTorch means nothing else by them
+power, mod, bitwise_invert, invert, fabs, rint = pow, remainder, bitwise_not, bitwise_not, abs, round
