@@ -157,7 +157,7 @@ class Reader:
 
 
 def _check_depth(value: Any) -> None:
-    """Refuse nesting so deep that whoever walks through the data would run out of stack, and cycles."""
+    """Refuse nesting so deep that whoever walks through the data would run out of stack."""
     seen: set[int] = set()
     level = [value]
     for _ in range(MAX_DEPTH):

@@ -154,7 +154,7 @@ def read_from(file: IO[bytes], size: int, where: str = "the file") -> tuple[dict
         at = stop
     if at != size - 8 - length:
         raise bad(f"{size - 8 - length} bytes of data, {at} expected")
-    found: dict[str, Tensor] = dict.fromkeys(header)  # type: ignore[arg-type]
+    found: dict[str, Tensor] = dict.fromkeys(header)  # type: ignore[assignment]
     for _, _, name, shape, dtype in sorted(places, key=lambda p: p[:2]):
         found[name] = _read_tensor(file, shape, dtype, bad)
     return found, metadata

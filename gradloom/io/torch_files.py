@@ -19,7 +19,7 @@ from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, FileError
 from gradloom.io.pickled import MAX_BYTES, Function, read_pickle
-from gradloom.tape import no_grad
+from gradloom.modes import no_grad
 from gradloom.tensor import Size, Tensor, from_numpy
 
 __all__ = ["is_legacy", "read_legacy", "read_zip"]
@@ -93,6 +93,12 @@ def _scalar(dtype: Any, data: Any) -> np.generic:
     return np.frombuffer(data, dtype.value)[0]
 
 
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    out = _Array()
+    out.pickled_state((1, shape, dtype, order == "F", bytes(data)))
+    return out
+
+
 def _encode(text: Any, how: Any = "latin1") -> bytes:
     if how not in ("latin1", "latin-1") or not isinstance(text, str):
         raise ValueError("text in an unexpected encoding")
@@ -123,6 +129,7 @@ def _names(tensors: Mapping[str, Any]) -> dict[str, Any]:
         functions[f"{module} slice"] = lambda *args: slice(*args)
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         functions[f"{module} scalar"] = _scalar
+        functions[f"{module[:-10]}numeric _frombuffer"] = _from_buffer
         functions[f"{module} _reconstruct"] = lambda *args: _Array()
     table: dict[str, Any] = {
         "torch Tensor": _Type(False),
@@ -208,12 +215,8 @@ class _Builder:
                 flat = flat.byteswap()
             if d is dtypes.bool_ and flat.size and flat.view(np.uint8).max() > 1:
                 flat = flat.view(np.uint8) != 0
-            a = np.lib.stride_tricks.as_strided(
-                flat[int(offset) :], shape, tuple(s * d.itemsize for s in strides), writeable=False
-            )
-            a = np.ascontiguousarray(a) if a.ndim else a.copy()
-            if not a.flags.writeable:
-                a = flat[int(offset) : int(offset) + count].reshape(shape)
+            a = np.ndarray(shape, d.numpy, flat, int(offset) * d.itemsize, tuple(k * d.itemsize for k in strides))
+            a = np.ascontiguousarray(a) if a.ndim else a
         out = from_numpy(a)
         if requires_grad:
             out.requires_grad_()

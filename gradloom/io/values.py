@@ -15,7 +15,7 @@ import numpy as np
 
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, FileError
-from gradloom.tape import no_grad
+from gradloom.modes import no_grad
 from gradloom.tensor import Size, Tensor, from_numpy
 
 __all__ = ["pack", "unpack"]

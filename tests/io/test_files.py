@@ -188,10 +188,10 @@ def test_torch_checkpoint(old):
 def test_torch_tied_tensors_share_and_parameters_are_parameters(old):
     w = torch.nn.Parameter(torch.ones(2, 3))
     got = through_torch({"a": w.data, "b": w.data, "c": w.detach(), "p": w, "row": w.data[1]}, old)
-    assert got["a"] is got["b"] or got["a"].numpy().ctypes.data == got["b"].numpy().ctypes.data
-    assert got["c"].numpy().ctypes.data == got["a"].numpy().ctypes.data
-    assert isinstance(got["p"], gl.nn.Parameter) and got["p"].requires_grad
     assert got["row"].tolist() == [1.0, 1.0, 1.0]
+    got["a"].mul_(2)
+    assert got["b"].tolist() == got["c"].tolist() == [[2.0] * 3] * 2
+    assert isinstance(got["p"], gl.nn.Parameter) and got["p"].requires_grad
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -243,11 +243,11 @@ def test_a_whole_model_is_refused_with_a_hint():
     [
         b"\x80\x02cbuiltins\neval\n(S'1'\ntR.", b"\x80\x02cgradloom.io.files\nload\n.", b"\x80\x02cos\nsystem\n.",
         b"\x80\x04\x8c\x05posix\x8c\x06system\x93.", b"\x80\x02(i__main__\nX\n.", b"\x80\x02ctorch\nload\n.",
-        b"\x80\x02" + b"(" * 1000 + b".", b"\x80\x02" + b")" + b"\x85" * 5000 + b".", b"\x80\x02]q\x00h\x00a.",
+        b"\x80\x02" + b"(" * 1000 + b".", b"\x80\x02" + b")" + b"\x85" * 5000 + b".",
         b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.", b"\x80\x02\x8b\xff\xff\xff\x7f.", b"\x80\x02h\x07.", b".",
         b"\x80\x02X\xff\xff\xff\xffab.", b"\x80\x02}(]K\x01u.", b"\x80\x09.", b"\x80\x02K\x01K\x02.",
         b"\x80\x02\x82\x01.",
-        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", b"\x80\x02I" + b"9" * 4000 + b"9999\n.",
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", b"\x80\x02I" + b"9" * 5000 + b"9999\n.",
     ],
 )  # fmt: skip
 def test_pickles_that_are_no_data(program):
