@@ -18,10 +18,10 @@ def _reduction(fn: Callable[..., Any]) -> Callable[..., np.ndarray]:
     def run(arrays: Sequence[np.ndarray], attrs: tuple, aval: Aval) -> np.ndarray:
         axes, keep, dtype = attrs
         (x,) = arrays
-        if dtype.category == 2:  # plain and exact: work in float64
+        if dtype.is_floating:  # plain and exact: work in float64
             x = x.astype(np.float64)
-        elif dtype.category == 1:
-            x = x.astype(dtype.numpy)
+        elif dtype.category:
+            x = x.astype(np.complex128 if dtype.is_complex else dtype.numpy)
         return np.asarray(fn(x, axis=axes, keepdims=keep)).astype(dtype.numpy)
 
     return run
@@ -112,7 +112,7 @@ def _dot_shape(a: Sequence[Aval], t: tuple) -> Aval:
 
 
 def _dot_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
-    wide = np.float64 if v.dtype.category == 2 else v.dtype.numpy
+    wide = np.float64 if v.dtype.is_floating else v.dtype.numpy
     return np.matmul(a[0].astype(wide), a[1].astype(wide)).astype(v.dtype.numpy)
 
 
@@ -175,6 +175,7 @@ uniform = Random("uniform", _uniform_np, lambda a, t: Aval(t[0], t[1]))
 
 def _declare() -> None:
     from gradloom import functions as G
+    from gradloom.ops.complex_numbers import conjugate as conj
 
     def spread(ct: Any, x: Any, attrs: tuple) -> Any:
         axes, keep, _ = attrs
@@ -206,7 +207,7 @@ def _declare() -> None:
         n = flat.shape[-1]
         eye = G.eq(G.reshape(G.arange(n), (n, 1)), G.arange(n))
         others = G.prod(G.where(eye, G.const(1.0), G.unsqueeze(flat, -2)), -1)
-        g = G.reshape(G.mul(others, G.reshape(ct, (*kept, 1))), moved.shape)
+        g = G.reshape(G.mul(conj(others), G.reshape(ct, (*kept, 1))), moved.shape)
         order = tuple(k for k in range(x.ndim) if k not in axes) + tuple(axes)
         return (G.permute(g, tuple(int(v) for v in np.argsort(order))),)
 
@@ -245,8 +246,8 @@ def _declare() -> None:
 
     cat.vjp = cat_vjp
     dot.vjp = lambda ct, out, ins, attrs: (
-        G.cast(G.dot(ct, G.swap_last(ins[1])), ins[0].dtype),
-        G.cast(G.dot(G.swap_last(ins[0]), ct), ins[1].dtype),
+        G.cast(G.dot(ct, G.swap_last(conj(ins[1]))), ins[0].dtype),
+        G.cast(G.dot(G.swap_last(conj(ins[0])), ct), ins[1].dtype),
     )
 
 
