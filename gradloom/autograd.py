@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradloom.autodiff.reverse import backward, grad
-from gradloom.tape import enable_grad, no_grad, set_grad_enabled
+from gradloom.modes import enable_grad, no_grad, set_grad_enabled
 from gradloom.tensor import Tensor
 
 Variable = Tensor

@@ -23,7 +23,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("ops",),
     ("compiler", "runtime"),  # the native runner is made by the compiler, and programs hold the runtime's buffers
     ("reference",),
-    ("entries", "tape", "tensor", "functions", "methods", "replay", "indexing", "random", "autodiff"),
+    ("entries", "tape", "modes", "tensor", "functions", "methods", "replay", "indexing", "random", "autodiff"),
     ("nn", "optim", "data", "metrics", "io", "datasets"),
     ("train",),
     ("keras", "learn"),

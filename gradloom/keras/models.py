@@ -21,7 +21,7 @@ from gradloom.keras.prepared import PreparedBatches
 from gradloom.keras.steps import ModelSteps
 from gradloom.keras.summary import summary_text
 from gradloom.metrics import MeanMetric
-from gradloom.tape import no_grad
+from gradloom.modes import no_grad
 from gradloom.tensor import Tensor, from_numpy
 from gradloom.train import ArrayBatches, Callback, History, IterableBatches, loop
 from gradloom.train.progress import Progress

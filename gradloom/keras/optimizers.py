@@ -14,7 +14,7 @@ from typing import Any
 from gradloom import functions as G
 from gradloom.functions import zeros
 from gradloom.keras.names import lookup
-from gradloom.tape import no_grad
+from gradloom.modes import no_grad
 from gradloom.tensor import Tensor
 
 LearningRate = float | Callable[[int], float]

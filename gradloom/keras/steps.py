@@ -18,7 +18,8 @@ from gradloom.keras.losses import FunctionLoss, Loss
 from gradloom.keras.optimizers import Optimizer
 from gradloom.metrics import MeanMetric
 from gradloom.replay import Replay
-from gradloom.tape import composite, no_grad, update
+from gradloom.modes import no_grad
+from gradloom.tape import composite, update
 from gradloom.tensor import Tensor, from_numpy
 
 if TYPE_CHECKING:

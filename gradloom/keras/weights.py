@@ -11,7 +11,7 @@ import numpy as np
 
 from gradloom.errors import NotSupportedError, ShapeError, StateError
 from gradloom.io import safetensors
-from gradloom.tape import no_grad
+from gradloom.modes import no_grad
 from gradloom.tensor import from_numpy
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.tape import no_grad
+from gradloom.modes import no_grad
 from gradloom.tensor import Tensor, from_numpy
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from gradloom.errors import ShapeError
 from gradloom.random import randn
-from gradloom.tape import no_grad
+from gradloom.modes import no_grad
 from gradloom.tensor import Tensor, from_numpy
 
 

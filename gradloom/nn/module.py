@@ -11,7 +11,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.errors import DTypeError, GradloomError, StateError
-from gradloom.tape import no_grad
+from gradloom.modes import no_grad
 from gradloom.tensor import Tensor, tensor
 
 PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer", "module"

@@ -16,7 +16,8 @@ import numpy as np
 
 from gradloom import functions as G
 from gradloom.errors import ShapeError, StateError
-from gradloom.tape import enable_grad, update
+from gradloom.modes import enable_grad
+from gradloom.tape import update
 from gradloom.tensor import Tensor, tensor
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from gradloom import functions as G
 from gradloom.autodiff import grad
-from gradloom.tape import TAPE, set_target
+from gradloom.modes import set_target
+from gradloom.tape import TAPE
 from gradloom.tensor import Tensor, as_tensor, tensor
 
 __all__ = ["assert_close", "check_grads", "check_reference"]
