@@ -44,8 +44,9 @@ class ScatterKernel:
     """The code of a scatter.
 
     how: ``"set"``, ``"add"``, ``"mul"``, ``"min"``, ``"max"``. dtype: of target and updates. index: of the index.
-    rows: the index is the same along the inner axis and the target contiguous. inner: whether there is an inner axis.
-    spread: in rows, the updates' stride along them, ``"1"`` or ``"0"``.
+    inner: whether there is an inner axis; the lines that updates come in run along it, or else along the scan.
+    along: how index, updates and target are walked along a line: ``"0"``, ``"1"`` or ``"s"`` (a run-time stride).
+    stepped: whether a step of the index is more than one element.
 
     ``ints``: the three extents; the items of a chunk of the outer and of the inner axis, the chunks of the inner axis;
     offset, outer and scan and inner stride of index, updates and target; the size that indices are wrapped at, and how
@@ -55,9 +56,9 @@ class ScatterKernel:
     how: str
     dtype: str
     index: str
-    rows: bool
     inner: bool
-    spread: str
+    along: tuple[str, str, str]
+    stepped: bool
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Write the native code as function ``name`` of ``module``."""
@@ -88,9 +89,9 @@ def plan_scatter(s: Scattering, slot: Callable[[Storage], int]) -> Launch:
     dtype = s.target.dtype
     if s.how == "set":  # bits are moved, not looked at
         dtype = f"u{8 * s.target.itemsize}"
-    across = (s.value_walk.inner, s.target_walk.inner)
-    rows = inner > 1 and s.index_walk.inner == 0 and across in ((1, 1), (0, 1))
-    kernel = ScatterKernel(s.how, dtype, s.index.dtype, rows, inner > 1, str(across[0]) if rows else "s")
+    walks = (s.index_walk, s.value_walk, s.target_walk)
+    along = tuple({0: "0", 1: "1"}.get(w.inner if inner > 1 else w.scan, "s") for w in walks)
+    kernel = ScatterKernel(s.how, dtype, s.index.dtype, inner > 1, along, s.step != 1)  # type: ignore[arg-type]
     chunks = max(1, min(MAX_CHUNKS, math.prod(s.extents) // CHUNK_WORK))
     wide = -(-outer // min(outer, chunks))
     outer_chunks = -(-outer // wide)

@@ -6,7 +6,7 @@ from gradloom.compiler.body import register
 from gradloom.compiler.llvm.elementwise import emit_inst, emit_load, emit_store
 from gradloom.compiler.llvm.host import Host
 from gradloom.compiler.llvm.nest_info import ELEMENT_BYTES
-from gradloom.compiler.llvm.text import Function, Module, V
+from gradloom.compiler.llvm.text import Function, Module, V, lanes, vec
 from gradloom.compiler.loops import Inst
 from gradloom.compiler.scatter import ScatterKernel
 
@@ -50,55 +50,79 @@ class _Emitter:
 
     def _scan(self, at: list[V], start: V, stop: V) -> None:
         """All updates of one position of the outer axis; ``at``: offsets of index, updates and target there."""
-        f = self.f
+        f, k = self.f, self.k
+        if not k.inner:
+            self._line(at, V("i64", "0"), self.scan, V("i64", "0"))
+            return
         with f.loop(0, self.scan, name="scan") as it:
             i = f.add(at[0], f.mul(it.i, self.index[2]))
             v = f.add(at[1], f.mul(it.i, self.values[2]))
-            if not self.k.inner:
-                self._one(self._place(i, at[2]), self._value(v), 1)
-            elif self.k.rows:
-                self._row(self._place(i, at[2]), v, start, stop)
+            if k.along[0] == "0" and k.along[2] == "1" and k.along[1] != "s":
+                self._row(f.add(at[2], self._place(self._load(2, k.index, i, 1))), v, start, stop)
             else:
-                with f.loop(start, stop, name="inner") as c:
-                    t = f.add(at[2], f.mul(c.i, self.target[3]))
-                    t = self._place(f.add(i, f.mul(c.i, self.index[3])), t)
-                    self._one(t, self._value(f.add(v, f.mul(c.i, self.values[3]))), 1)
+                self._line([i, v, at[2]], start, stop, self.target[3])
+
+    def _line(self, at: list[V], start: V, stop: V, stride: V) -> None:
+        """Updates along the scan, or along the inner axis, each at a place of its own; ``stride``: the target's."""
+        f, k = self.f, self.k
+        width = self.host.lanes(64)
+        walks = [self.index[3], self.values[3]] if k.inner else [self.index[2], self.values[2]]
+        begin = start
+        for count in (width, 1) if k.along[0] == "1" and width > 1 else (1,):
+            end = f.add(start, f.and_(f.sub(stop, start), -count)) if count > 1 else stop
+            with f.loop(begin, end, count, name="line") as c:
+                i, v = (self._walk(a, c.i, w, s) for a, w, s in zip(at, walks, k.along, strict=False))
+                places = self._place(self._load(2, k.index, i, count))
+                t = self._walk(at[2], c.i, stride, k.along[2])
+                whole = self._load(1, k.dtype, v, count if k.along[1] == "1" else 1) if k.along[1] != "s" else None
+                for n in range(count):
+                    if whole is None:
+                        u = self._load(1, k.dtype, f.add(v, f.mul(walks[1], n)), 1)
+                    else:
+                        u = f.extract(whole, n) if k.along[1] == "1" and count > 1 else whole
+                    place = f.extract(places, n) if count > 1 else places
+                    far = self._walk(t, f.i64(n), stride, k.along[2]) if n else t
+                    self._one(f.add(far, place), u, 1)
+            begin = end
+
+    def _walk(self, at: V, i: V, stride: V, step: str) -> V:
+        """The offset ``i`` steps on."""
+        return at if step == "0" else self.f.add(at, i if step == "1" else self.f.mul(i, stride))
 
     def _row(self, t: V, v: V, start: V, stop: V) -> None:
-        """The inner axis by vectors, four at a time, then one by one."""
-        f = self.f
-        width = self.host.lanes(8 * ELEMENT_BYTES[self.k.dtype])
+        """The inner axis at one place: by vectors, four at a time, then one by one."""
+        f, k = self.f, self.k
+        width = self.host.lanes(8 * ELEMENT_BYTES[k.dtype])
         at = start
-        for lanes, unroll in ((width, 4), (width, 1), (1, 1)):
-            stride = lanes * unroll
+        for count, unroll in ((width, 4), (width, 1), (1, 1)):
+            stride = count * unroll
             end = f.add(start, f.and_(f.sub(stop, start), -stride)) if stride > 1 else stop
             with f.loop(at, end, stride, name="row") as c:
                 for n in range(unroll):
-                    here = f.add(c.i, n * lanes)
-                    source = f.add(v, here) if self.k.spread == "1" else v
-                    self._one(f.add(t, here), self._value(source, lanes), lanes)
+                    here = f.add(c.i, n * count)
+                    if k.along[1] == "1":
+                        u = self._load(1, k.dtype, f.add(v, here), count)
+                    else:
+                        u = f.splat(self._load(1, k.dtype, v, 1), count)
+                    self._one(f.add(t, here), u, count)
             at = end
 
-    def _place(self, i: V, t: V) -> V:
-        """The target's offset where the index at offset ``i`` points, counted from ``t``."""
+    def _place(self, k: V) -> V:
+        """How far indices point into the target: counted from the front, and kept within it."""
         f = self.f
-        k = emit_load(f, self.host, self.k.index, self._pointer(2, self.k.index, i), 1)
-        k = f.cast("sext" if self.k.index[0] == "i" else "zext", k, "i64")
-        k = f.select(f.icmp("slt", k, 0), f.add(k, self.size), k)
-        k = f.max_i(f.min_i(k, f.sub(self.size, 1)), 0)
-        return f.add(t, f.mul(k, self.step))
+        n = lanes(k.ty)
+        k = f.cast("sext" if self.k.index[0] == "i" else "zext", k, vec("i64", n))
+        k = f.select(f.icmp("slt", k, 0), f.add(k, f.splat(self.size, n)), k)
+        k = f.max_i(f.min_i(k, f.splat(f.sub(self.size, 1), n)), 0)
+        return f.mul(k, f.splat(self.step, n)) if self.k.stepped else k
 
     def _pointer(self, buf: int, dtype: str, at: V) -> V:
         return self.f.gep(self.base[buf], f"i{8 * ELEMENT_BYTES[dtype]}", at)
 
-    def _value(self, v: V, lanes: int = 1) -> V:
-        """Updates from offset ``v`` on, one in every lane where they do not vary."""
-        p = self._pointer(1, self.k.dtype, v)
-        if lanes > 1 and self.k.spread == "0":
-            return self.f.splat(emit_load(self.f, self.host, self.k.dtype, p, 1), lanes)
-        return emit_load(self.f, self.host, self.k.dtype, p, lanes)
+    def _load(self, buf: int, dtype: str, at: V, count: int) -> V:
+        return emit_load(self.f, self.host, dtype, self._pointer(buf, dtype, at), count)
 
-    def _one(self, t: V, u: V, lanes: int) -> None:
+    def _one(self, t: V, u: V, count: int) -> None:
         """Combine the target's elements from offset ``t`` on with updates."""
         f, dtype = self.f, self.k.dtype
         p = self._pointer(0, dtype, t)
@@ -111,6 +135,6 @@ class _Emitter:
         def convert(x: V, frm: str, to: str) -> V:
             return x if frm == to else emit_inst(f, self.host, Inst("cast", to, (0,)), [frm], [x])
 
-        pair = [convert(x, dtype, work) for x in (emit_load(f, self.host, dtype, p, lanes), u)]
+        pair = [convert(x, dtype, work) for x in (emit_load(f, self.host, dtype, p, count), u)]
         out = emit_inst(f, self.host, Inst(op, work, (0, 1)), [work, work], pair)
         emit_store(f, self.host, dtype, convert(out, work, dtype), p)
