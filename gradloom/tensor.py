@@ -130,7 +130,9 @@ class Tensor:
     def dtype(self) -> DType:
         """The dtype of the elements."""
         a = self._v.aval
-        return dtypes.default_float() if a.weak and a.dtype is dtypes.float64 else a.dtype
+        if a.weak and a.dtype.category >= 2:
+            return dtypes.default_complex() if a.dtype.is_complex else dtypes.default_float()
+        return a.dtype
 
     @property
     def ndim(self) -> int:
@@ -181,9 +183,9 @@ class Tensor:
         """Ask for gradients of this tensor, or no longer. Raises GradientError for integers and for results."""
         if requires_grad == self.requires_grad:
             return self
-        if requires_grad and not self.dtype.is_floating:
+        if requires_grad and self.dtype.category < 2:
             raise GradientError(
-                f"only floating tensors can require grad, this is {self.dtype.name}", code="gradient.dtype"
+                f"only floating and complex tensors can require grad, this is {self.dtype.name}", code="gradient.dtype"
             )
         if not self.is_leaf:
             raise GradientError(
@@ -241,11 +243,13 @@ class Tensor:
         b = self._buffer()
         if self._v.aval.dtype is dtypes.float32:
             return float(ctypes.c_float.from_address(b.ptr).value)
-        return self.numpy().reshape(()).astype(object if self.dtype is not dtypes.bfloat16 else np.float32).item()
+        a = self.numpy().reshape(())
+        return float(a) if self.dtype.is_floating else a.item()
 
     def tolist(self) -> Any:
         """Nested Python lists."""
-        return self.numpy().tolist()
+        a = self.numpy()
+        return (a.astype(np.float32) if a.dtype.kind == "V" else a).tolist()  # ml_dtypes has scalars of its own
 
     def __float__(self) -> float:
         return float(self.item())
@@ -262,7 +266,7 @@ class Tensor:
         return bool(self.item())
 
     def __index__(self) -> int:
-        if self.dtype.category == 2:
+        if self.dtype.category >= 2:
             raise DTypeError("only integer tensors can be an index", code="dtype.index")
         return int(self.item())
 
@@ -278,12 +282,13 @@ class Tensor:
 
     def __repr__(self) -> str:
         a = self.numpy()
-        if a.dtype == dtypes.bfloat16.numpy:
+        if a.dtype.kind == "V":  # those of ml_dtypes
             a = a.astype(np.float32)
         body = np.array2string(
             a, separator=", ", prefix="tensor(", threshold=1000, precision=4, floatmode="maxprec_equal"
         )
-        tail = "" if self.dtype in (dtypes.float32, dtypes.int64, dtypes.bool_) else f", dtype={self.dtype!r}"
+        usual = (dtypes.default_float(), dtypes.default_complex(), dtypes.int64, dtypes.bool_)
+        tail = "" if self.dtype in usual else f", dtype={self.dtype!r}"
         return f"tensor({body}{tail}{', requires_grad=True' if self.requires_grad else ''})"
 
     def __format__(self, spec: str) -> str:
@@ -478,7 +483,7 @@ class Tensor:
             if isinstance(a, Tensor):
                 out = out.to(a.dtype)
             elif isinstance(a, DType) or (isinstance(a, type) or isinstance(a, np.dtype)):
-                out = _functions().cast(out, a)
+                out = _functions().convert(out, a)
             elif isinstance(a, bool):
                 continue
             elif str(a).split(":")[0] != "cpu":
@@ -635,14 +640,15 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
             a = np.asarray(data)
         except ValueError as e:
             raise ShapeError(f"tensor: nested lists of unequal lengths ({e})", code="shape.ragged") from None
-    if a.dtype == object or (a.dtype.kind in "USV" and a.dtype != dtypes.bfloat16.numpy):
+    if a.dtype == object or a.dtype.kind in "US":
         raise DTypeError(f"tensor: data of type {type(data).__name__} are no numbers", code="dtype.data")
     if dtype is not None:
         d = as_dtype(dtype)
     elif isinstance(data, (np.ndarray, np.generic, Tensor)):
         d = as_dtype(a.dtype)
     else:
-        d = dtypes.default_float() if a.dtype.kind == "f" else as_dtype(a.dtype)
+        default = {"f": dtypes.default_float, "c": dtypes.default_complex}.get(a.dtype.kind)
+        d = default() if default is not None else as_dtype(a.dtype)
     with np.errstate(all="ignore"):
         a = a.astype(d.numpy, copy=False)
     t = _make(Value(Aval(tuple(a.shape), d), None, buffer_of(np.ascontiguousarray(a) if a.ndim else a)))
