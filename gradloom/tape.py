@@ -13,8 +13,7 @@ import ctypes
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +27,7 @@ from gradloom.ops.core import Primitive
 if TYPE_CHECKING:
     from gradloom.tensor import Tensor
 
-__all__ = [
-    "composite", "enable_grad", "explain", "flush", "is_grad_enabled", "no_grad", "set_grad_enabled", "set_target",
-    "update",
-]  # fmt: skip
+__all__ = ["composite", "flush", "update"]
 
 MAX_LENGTH = 5000  # entries of one round before it is closed on its own
 MAX_TRIE = 200_000  # entries remembered before all is forgotten
@@ -266,7 +262,7 @@ class Tape:
                 raise GradientError(
                     "the value of a tensor is not known while vmap, scan, cond or while_loop records the function",
                     code="transform.value",
-                    hint="Python's if, while, int() and .item() cannot depend on it: use where(), cond() or while_loop()",
+                    hint="Python's if, while, int() and .item() cannot depend on it: use where, cond or while_loop",
                 )
             key = ("peek", id(e))
             if self.pos.programs is None:
@@ -633,97 +629,3 @@ def _first_update(
         raise InternalError(f"update gave {len(new)} values for {len(writes)} cells", code="internal.update")
     for w, n in zip(writes, new, strict=True):
         w._set_value(n._v)
-
-
-@contextmanager
-def _grad_mode(on: bool) -> Iterator[None]:
-    before = TAPE.grad
-    TAPE.grad = on
-    try:
-        yield
-    finally:
-        TAPE.grad = before
-
-
-class _Mode:
-    """A grad mode as a context manager and decorator."""
-
-    def __init__(self, on: bool) -> None:
-        self.on = on
-        self._before: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._before.append(TAPE.grad)
-        TAPE.grad = self.on
-
-    def __exit__(self, *exc: object) -> None:
-        TAPE.grad = self._before.pop()
-
-    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(fn)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with _grad_mode(self.on):
-                return fn(*args, **kwargs)
-
-        return run
-
-
-def no_grad(fn: Callable[..., Any] | None = None) -> Any:
-    """Nothing recorded within can be differentiated. A context manager, and a decorator with or without brackets."""
-    return _Mode(False)(fn) if callable(fn) else _Mode(False)
-
-
-def enable_grad(fn: Callable[..., Any] | None = None) -> Any:
-    """The opposite of :func:`no_grad`, inside it."""
-    return _Mode(True)(fn) if callable(fn) else _Mode(True)
-
-
-def set_grad_enabled(mode: bool) -> _Mode:
-    """Set the grad mode; as a context manager it comes back at the end."""
-    m = _Mode(mode)
-    m._before.append(TAPE.grad)
-    TAPE.grad = mode
-
-    class _Set(_Mode):
-        def __enter__(self) -> None:
-            TAPE.grad = self.on
-
-    s = _Set(mode)
-    s._before = m._before
-    return s
-
-
-def is_grad_enabled() -> bool:
-    """Whether what is recorded now can be differentiated."""
-    return TAPE.grad
-
-
-def set_target(name: str) -> None:
-    """Run programs by ``"cpu"`` (compiled) or ``"reference"`` (NumPy, slowly and plainly)."""
-    if name not in ("cpu", "reference"):
-        raise ValueError(f"unknown target {name!r}; expected 'cpu' or 'reference'")
-    TAPE.flush()
-    TAPE.target = name
-
-
-def explain(fn: Callable[..., Any] | None = None, *args: Any, **kwargs: Any) -> str:
-    """What the last program, or that of calling ``fn(*args)``, is made of, and why programs were compiled.
-
-    Returns the text: the instructions, the kernels, and one line for each of the latest compilations.
-    """
-    from gradloom.graph.node import show
-
-    if fn is not None:
-        TAPE.flush()
-        result = fn(*args, **kwargs)
-        TAPE.flush()
-        del result
-    p = TAPE.latest
-    if p is None:
-        return "nothing has run yet"
-    lines = [f"program, run {p.runs} times", show(p.graph)]
-    if p.exe is not None:
-        lines.append(p.exe.describe())
-    lines.append(f"programs built: {TAPE.compiled}; the latest, and why:")
-    lines += [f"  {w}" for w in TAPE.history[-10:]]
-    return "\n".join(lines)
