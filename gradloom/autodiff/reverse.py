@@ -72,8 +72,14 @@ class _Rerun:
         return self.known[id(e)]
 
 
-def _pull(cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], through: bool) -> dict[int, Any]:
+def _pull(
+    cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], through: bool, ends: Any = None
+) -> dict[int, Any]:
     """Pull cotangents back to the inputs of a round. Returns {number of the input: cotangent}.
+
+    A rule may give a dict as the cotangent of an operand: one of several outputs of the same call, by its number; the
+    dicts are joined and its rule gets one. ``ends``: which inputs matter (all where it is None); nothing is computed
+    for paths that lead to none of them.
 
     Entries in ``stop`` (by id) keep their cotangent, under the key ``-id``; the walk goes on behind them only where
     there are several, of which one may be computed from another.
@@ -94,11 +100,21 @@ def _pull(cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], throug
         todo.append((e, True))
         if id(e) not in stop or through:
             todo.extend((i, False) for i in e.ins if i.rg and id(i) not in seen)
+    useful: set[int] = set()
+    for e in order:
+        if (
+            id(e) in stop
+            or (ends is None or ends(e.leaf) if e.prim is LEAF else False)
+            or any(id(i) in useful for i in e.ins)
+        ):
+            useful.add(id(e))
     out: dict[int, Any] = {}
     for e in reversed(order):
         if id(e) not in cts:
             continue
         _, ct = cts.pop(id(e))
+        if id(e) not in useful:
+            continue
         if id(e) in stop:
             out[-id(e)] = ct
             if not through:
@@ -112,21 +128,29 @@ def _pull(cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], throug
             raise GradientError(f"{e.prim.name} has no derivative", code="gradient.none")
         parts = rule(ct, handle(e), ins, e.attrs)
         for i, c in zip(e.ins, parts, strict=True):
-            if c is None or not i.rg:
+            if c is None or not i.rg or id(i) not in useful:
                 continue
             assert i.aval is not None
-            c = G.fit(c, i.aval)
             held = cts.get(id(i))
+            if isinstance(c, dict):
+                cts[id(i)] = (i, c if held is None else {**held[1], **c})
+                continue
+            c = G.fit(c, i.aval)
             cts[id(i)] = (i, c if held is None else G.add(held[1], c))
     return out
 
 
-def _run(outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None) -> dict[int, Any]:
-    """Cotangents by id of the tensor: of ``wanted``, or of every leaf that requires a gradient."""
+def _run(
+    outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, through: bool | None = None
+) -> dict[int, Any]:
+    """Cotangents by id of the tensor: of ``wanted``, or of every leaf that requires a gradient.
+
+    ``through``: whether one of ``wanted`` may be computed from another; so by default where there are several.
+    """
     with TAPE.lock:
         found: dict[int, Any] = {}
         want = {id(t): t for t in wanted} if wanted is not None else None
-        several = wanted is not None and len(wanted) > 1
+        several = through if through is not None else wanted is not None and len(wanted) > 1
         pending: dict[int, tuple[Entry, Any]] = {}
         older: dict[int, tuple[Record, dict[int, tuple[Entry, Any]]]] = {}
         from gradloom import functions as G
@@ -169,7 +193,7 @@ def _run(outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | Non
                 give(o, v, c)
         if pending:
             leaves, tensors = TAPE.leaves, TAPE.tensors
-            for k, ct in _pull(pending, TAPE.handle, set(stop), several).items():
+            for k, ct in _pull(pending, TAPE.handle, set(stop), several, _ends(want, leaves, tensors)).items():
                 if k < 0:
                     t = stop[-k]
                     found[id(t)] = ct
@@ -180,13 +204,21 @@ def _run(outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | Non
             key = next(reversed(older))
             record, group = older.pop(key)
             rerun = _Rerun(record)
-            for k, ct in _pull(group, rerun.handle, set(hist_stop), several).items():
+            ends = _ends(want, record.leaves, record.tensors)
+            for k, ct in _pull(group, rerun.handle, set(hist_stop), several, ends).items():
                 if k < 0:
                     t = hist_stop[-k]
                     found[id(t)] = ct if id(t) not in found else G.add(found[id(t)], ct)
                 else:
                     give(record.tensors[k], record.leaves[k], ct)
         return found
+
+
+def _ends(want: dict[int, Any] | None, leaves: Sequence[Value | None], tensors: Sequence[Any]) -> Any:
+    """Which inputs of a round lead to what is wanted."""
+    if want is None:
+        return None
+    return lambda k: id(tensors[k]) in want or leaves[k].hist is not None  # type: ignore[union-attr]
 
 
 def _check_output(o: Any, ct: Any, code: str) -> Any:

@@ -30,10 +30,15 @@ class Primitive:
     reference: ``(arrays, attrs, aval) -> array``, the meaning in NumPy.
     vjp: ``(ct, out, ins, attrs) -> cotangents of ins`` (None where there is none), on tensors; or None where the
     operation has no derivative.
+    batch: how it acts on operands with a leading batch axis, see :mod:`gradloom.ops.batching`: a rule; ``"leading"``
+    where axes in front are carried along by the reference and the attributes stay; None: NumPy loops over the batch.
+    alias: the value is that of the first operand; it stands on the tape for its gradient and never in a program.
     """
 
     kind = "host"
     vjp: Callable[..., Sequence[Any]] | None = None
+    batch: Callable[..., Any] | str | None = None
+    alias = False
 
     def __init__(
         self,
