@@ -16,8 +16,9 @@ from typing import Any
 
 from gradloom.errors import ShapeError
 from gradloom.functions import base, contraction, creation, elementwise, floats, gathers, movement, reductions
-from gradloom.functions import linalg_products, einsum
-from gradloom.functions import complex_numbers, conversion
+from gradloom.functions import linalg_products, einsum, linalg_solve
+from gradloom.functions import complex_numbers, conversion, interchange
+from gradloom.functions import distances, scans, sets, sorting, statistics
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
 from gradloom.functions.conversion import convert
@@ -176,10 +177,11 @@ from gradloom.ops import complex_numbers as _complex_numbers
 from gradloom.ops import elementwise as _elementwise
 from gradloom.ops import floats as _floats
 from gradloom.ops import gather as _gather
+from gradloom.ops import scan as _scan
 from gradloom.ops import structure as _structure
 
-MODULES = (base, elementwise, floats, movement, creation, reductions, contraction, gathers, linalg_products, einsum,
-           complex_numbers, conversion)
+MODULES = (base, elementwise, floats, movement, creation, reductions, contraction, gathers, linalg_products, einsum, interchange,
+           complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics)
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
     PUBLIC.update({name: getattr(_module, name) for name in _module.__all__})
@@ -220,4 +222,5 @@ _complex_numbers.GRADIENTS()
 _elementwise.GRADIENTS()
 _floats.GRADIENTS()
 _gather.GRADIENTS()
+_scan.GRADIENTS()
 _structure.GRADIENTS()

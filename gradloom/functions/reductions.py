@@ -13,6 +13,7 @@ from gradloom.errors import DTypeError
 from gradloom.functions.base import Extreme, apply, axes_of, const
 from gradloom.functions.creation import arange, full, zeros_like
 from gradloom.functions.elementwise import (
+    absolute,
     cast,
     detach,
     div,
@@ -34,7 +35,6 @@ from gradloom.functions.elementwise import (
 from gradloom.functions.movement import reshape
 from gradloom.functions.spellings import numpy_names
 from gradloom.graph.node import Aval
-from gradloom.ops import elementwise as E
 from gradloom.ops import structure as S
 from gradloom.ops.core import REGISTRY
 from gradloom.tape import TAPE, composite
@@ -254,7 +254,8 @@ def _moments(x: Tensor, dim: Any, correction: float, keepdim: bool, root: bool) 
     n = math.prod(x.shape[k] for k in axes)
     center = mul(sum(x, axes, True) if axes else x, const(1.0 / n if n else math.nan))
     d = sub(x, center)
-    square = mul(d, d) if not x.dtype.is_complex else apply(E.real, (mul(d, apply(E.conj, (d,))),))
+    size = absolute(d) if x.dtype.is_complex else d
+    square = mul(size, size)
     k = n - correction
     v = mul(sum(square, axes, keepdim) if axes else square, const(1.0 / k if k > 0 else math.inf if n else math.nan))
     if root:  # a root of zero passes no gradient on

@@ -13,7 +13,7 @@ _NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 
 def numpy_names(fn: F) -> F:
-    """``fn``, which takes ``dim`` and perhaps ``keepdim``, under both spellings. Raises TypeError where both are given."""
+    """``fn`` with ``dim``, and ``keepdim``, under both spellings. Raises TypeError where both are given."""
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -2,8 +2,8 @@
 
 Running extremes are fetched by position where a gradient is wanted, so those primitives need no rule of their own.
 
-The recurrence ``y[t] = a[t] * y[t - 1] + b[t]`` is what the gradients of the others come down to, and it is closed under
-differentiation itself (Blelloch, "Prefix sums and their applications", 1990, section 1.4).
+The recurrence ``y[t] = a[t] * y[t - 1] + b[t]`` is what the gradients of the others come down to, and it is closed
+under differentiation itself (Blelloch, "Prefix sums and their applications", 1990, section 1.4).
 """
 
 from __future__ import annotations

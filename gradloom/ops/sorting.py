@@ -1,14 +1,13 @@
 """Order along an axis: sorting, ranks, selection, searching, membership and counting in bins.
 
 NaN is larger than every number, as in NumPy and PyTorch. What gives positions gives the first of equals, except where
-PyTorch says otherwise. Where a gradient is wanted values are fetched by position, so it flows to the elements chosen and
-nothing here needs a rule of its own.
+PyTorch says otherwise. Where a gradient is wanted values are fetched by position, so it flows to the elements chosen
+and nothing here needs a rule of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -175,11 +174,13 @@ isin = Primitive(
 
 # -- counting -------------------------------------------------------------------------------------------
 def _counts(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
-    places, weights = arrays
-    kept = places >= 0
-    total = np.bincount(places[kept].ravel(), weights.astype(np.float64)[kept].ravel(), attrs[0])
+    places, *weights = (a.ravel() for a in arrays)
+    if places.size and places.min() < 0:
+        kept = places >= 0
+        places, weights = places[kept], [w[kept] for w in weights]
+    total = np.bincount(places, *(w.astype(np.float64) for w in weights), minlength=attrs[0])
     return total.astype(aval.dtype.numpy)
 
 
-counts = Primitive("counts", _counts, lambda a, t: Aval((t[0],), a[1].dtype))
-"""Weights added up by place; places below 0 are left out. operands (places, weights), attrs (number of places,)."""
+counts = Primitive("counts", _counts, lambda a, t: Aval((t[0],), t[1]))
+"""How often each place occurs, or its weights' sum; below 0 none. operands (places[, weights]), attrs (n, dtype)."""
