@@ -1,5 +1,5 @@
 """`torch.utils`: the part of it that gradloom has."""
 
-from gradloom.utils import data
+from gradloom.utils import data, dlpack
 
-__all__ = ["data"]
+__all__ = ["data", "dlpack"]
