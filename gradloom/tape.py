@@ -54,7 +54,10 @@ class Tape:
         self.rounds = 0
         self.make_tensor: Callable[[Value], Any] = lambda v: v
         self.watch: Callable[[tuple], None] | None = None  # told of every program run, and of what on
+        self.runner: Callable[[Program, list[int]], list[Any]] | None = None  # runs programs of the target "watched"
+        self.noted: Callable[[Entry], None] | None = None  # told of every new step, while somebody debugs
         self.traces = 0  # functions being recorded on placeholders: the round must stay open
+        self.lifted: dict[int, Any] = {}  # entries that a transformation under way differentiates by: their handles
         self.forget()
 
     def forget(self) -> None:
@@ -90,6 +93,8 @@ class Tape:
             aval, rg = make()
             found = pos.branches[key] = Entry(pos, prim, ins, attrs, aval, rg, gm)
             self.count += 1
+            if self.noted is not None:
+                self.noted(found)
         pos.next = found
         self.pos = found
         return found
@@ -441,6 +446,8 @@ class Tape:
             from gradloom.reference.interpreter import run_graph
 
             results = run_graph(program.graph, pointers)
+        elif self.runner is not None and self.target == "watched":
+            results = self.runner(program, pointers)
         else:
             if program.exe is None:
                 from gradloom.compiler.pipeline import compile_graph
