@@ -55,7 +55,10 @@ class _Rerun:
             if id(x) in self.known:
                 todo.pop()
                 continue
-            if x.prim is LEAF:
+            live = TAPE.lifted.get(id(x))
+            if live is not None and live._v.hist is not None and live._v.hist[0] is self.record:
+                self.known[id(x)] = live
+            elif x.prim is LEAF:
                 v = self.record.leaves[x.leaf]
                 t = self.record.tensors[x.leaf]
                 assert v is not None
@@ -157,10 +160,18 @@ def _run(
 
         def give(t: Any, v: Value | None, ct: Any) -> None:
             """A cotangent arrived at an input of a round: at a leaf tensor, or at a value of an earlier round."""
-            if t is not None and (want is None or id(t) in want) and (t._rg or want is not None):
+            here = t is not None and (t._rg if want is None else id(t) in want)
+            behind = v is not None and v.hist is not None
+            if here and behind and want is not None:
+                # one of ``wanted`` from an earlier round: the walk of that round finds it, where there is more behind
+                assert v is not None and v.hist is not None
+                here = not several or v.hist[0].freed
+                behind = not here
+            if here:
                 found[id(t)] = ct if id(t) not in found else G.add(found[id(t)], ct)
                 keep.append(t)
-            if v is not None and v.hist is not None:
+            if behind:
+                assert v is not None
                 seed(v, ct)
 
         def seed(v: Value, ct: Any) -> None:
@@ -182,7 +193,6 @@ def _run(
             e = t._v.entry
             if e is not None and e.prim is not LEAF:
                 stop[id(e)] = t
-        hist_stop = {id(t._v.hist[1]): t for t in wanted or () if t._v.hist is not None}
         for o, c in zip(outputs, cts, strict=True):
             v = o._v
             e = v.entry
@@ -204,6 +214,8 @@ def _run(
             key = next(reversed(older))
             record, group = older.pop(key)
             rerun = _Rerun(record)
+            # rounds that went alike share their entries
+            hist_stop = {id(t._v.hist[1]): t for t in wanted or () if t._v.hist and t._v.hist[0] is record}
             ends = _ends(want, record.leaves, record.tensors)
             for k, ct in _pull(group, rerun.handle, set(hist_stop), several, ends).items():
                 if k < 0:
