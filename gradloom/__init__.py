@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradloom import functions as _functions
 from gradloom import methods as _methods  # noqa: F401  (installs the tensor's methods)
+from gradloom.devices import device, get_default_device, set_default_device
 from gradloom.dtypes import DType as dtype
 from gradloom.dtypes import (
     bfloat16,
@@ -40,9 +41,12 @@ float, double, half, long, int, short = float32, float64, float16, int64, int32,
 cfloat, cdouble = complex64, complex128
 
 if TYPE_CHECKING:
-    from gradloom import autograd, datasets, keras, nn, optim, utils
+    from gradloom import autograd, datasets, keras, linalg, nn, optim, utils
 
-_SUBMODULES = ("autograd", "datasets", "io", "keras", "metrics", "nn", "optim", "random", "train", "utils")
+_SUBMODULES = (
+    "accelerator", "autograd", "backends", "cpu", "cuda", "datasets", "io", "keras", "linalg", "metrics", "mps", "nn",
+    "optim", "random", "train", "utils", "xpu",
+)  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for
 _LAZY = {
@@ -94,10 +98,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "Generator", "Size", "Tensor", "as_tensor", "autograd", "bernoulli", "bfloat16", "bool", "compile", "datasets",
-    "double", "enable_grad", "explain", "float", "float16", "float32", "float64", "from_numpy", "get_default_dtype",
+    "Generator", "Size", "Tensor", "as_tensor", "autograd", "bernoulli", "bfloat16", "bool", "cdouble",
+    "cfloat", "compile", "complex128", "complex64", "datasets", "device", "double", "dtype", "enable_grad", "explain",
+    "float", "float16", "float32", "float64", "float8_e4m3fn", "float8_e5m2", "from_numpy", "get_default_device",
     "get_num_threads", "half", "initial_seed", "int", "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor",
     "keras", "long", "manual_seed", "nn", "no_grad", "normal", "optim", "rand", "randint", "randn",
-    "randperm", "set_default_dtype", "set_grad_enabled", "set_num_threads", "set_target", "short", "tensor", "uint8",
-    "utils", *_LAZY, *sorted(_functions.PUBLIC),
+    "randperm", "set_default_device", "set_grad_enabled", "set_num_threads", "set_target", "short", "tensor", "uint16",
+    "uint32", "uint64", "uint8", "utils", *_LAZY, *sorted(_functions.PUBLIC),
 ]  # fmt: skip

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradloom import dtypes
+from gradloom.devices import CPU, device, resolve
 from gradloom.dtypes import DType, as_dtype
-from gradloom.errors import DeviceError, DTypeError, GradientError, InternalError, ShapeError
+from gradloom.errors import DTypeError, GradientError, InternalError, ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops import elementwise as E
 from gradloom.ops import structure as S
@@ -150,9 +151,9 @@ class Tensor:
     nelement = numel
 
     @property
-    def device(self) -> str:
-        """Where the elements are: always ``"cpu"``."""
-        return "cpu"
+    def device(self) -> device:
+        """Where the elements are: always the CPU."""
+        return CPU
 
     @property
     def itemsize(self) -> int:
@@ -220,7 +221,7 @@ class Tensor:
         v = self._v
         if v.buf is None:
             if v.entry is not None:
-                TAPE.flush()
+                TAPE.peek(v) if TAPE.traces else TAPE.flush()
             if v.buf is None:
                 raise InternalError("a tensor's value was lost by an earlier failure", code="internal.lost")
         return v.buf
@@ -484,10 +485,8 @@ class Tensor:
                 out = out.to(a.dtype)
             elif isinstance(a, DType) or (isinstance(a, type) or isinstance(a, np.dtype)):
                 out = _functions().convert(out, a)
-            elif isinstance(a, bool):
-                continue
-            elif str(a).split(":")[0] != "cpu":
-                raise DeviceError(f"device {a!s} is not there; found: cpu", code="device.missing", hint="use 'cpu'")
+            elif not isinstance(a, bool):
+                resolve(a)
         return out
 
     def type(self, dtype: Any = None) -> Any:
@@ -629,8 +628,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     ------
     ShapeError: where nested lists are ragged. DTypeError: where the data are no numbers.
     """
-    if device is not None and str(device).split(":")[0] != "cpu":
-        raise DeviceError(f"device {device!s} is not there; found: cpu", code="device.missing", hint="use 'cpu'")
+    resolve(device)
     if isinstance(data, Tensor):
         a = data.numpy()
     elif isinstance(data, (list, tuple)) and data and any(isinstance(x, Tensor) for x in data):

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "gradloom"
 
 # Each row may import only rows above it, and its own. A name is a package or module directly below gradloom.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "dtypes", "paths"),
+    ("errors", "dtypes", "devices", "paths"),
     ("graph",),
     ("ops",),
     ("compiler", "runtime"),  # the native runner is made by the compiler, and programs hold the runtime's buffers

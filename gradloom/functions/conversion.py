@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import math
 import warnings
 from typing import Any
 
 import numpy as np
 
 from gradloom import dtypes
+from gradloom.devices import missing
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import operand
@@ -20,7 +22,7 @@ __all__ = (
     "can_cast finfo get_default_dtype iinfo is_floating_point is_nonzero promote_types result_type set_default_dtype"
 ).split()
 FUNCTION_ONLY = "can_cast finfo get_default_dtype iinfo promote_types result_type set_default_dtype".split()
-METHODS = "byte cdouble cfloat chalf char is_signed short".split()
+METHODS = "byte cdouble cfloat chalf char cuda get_device is_signed short".split()
 INTERNAL = ["convert"]
 
 
@@ -79,7 +81,7 @@ class finfo:
         self.dtype, self.bits = d.name, 8 * d.itemsize
         self.eps, self.max, self.min = float(f.eps), float(f.max), float(f.min)
         self.tiny = self.smallest_normal = float(f.smallest_normal)
-        self.resolution = float(f.resolution)
+        self.resolution = 10.0 ** -math.floor(f.nmant * math.log10(2))
 
     def __repr__(self) -> str:
         names = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
@@ -156,6 +158,20 @@ def cdouble(self: Tensor, memory_format: Any = None) -> Tensor:
     return cast(self, dtypes.complex128)
 
 
+def cuda(self: Tensor, device: Any = None, non_blocking: builtins.bool = False, memory_format: Any = None) -> Tensor:
+    """Not offered: there is no CUDA device. Raises DeviceError."""
+    raise missing("Tensor.cuda")
+
+
+def get_device(self: Tensor) -> builtins.int:
+    """The number of the accelerator: -1 for the CPU."""
+    return -1
+
+
 def chalf(self: Tensor, memory_format: Any = None) -> Tensor:
     """Not offered: NumPy has no complex numbers of half precision. Raises DTypeError."""
     return cast(self, "complex32")
+
+
+for _kind in ("cpu", "cuda", "ipu", "meta", "mkldnn", "mps", "mtia", "quantized", "sparse", "sparse_csr", "xpu"):
+    setattr(Tensor, f"is_{_kind}", property(lambda self, here=_kind == "cpu": here, doc="Where or how it is stored."))

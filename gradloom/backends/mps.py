@@ -1,0 +1,15 @@
+"""``torch.backends.mps`` on a machine without such a device."""
+
+from __future__ import annotations
+
+__all__ = ["is_available", "is_built"]
+
+
+def is_available() -> bool:
+    """False."""
+    return False
+
+
+def is_built() -> bool:
+    """False."""
+    return False
