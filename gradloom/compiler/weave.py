@@ -190,9 +190,9 @@ class Kernels:
     def write(self, n: Node, to: View, after: Sequence[Group] = (), alone: bool = False) -> None:
         """Write a value to a view: by the kernel that computes it, or by one of its own."""
         if not n.aval.dtype.native:
-            g = self.on_host(Node(detach, (n,), (), n.aval), [self.view(n)], to)
+            copy = self.on_host(Node(detach, (n,), (), n.aval), [self.view(n)], to)
             for h in after:
-                self.depend(g, h)
+                self.depend(copy, h)
             return
         g = self.home.get(id(base_of(n)))
         if g is not None and not alone and g.kind != "host":
