@@ -41,11 +41,11 @@ float, double, half, long, int, short = float32, float64, float16, int64, int32,
 cfloat, cdouble = complex64, complex128
 
 if TYPE_CHECKING:
-    from gradloom import autograd, datasets, keras, linalg, nn, optim, utils
+    from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
-    "accelerator", "autograd", "backends", "cpu", "cuda", "datasets", "io", "keras", "linalg", "metrics", "mps", "nn",
-    "optim", "random", "train", "utils", "xpu",
+    "accelerator", "autograd", "backends", "cpu", "cuda", "datasets", "io", "keras", "linalg", "masked", "metrics", "mps",
+    "nn", "optim", "random", "train", "utils", "xpu",
 )  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for

@@ -13,7 +13,6 @@ from gradloom.functions.contraction import matmul
 from gradloom.functions.elementwise import (
     absolute,
     add,
-    cast,
     clamp,
     detach,
     div,
@@ -52,7 +51,7 @@ def _root(s: Tensor, p: float) -> Tensor:
 def power_norm(d: Tensor, p: float, axes: tuple[int, ...], keepdim: bool) -> Tensor:
     """The p-norm over axes; 0 counts what is not zero. Where it is zero its gradient is zero."""
     if p == 0:
-        return cast(sum(ne(d, const(0.0)), axes, keepdim), d.dtype.to_real())
+        return sum(where(ne(detach(d), const(0.0)), const(1.0), mul(d, const(0.0))), axes, keepdim)
     if p == 2:
         return _root(sum(mul(d, d), axes, keepdim), 2)
     a = absolute(d)

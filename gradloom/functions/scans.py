@@ -41,7 +41,7 @@ def _running(prim: S.Scan, input: Tensor, dim: int, dtype: Any) -> Tensor:
     x = cast(input, total_dtype(input, dtype))
     axis = _axis(prim.name, x, dim)
     if not x.ndim:
-        return mul(x, const(1))
+        return x.clone()
     if x.dtype is dtypes.bool_:  # asked for by dtype=bool
         return cast(apply(prim, (cast(x, dtypes.int64),), (axis, False)), dtypes.bool_)
     return apply(prim, (x,), (axis, False))
@@ -102,7 +102,7 @@ def _running_extreme(values: S.Scan, index: S.ScanIndex, input: Tensor, dim: int
         raise DTypeError(f"{values.name}: complex numbers have no order", code="dtype.complex", hint="use x.abs()")
     axis = _axis(values.name, input, dim)
     if not input.ndim:
-        return Extreme(mul(input, const(1)), zeros_like(input, dtype=dtypes.int64))
+        return Extreme(input.clone(), zeros_like(input, dtype=dtypes.int64))
     boolean = input.dtype is dtypes.bool_
     x = cast(input, dtypes.uint8) if boolean else input
     at = apply(index, (detach(x),), (axis, False))
@@ -143,7 +143,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
             f"logcumsumexp: dtype {input.dtype.name} is not floating", code="dtype.logcumsumexp", hint="use .float()"
         )
     axis = _axis("logcumsumexp", input, dim)
-    return _logcumsumexp(input, axis) if input.ndim else mul(input, const(1))
+    return _logcumsumexp(input, axis) if input.ndim else input.clone()
 
 
 # -- differences --------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def diff(
         x = cat([operand(t) for t in (prepend, x, append) if t is not None], axis)
     for _ in range(min(n, x.shape[axis])):
         x = _steps(x, axis)
-    return mul(x, const(1)) if x is input and x.dtype is not dtypes.bool_ else x
+    return x.clone() if x is input else x
 
 
 # -- areas --------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def _slope(f: Tensor, axis: int, spacing: Any, edge_order: int) -> Tensor:
     if isinstance(spacing, Tensor) and spacing.ndim:
         h = reshape(_steps(spacing, 0), tuple(n - 1 if k == axis else 1 for k in range(f.ndim)))
     else:
-        h = broadcast_to(operand(spacing), tuple(n - 1 if k == axis else 1 for k in range(f.ndim)))
+        h = broadcast_to(cast(operand(spacing), f.dtype), tuple(n - 1 if k == axis else 1 for k in range(f.ndim)))
 
     def width(k: int, length: int = 1) -> Tensor:
         return narrow(h, axis, k, length)
@@ -251,13 +251,13 @@ def _slope(f: Tensor, axis: int, spacing: Any, edge_order: int) -> Tensor:
 
 
 def gradient(
-    input: Tensor, *, spacing: Any = 1, dim: int | Sequence[int] | None = None, edge_order: int = 1
+    input: Tensor, *, spacing: Any = None, dim: int | Sequence[int] | None = None, edge_order: int = 1
 ) -> tuple[Tensor, ...]:
     """Slopes of sampled values along axes, one tensor for each.
 
     Parameters
     ----------
-    spacing: a distance for all axes, one for each, or the coordinates along each as a tensor.
+    spacing: a distance for all axes (1 without it), one for each, or the coordinates along each as a tensor.
     dim: the axes, all by default. edge_order: 1 or 2, the accuracy at both ends.
     """
     if edge_order not in (1, 2):
@@ -266,7 +266,7 @@ def gradient(
         axes_of("gradient", d, input.ndim)[0] for d in ([dim] if isinstance(dim, int) else dim or range(input.ndim))
     ]
     many = isinstance(spacing, (list, tuple))
-    given = list(spacing) if many else [spacing] * len(axes)
+    given = list(spacing) if many else [1 if spacing is None else spacing] * len(axes)
     if len(given) != len(axes):
         raise ShapeError(
             f"gradient: {len(given)} spacings for {len(axes)} axes", code="shape.gradient", hint="one for each axis"

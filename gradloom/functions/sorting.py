@@ -9,9 +9,9 @@ from typing import Any
 
 from gradloom import dtypes
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError
-from gradloom.functions.base import Extreme, apply, axes_of, const, operand
+from gradloom.functions.base import Extreme, apply, axes_of, operand
 from gradloom.functions.creation import zeros, zeros_like
-from gradloom.functions.elementwise import cast, detach, mul
+from gradloom.functions.elementwise import cast, detach
 from gradloom.functions.movement import reshape
 from gradloom.functions.reductions import drop, fetch, wants_grad
 from gradloom.functions.spellings import numpy_names
@@ -39,7 +39,7 @@ def ordered(x: Tensor, axis: int, descending: bool = False) -> Tensor:
 def selected(prim: Primitive, x: Tensor, axis: int, attrs: tuple, keepdim: bool) -> Extreme:
     """The element that a primitive gives the position of: (value, index)."""
     if not x.ndim:
-        return Extreme(mul(x, const(1)), zeros_like(x, dtype=dtypes.int64))
+        return Extreme(x.clone(), zeros_like(x, dtype=dtypes.int64))
     at = apply(prim, (detach(x),), (axis, *attrs))
     values = fetch(x, at, axis)
     if keepdim:
@@ -54,7 +54,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     _check_order("sort", input)
     if not input.ndim:
         axes_of("sort", dim, 0)
-        return Extreme(mul(input, const(1)) if input.dtype.category else input, zeros_like(input, dtype=dtypes.int64))
+        return Extreme(input.clone(), zeros_like(input, dtype=dtypes.int64))
     (axis,) = axes_of("sort", dim, input.ndim)
     return Extreme(ordered(input, axis, bool(descending)), argsort(input, axis, descending))
 

@@ -174,8 +174,8 @@ def nanquantile(
 
 
 # -- histograms ---------------------------------------------------------------------------------------
-def _span(name: str, x: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
-    """The range of the bins: as given, or the data's where both are equal; never empty."""
+def _span(name: str, x: Tensor, low: float, high: float, room: float) -> tuple[Tensor, Tensor]:
+    """The range of the bins: as given, or the data's where both are equal, with ``room`` around a single value."""
     if low > high or not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name}: the range must be finite and ascending, got {low} to {high}")
     if low != high or not x.numel():
@@ -183,7 +183,7 @@ def _span(name: str, x: Tensor, low: float, high: float) -> tuple[Tensor, Tensor
     else:
         a, b = amin(x), amax(x)
     same = eq(a, b)
-    return where(same, sub(a, const(1.0)), a), where(same, add(b, const(1.0)), b)
+    return where(same, sub(a, const(room)), a), where(same, add(b, const(room)), b)
 
 
 def _count(places: Tensor, n: int, weight: Tensor | None, dtype: Any) -> Tensor:
@@ -199,7 +199,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     if bins < 1:
         raise ValueError(f"histc: bins must be at least 1, got {bins}")
     x = detach(input)
-    low, high = _span("histc", x, min, max)
+    low, high = _span("histc", x, min, max, 1.0)
     part = div(mul(sub(x, low), const(float(bins))), sub(high, low))
     inside = logical_and(ge(x, low), le(x, high))
     place = clamp(cast(floor(where(inside, part, const(0.0))), dtypes.int64), None, bins - 1)
@@ -256,7 +256,7 @@ def histogramdd(
             edges.append(detach(b))
         else:
             low, high = range[2 * d : 2 * d + 2] if range is not None else (0, 0)
-            edges.append(_even_edges(*_span("histogramdd", column, low, high), int(b)))
+            edges.append(_even_edges(*_span("histogramdd", column, low, high, 0.5), int(b)))
         k = _bin(column, edges[-1])
         out = lt(k, const(0))
         n = edges[-1].shape[0] - 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gradloom import functions as G
 from gradloom.errors import ShapeError
+from gradloom.functions.distances import pairwise_distance, pdist
 from gradloom.nn.activation_functions import (
     elu,
     gelu,
@@ -71,6 +72,8 @@ __all__ = [
     "nll_loss",
     "normalize",
     "one_hot",
+    "pairwise_distance",
+    "pdist",
     "prelu",
     "relu",
     "relu6",

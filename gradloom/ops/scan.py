@@ -114,7 +114,7 @@ def _declare() -> None:
         """Each entry's predecessor in the order of the scan; ``first`` has none."""
         axis, reverse = attrs
         n = x.shape[axis]
-        kept = G.narrow(x, axis, 1 if reverse else 0, max(n - 1, 0))
+        kept = G.narrow(x, axis, min(n, 1) if reverse else 0, max(n - 1, 0))
         low, high = [0] * x.ndim, [0] * x.ndim
         (high if reverse else low)[axis] = min(n, 1)
         return G.apply(S.pad, (kept,), (tuple(low), tuple(high), first))
