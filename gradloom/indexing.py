@@ -1,148 +1,293 @@
-"""Reading and writing by index: slices, integers, new axes, ellipsis as views; index tensors and masks as gathers."""
+"""Reading and writing by index, as PyTorch and NumPy.
+
+Integers, 0-d integer tensors, slices, new axes and ellipsis give views, and writes to those reach the base. Integer
+tensors, lists, arrays and masks give copies; the axes they make take the place of the axes they index where these are
+neighbours, and come first otherwise. Negative steps are NumPy's. Where PyTorch and NumPy differ, PyTorch is followed:
+an integer beside index tensors is a view taken first, and uint8 tensors are masks (deprecated there).
+"""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+import operator
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradloom import dtypes
 from gradloom import functions as G
-from gradloom.errors import IndexRangeError, ShapeError
+from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.ops import gather as I
 from gradloom.ops import structure as S
-from gradloom.tensor import Tensor, _view, as_tensor
+from gradloom.tensor import Tensor, _view, as_tensor, from_numpy
 
-__all__ = ["getitem", "setitem"]
+__all__ = ["getitem", "put_at", "setitem"]
+
+_ALL = slice(None)
 
 
-def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple[int, ...], tuple[int, ...], list[tuple[int, Tensor]]]:
-    """(region, shape after integers and new axes, ..., advanced indices by their axis in that shape)."""
-    items = list(index) if isinstance(index, tuple) else [index]
-    expanded: list[Any] = []
-    masks: list[tuple[int, Tensor]] = []  # with their places in ``expanded``
-    for it in items:
-        if (
-            isinstance(it, (list, np.ndarray))
-            or (isinstance(it, Tensor) and it.ndim)
-            or (isinstance(it, Tensor) and it.dtype is dtypes.bool_)
-        ):
-            t = as_tensor(it)
-            if t.dtype is dtypes.bool_:
-                masks.append((len(expanded), t))
-                expanded.extend(as_tensor(np.ascontiguousarray(a)) for a in np.nonzero(t.numpy()))
-                continue
-            expanded.append(t)
-        elif isinstance(it, Tensor):
-            expanded.append(int(it))
-        else:
-            expanded.append(it)
-    used = sum(1 for it in expanded if it is not None and it is not Ellipsis)
+# -- what an index is made of ---------------------------------------------------------------------------
+class _Mask(NamedTuple):
+    """A bool tensor in an index; it stands for as many axes as it has."""
+
+    tensor: Tensor
+
+
+class _At(NamedTuple):
+    """A 0-d integer tensor: a view whose place is known when the program runs."""
+
+    tensor: Tensor
+
+
+def _item(it: Any) -> Any:
+    """One part of an index as None, Ellipsis, slice, int, bool, _At, _Mask or an integer Tensor."""
+    if it is None or it is Ellipsis or isinstance(it, (slice, bool)):
+        return it
+    if isinstance(it, (int, np.integer)):
+        return int(it)
+    if isinstance(it, np.bool_):
+        return bool(it)
+    if isinstance(it, Tensor):
+        return _tensor_item(it)
+    if isinstance(it, (list, tuple, range, np.ndarray)):
+        return _tensor_item(_sequence(it))
+    try:
+        return operator.index(it)
+    except TypeError:
+        raise IndexRangeError(
+            f"index: {it!r} of type {type(it).__name__} is no index", code="index.kind",
+            hint="an index is made of integers, slices, ..., None, and tensors or lists of integers or bools",
+        ) from None  # fmt: skip
+
+
+def _sequence(it: Any) -> Tensor:
+    """A list, range or array of integers or bools as a tensor."""
+    if isinstance(it, np.ndarray):
+        return from_numpy(it)
+    flat = list(it)
+    if any(x is None or x is Ellipsis or isinstance(x, slice) for x in flat):
+        raise IndexRangeError(
+            "index: a list holds a slice, None or ...", code="index.kind", hint="use a tuple: x[tuple(index)]"
+        )
+    t = as_tensor([list(x) if isinstance(x, (tuple, range)) else x for x in flat])
+    return t if t.numel() else G.zeros(tuple(t.shape), dtype=dtypes.int64)
+
+
+def _tensor_item(t: Tensor) -> Any:
+    if t.dtype is dtypes.uint8:
+        warnings.warn("indexing with a uint8 tensor as a mask is deprecated; use a bool tensor", DeprecationWarning, 5)
+        return _Mask(G.ne(t, G.const(0)))
+    if t.dtype is dtypes.bool_:
+        return bool(t.item()) if not t.ndim else _Mask(t)
+    if t.dtype.category != 1:
+        raise DTypeError(
+            f"index: a {t.dtype.name} tensor is no index", code="dtype.index",
+            hint="index with integer or bool tensors; convert with .long()",
+        )  # fmt: skip
+    return t if t.ndim else _At(t)
+
+
+def _axes(it: Any) -> int:
+    """How many axes of the tensor a part stands for."""
+    if it is None or it is Ellipsis or isinstance(it, bool):
+        return 0
+    return it.tensor.ndim if isinstance(it, _Mask) else 1
+
+
+class _Plan(NamedTuple):
+    """An index taken apart: first a view, then gathers within it.
+
+    region: starts, stops and steps of the slice of ``x``. shape: of the view, integers dropped and new axes in.
+    at: 0-d index tensors by the axis of the slice. advanced: index tensors by the axis of the view that they index.
+    masks: masks by the first of their axes of the view.
+    """
+
+    region: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    shape: tuple[int, ...]
+    at: list[tuple[int, Tensor]]
+    advanced: list[tuple[int, Tensor]]
+    masks: list[tuple[int, Tensor]]
+
+
+def _parse(x: Tensor, index: Any) -> _Plan:
+    items = [_item(it) for it in (index if isinstance(index, tuple) else (index,))]
+    used = sum(map(_axes, items))
     if used > x.ndim:
-        raise IndexRangeError(f"index: {used} indices for a tensor of {x.ndim} dimensions", code="index.rank")
-    if not any(it is Ellipsis for it in expanded):
-        expanded.append(Ellipsis)
-    at = next(k for k, it in enumerate(expanded) if it is Ellipsis)
-    expanded[at : at + 1] = [slice(None)] * (x.ndim - used)
-    for place, mask in masks:
-        if place > at:
-            place += x.ndim - used - 1
-        _check_mask(x, mask, sum(1 for it in expanded[:place] if it is not None))
-    starts, stops, steps, shape, advanced = [], [], [], [], []
-    axis = 0
-    for it in expanded:
+        raise IndexRangeError(
+            f"index: {used} indices for a tensor of {x.ndim} dimensions, shape {tuple(x.shape)}", code="index.rank"
+        )
+    dots = [k for k, it in enumerate(items) if it is Ellipsis]
+    if len(dots) > 1:
+        raise IndexRangeError("index: ... stands more than once", code="index.ellipsis", hint="leave one of them out")
+    place = dots[0] if dots else len(items)
+    items[place : place + len(dots)] = [_ALL] * (x.ndim - used)
+    region: list[tuple[int, int, int]] = []
+    shape: list[int] = []
+    plan = _Plan(((), (), ()), (), [], [], [])
+    for it in items:
+        axis = len(region)
         if it is None:
             shape.append(1)
-            continue
-        n = x.shape[axis]
-        if isinstance(it, slice):
-            b, e, s = it.indices(n)
-            m = len(range(b, e, s))
-            starts.append(b if m else 0)
-            stops.append(e if m else 0)
-            steps.append(s if m else 1)
-            shape.append(m)
-        elif isinstance(it, Tensor):
-            starts.append(0)
-            stops.append(n)
-            steps.append(1)
-            advanced.append((len(shape), it))
-            shape.append(n)
+        elif isinstance(it, bool):  # a new axis, of which the one entry is taken, or none
+            plan.advanced.append((len(shape), from_numpy(np.zeros(int(it), np.int64))))
+            shape.append(1)
+        elif isinstance(it, slice):
+            part = range(*it.indices(x.shape[axis]))
+            region.append((part.start, part.stop, part.step) if part else (0, 0, 1))
+            shape.append(len(part))
+        elif isinstance(it, int):
+            k = _checked(it, axis, x.shape[axis])
+            region.append((k, k + 1, 1))
+        elif isinstance(it, _At):
+            plan.at.append((axis, it.tensor))
+            region.append((0, x.shape[axis], 1))
         else:
-            k = int(it)
-            if not -n <= k < n:
-                raise IndexRangeError(
-                    f"index {k} is out of range for axis {axis} of size {n}", code="index.range",
-                    hint=f"valid indices run from {-n} to {n - 1}",
-                )  # fmt: skip
-            k %= n
-            starts.append(k)
-            stops.append(k + 1)
-            steps.append(1)
-        axis += 1
-    return (tuple(starts), tuple(stops), tuple(steps)), tuple(shape), (), advanced
+            sizes = tuple(x.shape[axis : axis + _axes(it)])
+            if isinstance(it, _Mask):
+                _fits(x, it.tensor, axis, sizes)
+                plan.masks.append((len(shape), it.tensor))
+            else:
+                plan.advanced.append((len(shape), it))
+            region += [(0, n, 1) for n in sizes]
+            shape += sizes
+    starts, stops, steps = zip(*region, strict=True) if region else ((), (), ())
+    return plan._replace(region=(tuple(starts), tuple(stops), tuple(steps)), shape=tuple(shape))
 
 
-def _check_mask(x: Tensor, mask: Tensor, axis: int) -> None:
-    if tuple(x.shape[axis : axis + mask.ndim]) != tuple(mask.shape):
+def _checked(k: int, axis: int, n: int) -> int:
+    if not -n <= k < n:
+        raise IndexRangeError(
+            f"index {k} is out of range for axis {axis} of size {n}", code="index.range",
+            hint=f"valid indices run from {-n} to {n - 1}" if n else "the axis is empty",
+        )  # fmt: skip
+    return k % n
+
+
+def _fits(x: Tensor, mask: Tensor, axis: int, sizes: tuple[int, ...]) -> None:
+    if sizes != tuple(mask.shape):
         raise ShapeError(
             f"index: mask {tuple(mask.shape)} at axis {axis} does not fit tensor {tuple(x.shape)}", code="shape.mask"
         )
 
 
-def _basic(x: Tensor, region: tuple, shape: tuple[int, ...]) -> Tensor:
-    def redo(b: Tensor) -> Tensor:
+# -- the view ---------------------------------------------------------------------------------------------
+def _base(x: Tensor, plan: _Plan) -> Tensor:
+    """The view that integers, slices and new axes give."""
+    region, shape, at = plan.region, plan.shape, plan.at
+    sizes = tuple(len(range(s, e, t)) for s, e, t in zip(*region, strict=True))
+    for axis, t in at:
+        G.check_range(t, -sizes[axis], sizes[axis], "index", "index.range", axis=axis)
+
+    def cut(b: Tensor) -> Tensor:
         whole = region == ((0,) * b.ndim, tuple(b.shape), (1,) * b.ndim)
-        y = b if whole else G.apply(S.slice_, (b,), region)
+        return b if whole else G.apply(S.slice_, (b,), region)
+
+    def redo(b: Tensor) -> Tensor:
+        y = cut(b)
+        for axis, t in reversed(at):
+            y = G.apply(I.take, (y, t), (axis,))
         return G.reshape(y, shape)
 
     def undo(b: Tensor, new: Tensor) -> Tensor:
-        sizes = tuple(len(range(s, e, t)) for s, e, t in zip(*region, strict=True))
-        return G.update_slice(b, G.reshape(new, sizes), region)
+        if not at:
+            return G.update_slice(b, G.reshape(new, sizes), region)
+        pattern = tuple("i" if any(k == axis for axis, _ in at) else ":" for k in range(b.ndim))
+        part, ts = cut(b), [t for _, t in at]
+        want = I.index.infer([part._v.aval, *(t._v.aval for t in ts)], (pattern,)).shape
+        part = G.apply(I.index_put, (part, G.reshape(new, want), *ts), (pattern, "set"))
+        return G.update_slice(b, part, region)
 
     return _view(x, redo, undo)
 
 
+def _gathered(y: Tensor, plan: _Plan) -> tuple[tuple[str, ...], list[Tensor]]:
+    """Pattern and index tensors of the gather within the view; masks become the positions where they hold."""
+    found = {k: t for k, t in plan.advanced}
+    for k, t in plan.advanced:
+        G.check_range(t, -y.shape[k], y.shape[k], "index", "index.range", axis=k)
+    for k, mask in plan.masks:
+        for j, a in enumerate(np.nonzero(mask.detach().numpy())):
+            found[k + j] = from_numpy(np.ascontiguousarray(a))
+    return tuple("i" if k in found else ":" for k in range(y.ndim)), [found[k] for k in sorted(found)]
+
+
+# -- reading ----------------------------------------------------------------------------------------------
 def getitem(x: Tensor, index: Any) -> Tensor:
-    """``x[index]``. Views where NumPy's basic indexing gives them, copies for tensors and masks."""
-    region, shape, _, advanced = _parse(x, index)
-    y = _basic(x, region, shape)
-    if not advanced:
+    """``x[index]``: a view for integers, slices, None and ellipsis, a copy where tensors, lists or masks take part.
+
+    Raises IndexRangeError for an index out of range or of a wrong kind (tensors of integers are checked as the program
+    runs), ShapeError where a mask does not fit or index tensors do not broadcast. A mask is looked at.
+    """
+    plan = _parse(x, index)
+    y = _base(x, plan)
+    if not plan.advanced and not plan.masks:
         return y
-    for k, t in advanced:
-        G.check_range(t, -y.shape[k], y.shape[k], "index", "index.range")
-    if len(advanced) == 1:
-        k, t = advanced[0]
-        return G.apply(I.take, (y, t), (k,))
-    pattern = tuple("i" if any(k == a for a, _ in advanced) else ":" for k in range(y.ndim))
-    return G.apply(I.index, (y, *(t for _, t in advanced)), (pattern,))
+    pattern, ts = _gathered(y, plan)
+    if len(ts) == 1:
+        return G.apply(I.take, (y, ts[0]), (pattern.index("i"),))
+    return G.apply(I.index, (y, *ts), (pattern,))
 
 
+# -- writing ----------------------------------------------------------------------------------------------
 def setitem(x: Tensor, index: Any, value: Any) -> None:
-    """``x[index] = value``: writes reach the base of a view."""
+    """``x[index] = value``: the value is converted and broadcast; a write to a view reaches its base.
+
+    Where an index names a place twice the last value stays. Raises as ``getitem``, ShapeError where the value does not
+    broadcast, GradientError for a leaf that requires grad.
+    """
     v = G.operand(value)
-    if isinstance(index, Tensor) and index.dtype is dtypes.bool_ and index.shape == x.shape and v.numel() == 1:
-        x._write(G.where(index, G.cast(v, x.dtype), x))
-        return
-    region, shape, _, advanced = _parse(x, index)
-    if not advanced:
-        if math.prod(shape):
-            whole = _basic(x, region, shape)
-            if whole is x:
-                x._write(v)
-                return
-            target = G.cast(v, x.dtype)
-            lead = target.ndim - len(shape)
-            if lead > 0 and all(n == 1 for n in target.shape[:lead]):
-                target = G.reshape(target, target.shape[lead:])
-            whole._write(G.broadcast_to(target, shape))
-        return
-    y = _basic(x, region, shape)
-    for k, t in advanced:
-        G.check_range(t, -y.shape[k], y.shape[k], "index", "index.range")
-    pattern = tuple("i" if any(k == a for a, _ in advanced) else ":" for k in range(y.ndim))
-    ts = [t for _, t in advanced]
+    plan = _parse(x, index)
+    y = _base(x, plan)
+    if plan.advanced or plan.masks:
+        y._write(_put(y, plan, v, "set"))
+    elif y is x:
+        x._write(_broadcast(v, x.dtype, tuple(x.shape)))
+    elif y.numel():
+        y._write(_broadcast(v, x.dtype, tuple(y.shape)))
+    else:
+        _broadcast(v, x.dtype, tuple(y.shape))
+
+
+def put_at(x: Tensor, index: tuple, value: Tensor, how: str) -> Tensor:
+    """``x`` after ``x[index] = value``, or with the value added; a new tensor."""
+    plan = _parse(x, index)
+    if plan.at or not (plan.advanced or plan.masks):
+        plan = _parse(x, tuple(G.reshape(i, (1,)) if isinstance(i, Tensor) and not i.ndim else i for i in index))
+    return _put(G.reshape(x, plan.shape), plan, value, how)
+
+
+def _put(y: Tensor, plan: _Plan, v: Tensor, how: str) -> Tensor:
+    """The view after the write to the places that index tensors and masks name."""
+    chosen = _by_mask(y, plan, v) if how == "set" else None
+    if chosen is not None:
+        return chosen
+    pattern, ts = _gathered(y, plan)
     want = I.index.infer([y._v.aval, *(t._v.aval for t in ts)], (pattern,)).shape
-    new = G.apply(I.index_put, (y, G.broadcast_to(G.cast(v, x.dtype), want), *ts), (pattern, "set"))
-    y._write(new)
+    return G.apply(I.index_put, (y, _broadcast(v, y.dtype, want), *ts), (pattern, how))
+
+
+def _by_mask(y: Tensor, plan: _Plan, v: Tensor) -> Tensor | None:
+    """A write under one mask of a value that does not vary along it: chosen per element, nothing looked at."""
+    if len(plan.masks) != 1 or plan.advanced:
+        return None
+    ((k, mask),) = plan.masks
+    after = y.ndim - k - mask.ndim
+    own = tuple(v.shape)
+    if len(own) > after and own[len(own) - after - 1] != 1:
+        return None
+    lead, tail = own[: max(0, len(own) - after - 1)], own[max(0, len(own) - after) :]
+    if len(lead) > k and any(n != 1 for n in lead[: len(lead) - k]):
+        return None
+    lead = lead[-k:] if k else ()
+    wide = G.reshape(v, (*lead, *([1] * mask.ndim if len(own) > after else []), *tail))
+    where = G.reshape(mask, (*mask.shape, *[1] * after))
+    return G.where(where, _broadcast(wide, y.dtype, tuple(y.shape)), y)
+
+
+def _broadcast(v: Tensor, dtype: dtypes.DType, shape: tuple[int, ...]) -> Tensor:
+    """A value as a write takes it: converted, leading axes of size 1 dropped where there are too many, broadcast."""
+    v = G.cast(v, dtype)
+    extra = v.ndim - len(shape)
+    if extra > 0 and all(n == 1 for n in v.shape[:extra]):
+        v = G.reshape(v, v.shape[extra:])
+    return G.broadcast_to(v, shape)

@@ -52,7 +52,7 @@ def _install() -> None:
     for op, name in {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}.items():
         setattr(Tensor, f"__{op}__", getattr(G, name))
     own_methods: tuple[Callable[..., Any], ...] = (
-        addcdiv_, addcmul_, copy_, expand_as, fill_, lerp_, masked_fill, masked_fill_, new_ones, new_zeros, normal_,
+        addcdiv_, addcmul_, copy_, expand_as, fill_, lerp_, new_ones, new_zeros, normal_,
         type_as, uniform_, where, zero_,
     )  # fmt: skip
     for fn in own_methods:
@@ -106,16 +106,6 @@ def addcdiv_(self: Tensor, tensor1: Any, tensor2: Any, *, value: float = 1) -> T
 def lerp_(self: Tensor, end: Any, weight: Any) -> Tensor:
     """Moved towards ``end`` by the share ``weight``."""
     return self._write(self + (end - self) * weight)
-
-
-def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
-    """``value`` where the mask holds."""
-    return G.where(mask, value, self)
-
-
-def masked_fill_(self: Tensor, mask: Any, value: Any) -> Tensor:
-    """``value`` written where the mask holds."""
-    return self._write(G.where(mask, value, self))
 
 
 def expand_as(self: Tensor, other: Tensor) -> Tensor:

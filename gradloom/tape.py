@@ -463,7 +463,7 @@ class Tape:
 
     def fail(self, e: Entry, leaves: Sequence[Value | None]) -> None:
         """Raise the error of a check that a program found violated."""
-        code, low, high, what, skip = e.attrs
+        code, low, high, what, skip, axis = e.attrs
         src = e.ins[1]
         where = ""
         if src.prim is LEAF:
@@ -476,7 +476,8 @@ class Tape:
             at = int(bad[0]) if len(bad) == 1 else tuple(int(b) for b in bad)
             where = f": {what} {a[tuple(bad)]} at position {at}"
         raise IndexRangeError(
-            f"{what} out of range{where}, expected {low} <= {what} < {high}",
+            f"{what} out of range{'' if axis is None else f' for axis {axis} of size {high}'}{where}, "
+            f"expected {low} <= {what} < {high}",
             code=code,
             hint=f"there are {high} classes or rows; check the data, or the size of the last layer",
         )

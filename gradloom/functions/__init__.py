@@ -19,6 +19,7 @@ from gradloom.functions import base, contraction, creation, elementwise, floats,
 from gradloom.functions import linalg_products, einsum, linalg_solve
 from gradloom.functions import complex_numbers, conversion, interchange
 from gradloom.functions import distances, scans, sets, sorting, statistics
+from gradloom.functions import masks, scatters
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
 from gradloom.functions.conversion import convert
@@ -127,7 +128,7 @@ from gradloom.functions.elementwise import (
     trunc,
     where,
 )
-from gradloom.functions.gathers import check_labels, check_range, gather, index_select, one_hot, scatter_add, take
+from gradloom.functions.gathers import check_labels, check_range, gather, index_select, one_hot, take
 from gradloom.functions.movement import (
     broadcast_to,
     cat,
@@ -149,6 +150,7 @@ from gradloom.functions.movement import (
     unsqueeze,
     update_slice,
 )
+from gradloom.functions.masks import masked_fill
 from gradloom.functions.reductions import (
     all,
     allclose,
@@ -174,6 +176,7 @@ from gradloom.functions.reductions import (
     var,
 )
 from gradloom.ops import complex_numbers as _complex_numbers
+from gradloom.functions.scatters import scatter_add
 from gradloom.ops import elementwise as _elementwise
 from gradloom.ops import floats as _floats
 from gradloom.ops import gather as _gather
@@ -181,7 +184,7 @@ from gradloom.ops import scan as _scan
 from gradloom.ops import structure as _structure
 
 MODULES = (base, elementwise, floats, movement, creation, reductions, contraction, gathers, linalg_products, einsum, interchange,
-           complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics)
+           complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics, scatters, masks)
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
     PUBLIC.update({name: getattr(_module, name) for name in _module.__all__})
