@@ -16,8 +16,8 @@ class Entry:
     """One recorded step, shared by every round that comes by."""
 
     __slots__ = (
-        "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "ins", "leaf", "leaves", "next", "outs",
-        "parent", "prim", "programs", "rg",
+        "abstract", "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "ins", "leaf", "leaves", "next",
+        "outs", "parent", "prim", "programs", "rg",
     )  # fmt: skip
 
     def __init__(
@@ -25,6 +25,8 @@ class Entry:
     ) -> None:
         self.parent, self.prim, self.ins, self.attrs, self.aval = parent, prim, ins, attrs, aval
         self.rg, self.grad_mode = rg, gm
+        # hangs on a placeholder of a function that is being recorded: it has no value
+        self.abstract: bool = getattr(prim, "placeholder", False) or any(i.abstract for i in ins)
         self.depth: int = parent.depth + 1 if parent is not None else 0
         self.next: Entry | None = None
         self.branches: dict[tuple, Entry] | None = None

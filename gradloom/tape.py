@@ -55,6 +55,7 @@ class Tape:
         self.make_tensor: Callable[[Value], Any] = lambda v: v
         self.watch: Callable[[tuple], None] | None = None  # told of every program run, and of what on
         self.runner: Callable[[Program, list[int]], list[Any]] | None = None  # runs programs of the target "watched"
+        self.after: Callable[[], None] | None = None  # called when a round has been closed, while somebody debugs
         self.noted: Callable[[Entry], None] | None = None  # told of every new step, while somebody debugs
         self.traces = 0  # functions being recorded on placeholders: the round must stay open
         self.lifted: dict[int, Any] = {}  # entries that a transformation under way differentiates by: their handles
@@ -257,13 +258,15 @@ class Tape:
                     if leaf is not None:
                         leaf.entry = None
                 self.start()
+            if self.after is not None:
+                self.after()
 
     def peek(self, v: Value) -> None:
         """Give one value its memory and leave the round open. Raises GradientError where it hangs on a placeholder."""
         with self.lock:
             e = v.entry
             assert e is not None
-            if _abstract(self._path())[id(e)]:
+            if e.abstract:
                 raise GradientError(
                     "the value of a tensor is not known while vmap, scan, cond or while_loop records the function",
                     code="transform.value",
@@ -298,7 +301,7 @@ class Tape:
                 assert e is not None
                 if e.prim is SCALAR:
                     numbers.append(v)
-                else:
+                elif not e.abstract:  # what a recorded function let escape has no value
                     live.append(v)
                     order.append(e)
         donate = self._donations(live)
@@ -374,10 +377,7 @@ class Tape:
     def _build(self, order: list[Entry], donate: tuple[tuple[int, int], ...]) -> Program:
         path = self._path()
         needed = set(map(id, order))
-        checks = [x for x in path if x.prim is not None and getattr(x.prim, "is_check", False)]
-        if checks:
-            unknown = _abstract(path)
-            checks = [x for x in checks if not unknown[id(x)]]
+        checks = [x for x in path if not x.abstract and getattr(x.prim, "is_check", False)]
         needed.update(id(x.ins[0]) for x in checks)
         for x in reversed(path):
             if id(x) in needed:
@@ -490,14 +490,6 @@ _FREED.freed = True
 def _owned(buf: Any) -> bool:
     """Memory of ours that no view or array shares: held by its value and the two calls that ask."""
     return buf is not None and getattr(buf, "keep", None) is None and _getrefcount(buf) <= 3
-
-
-def _abstract(path: list[Entry]) -> dict[int, bool]:
-    """Which entries of a round hang on a placeholder of a function that is being recorded."""
-    out: dict[int, bool] = {}
-    for x in path:
-        out[id(x)] = getattr(x.prim, "placeholder", False) or any(out[id(i)] for i in x.ins)
-    return out
 
 
 def _hashable(attrs: tuple) -> Any:

@@ -223,7 +223,7 @@ class Tensor:
             if v.entry is not None:
                 TAPE.peek(v) if TAPE.traces else TAPE.flush()
             if v.buf is None:
-                raise InternalError("a tensor's value was lost by an earlier failure", code="internal.lost")
+                raise InternalError("a tensor's value was lost by an earlier failure, or it escaped from a function that was recorded", code="internal.lost")
         return v.buf
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
