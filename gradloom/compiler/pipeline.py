@@ -16,7 +16,7 @@ from gradloom.compiler.nest_plan import work_of
 from gradloom.compiler.passes.clean import common, dead, simplify
 from gradloom.compiler.passes.flatten import sink
 from gradloom.compiler.passes.fold import fold
-from gradloom.compiler.program import Executable, HostCall, Parts, host_call
+from gradloom.compiler.program import Executable, HostCall, Note, Parts, host_call
 from gradloom.compiler.schedule import Footprint, close, donations, order
 from gradloom.graph.node import Graph
 from gradloom.graph.node import show as show_graph
@@ -116,6 +116,7 @@ def _assemble(
             slots += 1
     lines = [show_graph(graph)]
     steps: list[list[Launch] | Footprint] = []
+    notes: list[Note] = []  # one for each launch and host call
     work = 0
     batch: list[Footprint] = []  # independent of each other: they live at one step
     shared: set[int] = set()  # steps that share the fork and join of the one before
@@ -129,6 +130,7 @@ def _assemble(
             for s in (*p.reads, *p.writes):
                 memory.slot(s)
             steps.append(p)
+            notes.append(_note(p, g.host[0].prim.name if g.host[0].prim else "host"))
             batch = []
             lines.append(f"host {g.host[0].prim}")
             work = QUICK_WORK
@@ -142,6 +144,8 @@ def _assemble(
         else:
             batch = [p]  # still at the step of the others, which only keeps their memory apart
         steps.append(launches)
+        notes += [Note("pack", 0, 0)] * (len(launches) - 1)
+        notes += [_note(p, "scatter" if g.scatter is not None else _title(source))] if launches else []
         work += work_of(source, g.extents or (1,)) if isinstance(source, Nest) else 0
         if g.dot is not None:
             work += g.size * g.dot[2] // 8
@@ -176,4 +180,23 @@ def _assemble(
     segments = [s for s in segments if isinstance(s, HostCall) or s] or [[]]
     sizes = [s.nbytes for s in fuser.outputs]
     quick = work < QUICK_WORK
-    return Parts(segments, len(inputs), slots + 1, outputs, sizes, slots, arena, quick, lines)
+    return Parts(segments, len(inputs), slots + 1, outputs, sizes, slots, arena, quick, lines, notes)
+
+
+_SILENT = {"load", "load_at", "const", "iota", "cast", "acc"}
+
+
+def _title(source: object) -> str:
+    """A name for a kernel, of the instructions in its body."""
+    body = getattr(source, "body", ())
+    ops = [i.attrs[0] if i.op == "reduce" else i.op for i in body if i.op not in _SILENT]
+    kind = "copy" if isinstance(source, Nest) and not ops else "" if isinstance(source, Nest) else "dot"
+    return " ".join(dict.fromkeys(([kind] if kind else []) + ops))
+
+
+def _note(p: Footprint, name: str) -> Note:
+    """What a group does: twice the products of a contraction, one operation for each other instruction and element."""
+    g = p.group
+    source = 2 * g.size * g.dot[2] if g.dot is not None else 0
+    each = len([w for w in name.split() if w not in ("dot", "copy")]) if g.host is None else 0
+    return Note(name, source + each * math.prod(g.extents or (1,)), sum(s.nbytes for s in {*p.reads, *p.writes}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from gradloom.graph.node import Node
 from gradloom.runtime.buffers import Buffer, allocate
 from gradloom.runtime.runner import Command, Plan
 
-__all__ = ["Executable", "HostCall", "Parts", "host_call"]
+__all__ = ["Executable", "HostCall", "Parts", "Note", "host_call"]
 
 
 class Place(NamedTuple):
@@ -62,12 +63,21 @@ class HostCall:
             self.out.array(table)[...] = n.prim.evaluate(arrays, [i.aval for i in n.ins], n.attrs, n.aval)
 
 
+class Note(NamedTuple):
+    """What a kernel or host call does: a name made of its operations, its arithmetic, the bytes it reads and writes."""
+
+    name: str
+    flops: int
+    nbytes: int
+
+
 @dataclass
 class Parts:
     """What an :class:`Executable` is made from.
 
     segments: lists of commands, and host calls, in order. slots: size of the table: inputs, outputs, the arena.
     outputs: for each output its slot, or None where it is written into an input. out_bytes: their sizes.
+    notes: what each command and host call does, in order.
     """
 
     segments: list[list[Command] | HostCall]
@@ -79,6 +89,7 @@ class Parts:
     arena_bytes: int
     quick: bool
     lines: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 class Executable:
@@ -137,7 +148,16 @@ class Executable:
         run()
         return out
 
-    def _run_steps(self, inputs: Sequence[int]) -> list[Buffer | None]:
+    def run_timed(self, inputs: Sequence[int]) -> tuple[list[Buffer | None], list[tuple[Note, int, int]]]:
+        """Run it kernel by kernel: the outputs, and for each kernel its note, start and duration in nanoseconds.
+
+        Starts count from the beginning of the run's clock (``time.perf_counter_ns``).
+        """
+        spans: list[tuple[int, int]] = []
+        out = self._run_steps(inputs, spans)
+        return out, [(n, *s) for n, s in zip(self._parts.notes, spans, strict=True)]
+
+    def _run_steps(self, inputs: Sequence[int], spans: list[tuple[int, int]] | None = None) -> list[Buffer | None]:
         table = [*inputs] + [0] * (self._parts.slots - len(inputs))
         if self._arena is not None:
             table[self._parts.arena_slot] = self._arena.ptr
@@ -150,7 +170,9 @@ class Executable:
         for t in self._tables:
             t[:] = table  # type: ignore[assignment]
         for step in self._steps:
-            if isinstance(step, Plan):
+            if spans is not None:
+                _time(step, table, spans)
+            elif isinstance(step, Plan):
                 step.run()
             else:
                 step.run(table)
@@ -159,6 +181,18 @@ class Executable:
     def describe(self) -> str:
         """The program, its kernels and what is done in place, in readable lines."""
         return "\n".join(self._parts.lines)
+
+
+def _time(step: Plan | HostCall, table: list[int], spans: list[tuple[int, int]]) -> None:
+    """Run one step and note start and duration of each of its kernels."""
+    at = time.perf_counter_ns()
+    if isinstance(step, Plan):
+        for took in step.run_profiled():
+            spans.append((at, took))
+            at += took
+    else:
+        step.run(table)
+        spans.append((at, time.perf_counter_ns() - at))
 
 
 def host_call(
