@@ -642,6 +642,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         raise DTypeError(f"tensor: data of type {type(data).__name__} are no numbers", code="dtype.data")
     if dtype is not None:
         d = as_dtype(dtype)
+        if d is dtypes.uint64 and a.dtype.kind == "f" and isinstance(data, (list, tuple)):
+            a = np.asarray(data, object)  # NumPy takes integers of 2**63 and more beside others for floats
     elif isinstance(data, (np.ndarray, np.generic, Tensor)):
         d = as_dtype(a.dtype)
     else:

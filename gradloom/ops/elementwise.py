@@ -192,6 +192,8 @@ def _cast_np(x: np.ndarray, d: Any) -> np.ndarray:
         warnings.simplefilter("ignore")  # that the imaginary part is dropped: whoever wants to know was told before
         if d.storage_only and x.dtype.kind == "c":  # ml_dtypes has no such conversion
             x = x.real
+        if d.name == "float8_e4m3fn":  # has no infinities: PyTorch takes the largest number instead
+            x = np.clip(x.astype(np.float64), -448, 448)
         return x.astype(d.numpy)
 
 
