@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _SUBMODULES = (
     "accelerator", "autograd", "backends", "cpu", "cuda", "datasets", "io", "keras", "linalg", "masked", "metrics", "mps",
-    "nn", "optim", "random", "train", "utils", "xpu",
+    "nn", "optim", "random", "special", "train", "utils", "xpu",
 )  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for

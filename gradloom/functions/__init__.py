@@ -16,10 +16,11 @@ from typing import Any
 
 from gradloom.errors import ShapeError
 from gradloom.functions import base, contraction, creation, elementwise, floats, gathers, movement, reductions
-from gradloom.functions import linalg_products, einsum, linalg_solve
+from gradloom.functions import linalg_products, einsum, linalg_solve, linalg_spectral, linalg_factor, linalg_norms
 from gradloom.functions import complex_numbers, conversion, interchange
 from gradloom.functions import distances, scans, sets, sorting, statistics
 from gradloom.functions import masks, scatters
+from gradloom.functions import polynomials, special
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
 from gradloom.functions.conversion import convert
@@ -175,16 +176,20 @@ from gradloom.functions.reductions import (
     sum_to,
     var,
 )
+from gradloom.ops import bessel as _bessel
 from gradloom.ops import complex_numbers as _complex_numbers
 from gradloom.functions.scatters import scatter_add
 from gradloom.ops import elementwise as _elementwise
 from gradloom.ops import floats as _floats
+from gradloom.ops import gamma as _gamma
 from gradloom.ops import gather as _gather
 from gradloom.ops import scan as _scan
+from gradloom.ops import special as _special
 from gradloom.ops import structure as _structure
 
-MODULES = (base, elementwise, floats, movement, creation, reductions, contraction, gathers, linalg_products, einsum, interchange,
-           complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics, scatters, masks)
+MODULES = (base, elementwise, floats, special, polynomials,
+           movement, creation, reductions, contraction, gathers, linalg_products, einsum, interchange,
+           complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms)
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
     PUBLIC.update({name: getattr(_module, name) for name in _module.__all__})
@@ -221,9 +226,12 @@ def _put(out: Any, result: Any) -> Any:
     return out._write(result)
 
 
+_bessel.GRADIENTS()
 _complex_numbers.GRADIENTS()
 _elementwise.GRADIENTS()
 _floats.GRADIENTS()
+_gamma.GRADIENTS()
 _gather.GRADIENTS()
 _scan.GRADIENTS()
+_special.GRADIENTS()
 _structure.GRADIENTS()

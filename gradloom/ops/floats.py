@@ -188,6 +188,7 @@ def _declare() -> None:
     copysign.vjp = signed
     hypot.vjp = lambda ct, out, ins, attrs: tuple(G.mul(ct, G.div(x, out)) for x in ins)
     fmax.vjp, fmin.vjp = chosen(G.ge), chosen(G.le)
+    nextafter.vjp = lambda ct, out, ins, attrs: (G.where(G.eq(*ins), zero(0.0), ct), G.mul(ins[1], zero(0.0)))
     truncdiv.vjp = lambda ct, out, ins, attrs: tuple(G.mul(ct, zero(0.0)) for _ in ins)
     frexp_mantissa.vjp = lambda ct, out, ins, attrs: (
         G.mul(ct, G.exp2(G.neg(G.cast(G.apply(frexp_exponent, ins), ct.dtype)))),
