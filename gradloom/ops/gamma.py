@@ -144,8 +144,9 @@ _lgamma = np.frompyfunc(math.lgamma, 1, 1)
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
-def _log1p_less(m: Array) -> Array:
-    """log(1 + m) - m, accurate near 0."""
+def _log_less(a: Array, x: Array) -> Array:
+    """log(x / a) - (x - a) / a, accurate near x = a."""
+    m = (x - a) / a
     near = np.abs(m) < 0.5
     u = np.where(near, m, 0.0)
     s = u / (2 + u)
@@ -153,7 +154,7 @@ def _log1p_less(m: Array) -> Array:
     series = np.zeros_like(s)
     for k in range(41, 1, -2):
         series = (series + 1 / k) * square
-    return np.where(near, s * (2 * series - u), np.log1p(np.where(near, 1.0, m)) - m)
+    return np.where(near, s * (2 * series - u), np.log(np.where(near, 1.0, x / a)) - m)
 
 
 def _front(a: Array, x: Array) -> Array:
@@ -164,7 +165,7 @@ def _front(a: Array, x: Array) -> Array:
     rest = 1 / 156
     for c in (-691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12):
         rest = rest * inverse + c
-    large = np.exp(b * _log1p_less((x - b) / b) - rest / b) / np.sqrt(2 * math.pi * b)
+    large = np.exp(b * _log_less(b, x) - rest / b) / np.sqrt(2 * math.pi * b)
     c = np.where(big, 1.0, a)
     small = np.exp(c * np.log(x) - x - _lgamma(c + 1).astype(np.float64))
     return np.where(big, large, small)
@@ -222,9 +223,8 @@ def _upper_of_small(a: Array, x: Array) -> Array:
 
 def _uniform(a: Array, x: Array, upper: bool) -> Array:
     """P or Q for large a near x = a, by Temme's expansion (NIST DLMF 8.12)."""
-    m = (x - a) / a
-    half = -_log1p_less(m)  # eta**2 / 2
-    eta = np.copysign(np.sqrt(2 * half), m)
+    half = -_log_less(a, x)  # eta**2 / 2
+    eta = np.copysign(np.sqrt(2 * half), x - a)
     total = np.zeros_like(a)
     for row in reversed(_TEMME):
         total = total / a + np.polynomial.polynomial.polyval(eta, row)
