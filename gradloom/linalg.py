@@ -1,29 +1,73 @@
-"""Linear algebra under PyTorch's ``torch.linalg`` names, and the Array API's ``linalg`` extension beside them."""
+"""Linear algebra under PyTorch's ``torch.linalg`` names, with the Array API's ``linalg`` extension beside them.
+
+All take batches of matrices (..., n, m), float32, float64, complex64 or complex128; ``out=`` too.
+"""
 
 from __future__ import annotations
 
-from gradloom.functions import linalg_products as _products
-from gradloom.functions import linalg_solve as _solve
-from gradloom.functions import with_out as _with_out
-from gradloom.functions.contraction import matmul as _matmul
+from gradloom.functions import (
+    contraction,
+    linalg_factor,
+    linalg_norms,
+    linalg_products,
+    linalg_solve,
+    linalg_spectral,
+    movement,
+    with_out,
+)
 from gradloom.ops.linalg import LinAlgError
 
-_NAMES = {
-    "cholesky": _solve.linalg_cholesky,
-    "cross": _products.linalg_cross,
-    "matmul": _matmul,
-} | {
-    name: getattr(module, name)
-    for module, names in (
-        (_products, "multi_dot outer tensordot vander vecdot"),
-        (
-            _solve,
-            "cholesky_ex det inv inv_ex matrix_exp matrix_power slogdet solve solve_ex solve_triangular tensorinv "
-            "tensorsolve",
-        ),
-    )
-    for name in names.split()
-}
-globals().update({name: _with_out(fn) for name, fn in _NAMES.items()})
+matmul = with_out(contraction.matmul)
+householder_product = with_out(linalg_factor.householder_product)
+ldl_factor = with_out(linalg_factor.ldl_factor)
+ldl_factor_ex = with_out(linalg_factor.ldl_factor_ex)
+ldl_solve = with_out(linalg_factor.ldl_solve)
+lu = with_out(linalg_factor.linalg_lu)
+lu_factor = with_out(linalg_factor.lu_factor)
+lu_factor_ex = with_out(linalg_factor.lu_factor_ex)
+lu_solve = with_out(linalg_factor.linalg_lu_solve)
+qr = with_out(linalg_factor.linalg_qr)
+cond = with_out(linalg_norms.cond)
+matrix_norm = with_out(linalg_norms.matrix_norm)
+norm = with_out(linalg_norms.linalg_norm)
+trace = with_out(linalg_norms.linalg_trace)
+vector_norm = with_out(linalg_norms.vector_norm)
+cross = with_out(linalg_products.linalg_cross)
+multi_dot = with_out(linalg_products.multi_dot)
+outer = with_out(linalg_products.outer)
+tensordot = with_out(linalg_products.tensordot)
+vander = with_out(linalg_products.vander)
+vecdot = with_out(linalg_products.vecdot)
+cholesky = with_out(linalg_solve.linalg_cholesky)
+cholesky_ex = with_out(linalg_solve.cholesky_ex)
+det = with_out(linalg_solve.det)
+inv = with_out(linalg_solve.inv)
+inv_ex = with_out(linalg_solve.inv_ex)
+matrix_exp = with_out(linalg_solve.matrix_exp)
+matrix_power = with_out(linalg_solve.matrix_power)
+slogdet = with_out(linalg_solve.slogdet)
+solve = with_out(linalg_solve.solve)
+solve_ex = with_out(linalg_solve.solve_ex)
+solve_triangular = with_out(linalg_solve.solve_triangular)
+tensorinv = with_out(linalg_solve.tensorinv)
+tensorsolve = with_out(linalg_solve.tensorsolve)
+eig = with_out(linalg_spectral.eig)
+eigh = with_out(linalg_spectral.eigh)
+eigvals = with_out(linalg_spectral.eigvals)
+eigvalsh = with_out(linalg_spectral.eigvalsh)
+lstsq = with_out(linalg_spectral.lstsq)
+matrix_rank = with_out(linalg_spectral.matrix_rank)
+pinv = with_out(linalg_spectral.pinv)
+svd = with_out(linalg_spectral.linalg_svd)
+svdvals = with_out(linalg_spectral.svdvals)
+diagonal = with_out(linalg_norms.diagonal)
+matrix_transpose = with_out(movement.swap_last)
 
-__all__ = ["LinAlgError", *sorted(_NAMES)]  # noqa: PLE0604
+__all__ = [
+    "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals",
+    "eigvalsh", "householder_product", "inv", "inv_ex", "ldl_factor", "ldl_factor_ex", "ldl_solve", "lstsq", "lu",
+    "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank",
+    "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_ex",
+    "solve_triangular", "svd", "svdvals", "tensordot", "tensorinv", "tensorsolve", "trace", "vander", "vecdot",
+    "vector_norm",
+]  # fmt: skip

@@ -80,9 +80,7 @@ def _parse(equation: str, count: int) -> tuple[list[Labels], Labels | None]:
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = [_term(t) for t in left.split(",")]
     if len(terms) != count:
-        raise ShapeError(
-            f"einsum: {equation!r} names {len(terms)} operands, {count} were given", code="shape.einsum"
-        )
+        raise ShapeError(f"einsum: {equation!r} names {len(terms)} operands, {count} were given", code="shape.einsum")
     return terms, _term(right) if arrow else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any
+import math
 
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import apply, const
@@ -11,6 +11,7 @@ from gradloom.functions.creation import arange, eye
 from gradloom.functions.elementwise import eq, ge, le, where
 from gradloom.functions.movement import broadcast_to, reshape, swap_last, unsqueeze
 from gradloom.ops import structure as S
+from gradloom.ops.linalg import Factorisation
 from gradloom.tensor import Tensor
 
 __all__: list[str] = []
@@ -25,9 +26,9 @@ def conj(x: Tensor) -> Tensor:
     """The conjugate; real tensors as they are."""
     if not is_complex(x):
         return x
-    from gradloom import functions as G
+    from gradloom.functions import complex_numbers
 
-    return G.PUBLIC["conj"](x)
+    return complex_numbers.conj(x)
 
 
 def mH(x: Tensor) -> Tensor:
@@ -39,9 +40,23 @@ def real(x: Tensor) -> Tensor:
     """The real part; real tensors as they are."""
     if not is_complex(x):
         return x
-    from gradloom import functions as G
+    from gradloom.functions import complex_numbers
 
-    return G.PUBLIC["real"](x)
+    return complex_numbers.real(x)
+
+
+def imag(x: Tensor) -> Tensor:
+    """The imaginary part of a complex tensor."""
+    from gradloom.functions import complex_numbers
+
+    return complex_numbers.imag(x)
+
+
+def part(f: Factorisation, which: int, operands: tuple[Tensor, ...], attrs: tuple = ()) -> Tensor:
+    """One result of a factorisation of the operands."""
+    sizes = [math.prod(p.shape) for p in f.layout([t._v.aval for t in operands], attrs)]
+    whole = apply(f.whole, operands, attrs)
+    return apply(f.part, (whole, *operands), (which, *attrs, builtins.sum(sizes[:which])))
 
 
 def same_dtype(name: str, a: Tensor, b: Tensor) -> None:
@@ -154,9 +169,3 @@ def columns(v: Tensor) -> Tensor:
 def rows(v: Tensor) -> Tensor:
     """A size-1 axis before the last: scales columns of matrices."""
     return unsqueeze(v, -2)
-
-
-def as_pair(x: Any) -> tuple[int, int]:
-    """Two axes as integers."""
-    a, b = x
-    return int(a), int(b)

@@ -14,15 +14,13 @@ from gradloom.functions.contraction import bmm, matmul, mm, need_rank
 from gradloom.functions.contraction import dot as batched_dot
 from gradloom.functions.elementwise import _add, mul, sub
 from gradloom.functions.linalg_base import conj, same_dtype
-from gradloom.functions.movement import broadcast_to, flip, narrow, permute, reshape, swap_last, unsqueeze
+from gradloom.functions.movement import broadcast_to, narrow, permute, reshape, unsqueeze
 from gradloom.functions.reductions import sum
 from gradloom.ops.core import broadcast_shapes
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
-__all__ = (
-    "addbmm addmm addmv addr baddbmm chain_matmul cross dot ger inner kron mv outer tensordot vdot"
-).split()
+__all__ = ("addbmm addmm addmv addr baddbmm chain_matmul cross dot ger inner kron mv outer tensordot vdot").split()
 FUNCTION_ONLY = "chain_matmul tensordot".split()
 INPLACE = "addbmm addmm addmv addr baddbmm".split()
 
@@ -277,8 +275,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1, axis: int | None = None) -> T
 
 def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """Rows ``1, x, x², … x**(N-1)`` for each element: shape (..., n, N), N the length of the last axis if not given."""
-    if not x.ndim:
-        raise ShapeError("vander: expects at least one dimension", code="shape.rank")
+    x = x if x.ndim else reshape(x, (1,))
     n = x.shape[-1] if N is None else N
     if n < 1:
         raise ShapeError(f"vander: N must be positive, got {n}", code="shape.vander")

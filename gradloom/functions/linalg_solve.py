@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import builtins
 from typing import Any, NamedTuple
 
-from gradloom import dtypes
-from gradloom.errors import DTypeError, ShapeError
-from gradloom.functions.base import apply, const, operand
+from gradloom.errors import ShapeError
+from gradloom.functions.base import apply, const
 from gradloom.functions.contraction import matmul
-from gradloom.functions.creation import full
-from gradloom.functions.elementwise import log, mul, neg, where
+from gradloom.functions.elementwise import isnan, log, mul, neg, where
 from gradloom.functions.linalg_base import (
     batch_of,
     columns,
     conj,
-    diagonal_of,
     half_lower,
     identity,
     imag,
@@ -26,7 +22,6 @@ from gradloom.functions.linalg_base import (
     need_matrix,
     need_square,
     part,
-    real,
     same_dtype,
     symmetric,
     upper,
@@ -145,9 +140,7 @@ def _solve_vjp(ct: Tensor, out: Tensor, ins: Any, attrs: tuple) -> Any:
     return None, neg(matmul(gb, mH(out))), gb
 
 
-def solve_triangular(
-    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
-) -> Tensor:
+def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
     """X with ``A @ X = B`` (``X @ A = B``) for triangular A; its other triangle is not looked at.
 
     A zero on the diagonal is not checked for: it gives infinities and NaN.
@@ -156,9 +149,7 @@ def solve_triangular(
     need_matrix("solve_triangular", B)
     same_dtype("solve_triangular", A, B)
     if A.shape[-1] != B.shape[-2 if left else -1]:
-        raise ShapeError(
-            f"solve_triangular: A {tuple(A.shape)} and B {tuple(B.shape)} do not fit", code="shape.solve"
-        )
+        raise ShapeError(f"solve_triangular: A {tuple(A.shape)} and B {tuple(B.shape)} do not fit", code="shape.solve")
     if not left:
         turned = solve_triangular(swap_last(A), swap_last(B), upper=not upper, unitriangular=unitriangular)
         return swap_last(turned)
@@ -303,9 +294,22 @@ def _cholesky_vjp(ct: Tensor, out: Tensor, ins: Any, attrs: tuple) -> Any:
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with ``A @ X = B`` from the Cholesky factor of A."""
     need_square("cholesky_solve", L)
-    factor = mH(L) if upper else L
-    half = solve_triangular(factor, B, upper=False)
-    return solve_triangular(mH(factor), half, upper=True)
+    need_matrix("cholesky_solve", B)
+    same_dtype("cholesky_solve", B, L)
+    if L.shape[-1] != B.shape[-2]:
+        raise ShapeError(f"cholesky_solve: L {tuple(L.shape)} and B {tuple(B.shape)} do not fit", code="shape.solve")
+    factor, b = batch_of("cholesky_solve", L, B)
+    return apply(F.cholesky_solve, (factor, b), (bool(upper),))
+
+
+@F.cholesky_solve.gradient
+def _cholesky_solve_vjp(ct: Tensor, out: Tensor, ins: Any, attrs: tuple) -> Any:
+    # A = L L^H, so the gradient is of all of L, as PyTorch has it
+    factor = ins[0]
+    gb = apply(F.cholesky_solve, (factor, ct), attrs)
+    half = matmul(gb, mH(out))
+    whole = neg(half + mH(half))
+    return (matmul(factor, whole) if attrs[0] else matmul(whole, factor)), gb
 
 
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
@@ -324,7 +328,8 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     if n < 0:
         input, n = inv(input), -n
     if n == 0:
-        return broadcast_to(identity(input.shape[-1], input), input.shape)
+        one = broadcast_to(identity(input.shape[-1], input), input.shape)
+        return where(isnan(one), input, one)  # a result of the input all the same, with gradient 0
     out: Tensor | None = None
     square = input
     while n:

@@ -83,7 +83,7 @@ lu = Factorisation(
 
 def _permutation_np(arrays: Sequence[Array], attrs: tuple, aval: Aval) -> Array:
     (pivots,) = arrays
-    (m,) = attrs
+    m, inverse = attrs
     k = pivots.shape[-1]
     flat = pivots.reshape(math.prod(pivots.shape[:-1]), k).astype(np.int64) - 1
     out = np.broadcast_to(np.arange(m), (len(flat), m)).copy()
@@ -91,13 +91,11 @@ def _permutation_np(arrays: Sequence[Array], attrs: tuple, aval: Aval) -> Array:
     for j in range(k):
         p = flat[:, j]
         out[every, j], out[every, p] = out[every, p], out[every, j].copy()
-    return out.reshape(aval.shape)
+    return (np.argsort(out, axis=-1) if inverse else out).reshape(aval.shape)
 
 
-permutation = Primitive(
-    "permutation", _permutation_np, lambda a, t: Aval((*a[0].shape[:-1], t[0]), dtypes.int64)
-)
-"""Pivots from 1 as the order of rows that they make: row i of P^T A is row out[i] of A. attrs (rows,)."""
+permutation = Primitive("permutation", _permutation_np, lambda a, t: Aval((*a[0].shape[:-1], t[0]), dtypes.int64))
+"""Pivots from 1 as the order of rows that they make: row i of P^T A is row out[i] of A. attrs (rows, inverse order)."""
 
 
 # -- triangular solutions -------------------------------------------------------------------------------
@@ -130,6 +128,17 @@ triangular = Primitive(
     lambda a, t: Aval(a[1].shape, a[1].dtype),
 )
 """operands (a, b) of one batch shape, attrs (upper, unit diagonal)."""
+
+
+def _cholesky_solve_np(arrays: Sequence[Array], attrs: tuple, aval: Aval) -> Array:
+    factor, b = arrays
+    turned = factor.conj().swapaxes(-1, -2)
+    low, high = (turned, factor) if attrs[0] else (factor, turned)
+    return trsm(high, trsm(low, b, False, False), True, False)
+
+
+cholesky_solve = Primitive("cholesky_solve", _cholesky_solve_np, lambda a, t: Aval(a[1].shape, a[1].dtype))
+"""operands (factor, b) of one batch shape, attrs (upper,)."""
 
 
 # -- LDL: Bunch & Kaufman (1977), as LAPACK's sytf2 and hetf2 lay it out -----------------------------------
@@ -225,7 +234,7 @@ def _ldl_solve_np(arrays: Sequence[Array], attrs: tuple, aval: Aval) -> Array:
 
 
 def _sytrs(ld: Array, pivots: Array, x: Array, hermitian: bool) -> None:
-    """x := A^-1 x from the factors."""
+    """X := A^-1 x from the factors."""
     n = len(ld)
     turn = np.conj if hermitian else (lambda v: v)
     k = 0
