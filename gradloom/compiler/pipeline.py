@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from gradloom.compiler.along import plan_along
 from gradloom.compiler.fuse import Fuser
 from gradloom.compiler.groups import Storage
 from gradloom.compiler.kernels import addresses
@@ -129,6 +130,14 @@ def _assemble(
         if g.host is not None:
             for s in (*p.reads, *p.writes):
                 memory.slot(s)
+            along = plan_along(*g.host, memory.slot, memory.new, host)
+            if along is not None:
+                steps.append([along])
+                notes.append(_note(p, along.source.op))  # type: ignore[attr-defined]
+                batch = []
+                lines.append(f"{along.source}\n  chunks {along.chunks}")
+                work += 8 * g.host[0].aval.size
+                continue
             steps.append(p)
             notes.append(_note(p, g.host[0].prim.name if g.host[0].prim else "host"))
             batch = []
@@ -144,7 +153,7 @@ def _assemble(
         else:
             batch = [p]  # still at the step of the others, which only keeps their memory apart
         steps.append(launches)
-        notes += [Note("pack", 0, 0)] * (len(launches) - 1)
+        notes += [Note("pack")] * (len(launches) - 1)
         notes += [_note(p, "scatter" if g.scatter is not None else _title(source))] if launches else []
         work += work_of(source, g.extents or (1,)) if isinstance(source, Nest) else 0
         if g.dot is not None:
@@ -197,6 +206,8 @@ def _title(source: object) -> str:
 def _note(p: Footprint, name: str) -> Note:
     """What a group does: twice the products of a contraction, one operation for each other instruction and element."""
     g = p.group
-    source = 2 * g.size * g.dot[2] if g.dot is not None else 0
+    products = 2 * g.size * g.dot[2] if g.dot is not None else 0
     each = len([w for w in name.split() if w not in ("dot", "copy")]) if g.host is None else 0
-    return Note(name, source + each * math.prod(g.extents or (1,)), sum(s.nbytes for s in {*p.reads, *p.writes}))
+    shape = tuple(g.extents or ())
+    nbytes = sum(s.nbytes for s in {*p.reads, *p.writes})
+    return Note(name, products + each * math.prod(shape or (1,)), nbytes, shape, g.host is not None)

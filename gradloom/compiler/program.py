@@ -64,11 +64,16 @@ class HostCall:
 
 
 class Note(NamedTuple):
-    """What a kernel or host call does: a name made of its operations, its arithmetic, the bytes it reads and writes."""
+    """What a kernel or host call does: a name made of its operations, its arithmetic, the bytes it reads and writes.
+
+    shape: the extents that it runs over. host: whether NumPy does it.
+    """
 
     name: str
-    flops: int
-    nbytes: int
+    flops: int = 0
+    nbytes: int = 0
+    shape: tuple[int, ...] = ()
+    host: bool = False
 
 
 @dataclass
