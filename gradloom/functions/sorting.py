@@ -12,7 +12,7 @@ from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.functions.base import Extreme, apply, axes_of, operand
 from gradloom.functions.creation import zeros, zeros_like
 from gradloom.functions.elementwise import cast, detach
-from gradloom.functions.movement import reshape
+from gradloom.functions.movement import permute, reshape
 from gradloom.functions.reductions import drop, fetch, wants_grad
 from gradloom.functions.spellings import numpy_names
 from gradloom.ops import sorting as S
@@ -29,18 +29,34 @@ def _check_order(name: str, x: Tensor) -> None:
         raise DTypeError(f"{name}: complex numbers have no order", code="dtype.complex", hint="order x.abs() instead")
 
 
+def last(x: Tensor, axis: int) -> Tensor:
+    """An axis brought to the end, where kernels and NumPy find rows."""
+    return x if axis == x.ndim - 1 else permute(x, (*(k for k in range(x.ndim) if k != axis), axis))
+
+
+def back(x: Tensor, axis: int) -> Tensor:
+    """The last axis brought to where it was before :func:`last`."""
+    n = x.ndim - 1
+    return x if axis == n else permute(x, (*range(axis), n, *range(axis, n)))
+
+
+def on_rows(prim: Primitive, x: Tensor, axis: int, *attrs: Any) -> Tensor:
+    """A primitive that works on rows, for another axis; no gradient passes."""
+    return back(apply(prim, (last(detach(x), axis),), (x.ndim - 1, *attrs)), axis)
+
+
 def ordered(x: Tensor, axis: int, descending: bool = False) -> Tensor:
     """Values of an axis in order, by position where a gradient is wanted."""
     if wants_grad(x):
-        return fetch(x, apply(S.argsort, (detach(x),), (axis, descending)), axis)
-    return apply(S.sort, (x,), (axis, descending))
+        return fetch(x, on_rows(S.argsort, x, axis, descending), axis)
+    return on_rows(S.sort, x, axis, descending)
 
 
 def selected(prim: Primitive, x: Tensor, axis: int, attrs: tuple, keepdim: bool) -> Extreme:
     """The element that a primitive gives the position of: (value, index)."""
     if not x.ndim:
         return Extreme(x.clone(), zeros_like(x, dtype=dtypes.int64))
-    at = apply(prim, (detach(x),), (axis, *attrs))
+    at = on_rows(prim, x, axis, *attrs)
     values = fetch(x, at, axis)
     if keepdim:
         return Extreme(values, at)
@@ -67,7 +83,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
         axes_of("argsort", dim, 0)
         return zeros_like(input, dtype=dtypes.int64)
     (axis,) = axes_of("argsort", dim, input.ndim)
-    return apply(S.argsort, (detach(input),), (axis, bool(descending)))
+    return on_rows(S.argsort, input, axis, bool(descending))
 
 
 def msort(input: Tensor) -> Tensor:
@@ -85,7 +101,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         raise IndexRangeError(f"topk: k = {k} is out of range for an axis of {n} elements", code="index.topk")
     if not input.ndim:
         return sort(input) if k else Extreme(zeros(0, dtype=input.dtype), zeros(0, dtype=dtypes.int64))
-    at = apply(S.topk_index, (detach(input),), (axis, int(k), bool(largest), bool(sorted)))
+    at = on_rows(S.topk_index, input, axis, int(k), bool(largest), bool(sorted))
     return Extreme(fetch(input, at, axis), at)
 
 

@@ -150,14 +150,17 @@ topk_index = Primitive("topk_index", _along(_topk), _kept(None))
 # -- searching ------------------------------------------------------------------------------------------
 def _search(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
     edges, values = (_plain(a) for a in arrays)
-    right, side = attrs[0], "right" if attrs[0] else "left"
     n = edges.shape[-1]
+
+    def find(row: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        return np.asarray(np.searchsorted(row, wanted, "right" if attrs[0] else "left"))
+
     if edges.ndim == 1:
-        out = np.asarray(np.searchsorted(edges, values, side))
+        out = find(edges, values)
     else:
         table, wanted = edges.reshape(-1, n), values.reshape(-1, values.shape[-1])
-        out = np.stack([np.searchsorted(e, v, side) for e, v in zip(table, wanted, strict=True)]).reshape(aval.shape)
-    if values.dtype.kind == "f" and right is False:
+        out = np.array([find(e, v) for e, v in zip(table, wanted, strict=True)]).reshape(aval.shape)
+    if values.dtype.kind == "f" and not attrs[0]:
         out = np.where(np.isnan(values), n, out)
     return out.astype(aval.dtype.numpy)
 
@@ -178,7 +181,8 @@ def _counts(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
     if places.size and places.min() < 0:
         kept = places >= 0
         places, weights = places[kept], [w[kept] for w in weights]
-    total = np.bincount(places, *(w.astype(np.float64) for w in weights), minlength=attrs[0])
+    given = weights[0].astype(np.float64) if weights else None
+    total = np.bincount(places, given, minlength=attrs[0])
     return total.astype(aval.dtype.numpy)
 
 
