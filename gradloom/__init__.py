@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
-    "accelerator", "autograd", "backends", "cpu", "cuda", "datasets", "io", "keras", "linalg", "masked", "metrics", "mps",
-    "nn", "optim", "random", "special", "train", "utils", "xpu",
+    "accelerator", "autograd", "backends", "cpu", "cuda", "datasets", "func", "io", "keras", "linalg", "masked",
+    "metrics", "mps", "nn", "optim", "random", "special", "train", "utils", "xpu",
 )  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for
 _LAZY = {
-    "load": "gradloom.io.files", "save": "gradloom.io.files",
+    "load": "gradloom.io.files", "save": "gradloom.io.files", "vmap": "gradloom.autodiff.vmap",
 }  # fmt: skip
 
 
