@@ -13,7 +13,7 @@ import numpy as np
 from gradloom import dtypes
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import apply, axes_of, const, operand
-from gradloom.functions.creation import full_like, ones_like, zeros_like
+from gradloom.functions.creation import full, full_like, ones_like, zeros_like
 from gradloom.functions.elementwise import cast, div, eq, floor_divide, mul, where
 from gradloom.functions.gathers import check_range, index_along, index_vector
 from gradloom.functions.movement import broadcast_to, reshape
@@ -201,8 +201,10 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """The entries of an axis that a vector of indices names replaced by a number or 0-d tensor."""
     x, k, i = index_vector("index_fill", input, dim, index, negative=True)
-    v = broadcast_to(_as_number("index_fill", input, value), (*x.shape[:k], i.shape[0], *x.shape[k + 1 :]))
-    return reshape(apply(I.take_put, (x, v, i), (k, "set")), tuple(input.shape))
+    none, all_ = (full((n,), b, dtype=dtypes.bool_) for n, b in ((x.shape[k], False), (i.shape[0], True)))
+    named = apply(I.take_put, (none, all_, i), (0, "set"))
+    chosen = reshape(named, (-1, *(1,) * (x.ndim - k - 1)))
+    return reshape(where(chosen, _as_number("index_fill", input, value), x), tuple(input.shape))
 
 
 def index_reduce(

@@ -56,6 +56,10 @@ from gradloom.nn.module import (
     Module,
     Parameter,
 )
+from gradloom.nn.sparse import (
+    Embedding,
+    EmbeddingBag,
+)
 
 __all__ = [
     "BCELoss",
@@ -63,6 +67,8 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "ELU",
+    "Embedding",
+    "EmbeddingBag",
     "Flatten",
     "GELU",
     "GLU",

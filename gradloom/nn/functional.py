@@ -33,6 +33,7 @@ from gradloom.nn.activation_functions import (
     threshold,
 )
 from gradloom.nn.checks import linear_shapes
+from gradloom.nn.embedding_functions import embedding, embedding_bag, one_hot
 from gradloom.nn.loss_functions import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -54,6 +55,8 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "elu",
+    "embedding",
+    "embedding_bag",
     "gelu",
     "glu",
     "hardsigmoid",
@@ -145,11 +148,6 @@ def layer_norm(
                 hint="weight and bias have the normalized shape",
             )
     return _layer_norm(input, tuple(range(len(shape) - len(wanted), len(shape))), weight, bias, eps)
-
-
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """Labels (...) to int64 rows (..., classes) with a 1 at the label; -1: as many classes as labels ask."""
-    return G.one_hot(tensor, int(tensor.max().item()) + 1 if num_classes == -1 else num_classes)
 
 
 @composite

@@ -18,9 +18,22 @@ import numpy as np
 
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.graph.node import Aval
-from gradloom.ops.core import Primitive, broadcast_shapes
+from gradloom.ops.core import Elementwise, Primitive, broadcast_shapes
 
-__all__ = ["ALONG", "COMBINE", "Gather", "Layout", "Scatter", "along_put", "index", "index_put", "take", "take_along"]
+__all__ = [
+    "ALONG",
+    "COMBINE",
+    "Gather",
+    "Layout",
+    "Scatter",
+    "along_put",
+    "index",
+    "index_put",
+    "scale_gradient",
+    "take",
+    "take_along",
+    "take_put",
+]
 
 
 class Layout(NamedTuple):
@@ -177,6 +190,13 @@ index = Gather("index", lambda n, t: t[0])
 take_put = Scatter("take_put", take)
 along_put = Scatter("along_put", take_along)
 index_put = Scatter("index_put", index)
+scale_gradient = Elementwise(
+    "scale_gradient",
+    lambda arrays, t, v: np.array(np.broadcast_to(arrays[0], v.shape)),
+    body=lambda e, args, attrs: args[0],
+    operands="keep",
+)
+"""The first operand as it is; the gradient that passes through it is multiplied by the second."""
 _TRANSPOSE = ((take, take_put), (take_along, along_put), (index, index_put))
 
 
@@ -225,6 +245,7 @@ def _declare() -> None:
 
         return rule
 
+    scale_gradient.vjp = lambda ct, out, ins, attrs: (G.sum_to(ct * ins[1], ins[0].shape), None)
     for get, put in _TRANSPOSE:
         get.vjp, put.vjp = gather_vjp(put), scatter_vjp(get, put)
 

@@ -32,6 +32,8 @@ SHAPE_ONLY = set(
     "randn_like uniform svd_lowrank pca_lowrank resize_ resize_as_ "
     "linalg.svd svd linalg.eig linalg.eigh linalg.qr qr geqrf".split()
 )
+# the database gives the table first, the function takes the index first
+TABLE_FIRST = ("nn.functional.embedding", "nn.functional.embedding_bag")
 # what only PyTorch's inside has: not part of its public interface, or of its compiled back ends
 NOT_PUBLIC = ("_", "jiterator", "torch.", "native_", "sparse.", "hash_tensor", "to_sparse", "aminmax_backward")
 
@@ -60,6 +62,8 @@ def _look(where: Any, name: str) -> Any:
 def ours(op: Any) -> Callable[..., Any] | None:
     """The function of that name where the entry is PyTorch's function of it, else the method or property."""
     there = _look(gl, op.name)
+    if op.name in TABLE_FIRST and there is not None:
+        return lambda weight, index, *args, **kwargs: there(index, weight, *args, **kwargs)
     if "." in op.name or _look(torch, op.name) is op.op:
         return there
     if isinstance(getattr(gl.Tensor, op.name, None), property):
