@@ -11,6 +11,7 @@ import warnings
 
 from gradloom import functions as G
 from gradloom.dtypes import DType
+from gradloom.errors import ShapeError
 from gradloom.nn.checks import even_axis
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -106,15 +107,17 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 @composite
 def _hardtanh(input: Tensor, low: float, high: float) -> Tensor:
+    if not input.dtype.is_floating:  # the bounds become integers, as PyTorch has it
+        return G.clamp(input, int(low), int(high))
     # PyTorch's derivative is 0 on both bounds
     inside = G.logical_and(input > low, input < high)
     return G.where(inside, input, G.clamp(input, low, high).detach())
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """X held between two bounds. Raises ValueError unless min_val < max_val."""
-    if min_val >= max_val:
-        raise ValueError(f"hardtanh needs min_val < max_val, got {min_val} and {max_val}")
+    """X held between two bounds. Raises ValueError where min_val > max_val."""
+    if min_val > max_val:
+        raise ValueError(f"hardtanh needs min_val <= max_val, got {min_val} and {max_val}")
     return _in_place(input, _hardtanh(input, min_val, max_val), inplace)
 
 
@@ -169,15 +172,54 @@ def tanhshrink(input: Tensor) -> Tensor:
 @composite
 def _prelu(input: Tensor, weight: Tensor) -> Tensor:
     count = weight.numel()
-    if count > 1:
-        axis = 1 if input.ndim > 1 else 0
-        weight = G.reshape(weight, tuple(count if i == axis else 1 for i in range(input.ndim)))
+    axis = 1 if input.ndim > 1 else 0
+    weight = G.reshape(weight, tuple(count if i == axis else 1 for i in range(input.ndim)) if count > 1 else ())
     return G.where(input > 0, input, input * weight)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """X where x > 0, else weight·x; `weight` has one entry, or one for each channel (axis 1)."""
+    count, shape = weight.numel(), tuple(input.shape)
+    channels = shape[1] if len(shape) > 1 else 1
+    if count not in (1, channels):
+        raise ShapeError(
+            f"prelu: weight has {count} entries, input of shape {shape} has {channels} channels", code="shape.prelu",
+            hint="weight has one entry, or one for each channel (axis 1)",
+        )  # fmt: skip
     return _prelu(input, weight)
+
+
+@composite
+def _celu(input: Tensor, alpha: float) -> Tensor:
+    positive = input > 0
+    below = G.where(positive, 0.0, input)
+    return G.where(positive, input, G.expm1(below / alpha) * alpha)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """X where x > 0, else alpha·(e^(x/alpha) - 1) (Barron 2017). Raises ValueError where alpha is 0."""
+    if alpha == 0:
+        raise ValueError("celu: alpha must not be 0")
+    return _in_place(input, _celu(input, float(alpha)), inplace)
+
+
+@composite
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """0 where -lambd <= x <= lambd, else x."""
+    return G.where(G.logical_and(input >= -lambd, input <= lambd), 0.0, input)
+
+
+@composite
+def _softshrink(input: Tensor, lambd: float) -> Tensor:
+    inside = G.logical_and(input >= -lambd, input <= lambd)
+    return G.where(inside, 0.0, G.where(input > 0, input - lambd, input + lambd))
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """X brought nearer to 0 by lambd, and 0 within lambd of it. Raises ValueError where lambd < 0."""
+    if lambd < 0:
+        raise ValueError(f"softshrink: lambd must not be negative, got {lambd}")
+    return _softshrink(input, float(lambd))
 
 
 @composite
@@ -220,3 +262,38 @@ def softmin(input: Tensor, dim: int | None = None, dtype: DType | None = None) -
 def log_softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
     """The logarithm of softmax, computed without overflow."""
     return G.log_softmax(input if dtype is None else input.to(dtype), _axis_or_guess(input, dim, "log_softmax"))
+
+
+def relu_(input: Tensor) -> Tensor:
+    """:func:`relu` written into the input."""
+    return relu(input, inplace=True)
+
+
+def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """:func:`elu` written into the input."""
+    return elu(input, alpha, inplace=True)
+
+
+def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """:func:`celu` written into the input."""
+    return celu(input, alpha, inplace=True)
+
+
+def selu_(input: Tensor) -> Tensor:
+    """:func:`selu` written into the input."""
+    return selu(input, inplace=True)
+
+
+def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """:func:`leaky_relu` written into the input."""
+    return leaky_relu(input, negative_slope, inplace=True)
+
+
+def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """:func:`hardtanh` written into the input."""
+    return hardtanh(input, min_val, max_val, inplace=True)
+
+
+def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
+    """:func:`threshold` written into the input."""
+    return _in_place(input, _threshold(input, threshold, value), True)

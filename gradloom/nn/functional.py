@@ -8,29 +8,39 @@ from gradloom import functions as G
 from gradloom.errors import ShapeError
 from gradloom.functions.distances import pairwise_distance, pdist
 from gradloom.nn.activation_functions import (
+    celu,
+    celu_,
     elu,
+    elu_,
     gelu,
     glu,
+    hardshrink,
     hardsigmoid,
     hardswish,
     hardtanh,
+    hardtanh_,
     leaky_relu,
+    leaky_relu_,
     log_softmax,
     logsigmoid,
     mish,
     prelu,
     relu,
     relu6,
+    relu_,
     selu,
+    selu_,
     sigmoid,
     silu,
     softmax,
     softmin,
     softplus,
+    softshrink,
     softsign,
     tanh,
     tanhshrink,
     threshold,
+    threshold_,
 )
 from gradloom.nn.checks import linear_shapes
 from gradloom.nn.embedding_functions import embedding, embedding_bag, one_hot
@@ -45,28 +55,52 @@ from gradloom.nn.loss_functions import (
     nll_loss,
     smooth_l1_loss,
 )
+from gradloom.nn.noise_functions import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+    gumbel_softmax,
+    rrelu,
+    rrelu_,
+)
+from gradloom.nn.similarity import cosine_similarity, normalize
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
 __all__ = [
+    "alpha_dropout",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "celu",
+    "celu_",
     "cosine_similarity",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
+    "elu_",
     "embedding",
     "embedding_bag",
+    "feature_alpha_dropout",
     "gelu",
     "glu",
+    "gumbel_softmax",
+    "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hardtanh_",
     "huber_loss",
     "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
+    "leaky_relu_",
     "linear",
     "log_softmax",
     "logsigmoid",
@@ -80,17 +114,23 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "relu_",
+    "rrelu",
+    "rrelu_",
     "selu",
+    "selu_",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
     "softmax",
     "softmin",
     "softplus",
+    "softshrink",
     "softsign",
     "tanh",
     "tanhshrink",
     "threshold",
+    "threshold_",
 ]
 
 
@@ -99,16 +139,6 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input·weightᵀ + bias; input (..., in), weight (out, in), bias (out,), result (..., out)."""
     linear_shapes(input, weight, bias)
     return G.linear(input, weight, bias)
-
-
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zero each entry with probability p and divide the others by 1 - p (Srivastava et al. 2014)."""
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout probability lies between 0 and 1, got {p}")
-    if not training or p == 0.0:
-        return input
-    result = G.dropout(input, p, training)
-    return input.copy_(result) if inplace else result
 
 
 @composite
@@ -148,24 +178,3 @@ def layer_norm(
                 hint="weight and bias have the normalized shape",
             )
     return _layer_norm(input, tuple(range(len(shape) - len(wanted), len(shape))), weight, bias, eps)
-
-
-@composite
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """Divide by the p-norm along `dim`, which is held above eps."""
-    if p == 2.0:
-        norm = G.sqrt(G.sum(input * input, dim=dim, keepdim=True))
-    elif p == 1.0:
-        norm = G.sum(G.abs(input), dim=dim, keepdim=True)
-    elif p == float("inf"):
-        norm = G.amax(G.abs(input), dim=dim, keepdim=True)
-    else:
-        norm = G.pow(G.sum(G.pow(G.abs(input), p), dim=dim, keepdim=True), 1.0 / p)
-    return input / G.maximum(norm, eps)
-
-
-@composite
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """x1·x2 / (|x1|·|x2|) along `dim`; each norm is held above eps."""
-    norms = [G.maximum(G.sqrt(G.sum(x * x, dim=dim, keepdim=True)), eps) for x in (x1, x2)]
-    return G.sum((x1 / norms[0]) * (x2 / norms[1]), dim=dim)
