@@ -11,19 +11,9 @@ from gradloom import functions as G
 from gradloom.autodiff import grad
 from gradloom.modes import set_target
 from gradloom.tape import TAPE
-from gradloom.tensor import Tensor, as_tensor, tensor
+from gradloom.tensor import Tensor, tensor
 
-__all__ = ["assert_close", "check_grads", "check_reference"]
-
-
-def assert_close(
-    actual: Any, expected: Any, *, rtol: float = 1.3e-6, atol: float = 1e-5, equal_nan: bool = False
-) -> None:
-    """Raise AssertionError unless shapes are equal and |actual - expected| <= atol + rtol * |expected| everywhere."""
-    a, b = as_tensor(actual).numpy(), as_tensor(expected).numpy()
-    if a.shape != b.shape:
-        raise AssertionError(f"shapes differ: {a.shape} and {b.shape}")
-    np.testing.assert_allclose(a, b, rtol, atol, equal_nan)
+__all__ = ["check_grads", "check_reference"]
 
 
 def check_grads(
