@@ -250,6 +250,12 @@ def _check_output(o: Any, ct: Any, code: str) -> Any:
                 code=code,
                 hint="reduce it to a scalar (mean, sum) or pass gradient=",
             )
+        if o.dtype.is_complex:
+            raise GradientError(
+                f"only real scalars have a gradient without a cotangent, this one is {o.dtype.name}",
+                code=code,
+                hint="take .abs() or .real of it, or pass gradient=",
+            )
         return G.ones_like(o)
     if not isinstance(ct, Tensor):
         raise GradientError("the cotangent must be a tensor", code=code)

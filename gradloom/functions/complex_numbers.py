@@ -137,8 +137,8 @@ def is_neg(input: Tensor) -> bool:
 
 @composite
 def _real_angle(x: Tensor) -> Tensor:
-    turned = where(lt(x, const(0)), const(math.pi), const(0.0))
-    out = cast(turned, x.dtype if x.dtype.is_floating else dtypes.default_float())
+    d = x.dtype if x.dtype.is_floating else dtypes.default_float()
+    out = where(lt(x, const(0)), cast(const(math.pi), d), const(0.0))
     return where(isnan(x), x, out) if x.dtype.is_floating else out
 
 

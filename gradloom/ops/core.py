@@ -143,7 +143,7 @@ class Elementwise(Primitive):
             d = d.to_complex()
         elif callable(self.result):
             d = self.result(attrs)
-        return Aval(shape, d, all(a.weak for a in avals))
+        return Aval(shape, d, not callable(self.result) and all(a.weak for a in avals))  # a dtype asked for is not weak
 
     def evaluate(self, arrays: Sequence[np.ndarray], avals: Sequence[Aval], attrs: tuple, aval: Aval) -> np.ndarray:
         """The value for operands of any dtype: promoted first, half precision worked in float32."""
