@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gradloom.compiler.views import View
     from gradloom.graph.node import Node
 
-__all__ = ["Radix", "Running", "Search", "plan_along"]
+__all__ = ["Radix", "Running", "Search", "Top", "plan_along"]
 
 CHUNK_WORK = 1 << 14
 """Least elements of a chunk: ten microseconds or more."""
@@ -28,6 +28,9 @@ MAX_CHUNKS = 64
 MAX_AREAS = 8
 """Chunks of a sort whose rows are too long for a thread's scratch memory: each has memory of its own."""
 
+TOP = 32
+"""Up to so many of a row are kept in order while it is read; every one that comes in moves the others."""
+
 _NUMBERS = ("f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 
 
@@ -35,8 +38,8 @@ _NUMBERS = ("f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 class Running:
     """Running results of (outer, n, inner) values along n.
 
-    op: ``"sum"``, ``"prod"``, ``"max"``, ``"min"``, ``"max_index"``, ``"min_index"`` (the latest position of the running
-    extreme, i64) or ``"linear"`` (``y[t] = a[t] * y[t - 1] + b[t]``). row: ``inner`` is 1, for the first four.
+    op: ``"sum"``, ``"prod"``, ``"max"``, ``"min"``, ``"max_index"``, ``"min_index"`` (latest position of the running
+    extreme, i64) or ``"linear"`` (``y[t] = a[t] * y[t - 1] + b[t]``). row: ``inner`` is 1, for all but that.
 
     ``ints``: outer, n, inner, items of a chunk (rows, or blocks of columns), the offset of each operand.
     """
@@ -85,10 +88,30 @@ class Radix:
 
 
 @dataclass(frozen=True)
+class Top:
+    """Positions of the k largest or smallest of each row, in order, the first of equals first (i64).
+
+    ``ints``: rows, n, k, rows of a chunk, the operand's offset.
+    """
+
+    op = "topk"
+
+    dtype: str
+    bits: int
+    largest: bool
+
+    def emit(self, module: Module, name: str, host: Host) -> None:
+        """Write the native code as function ``name`` of ``module``."""
+        from gradloom.compiler.llvm.top import emit_top
+
+        emit_top(self, module, name, host)
+
+
+@dataclass(frozen=True)
 class Search:
     """Where values would stand in sorted rows. result: ``"i64"`` or ``"i32"``. batched: rows of their own.
 
-    ``ints``: values, n of a row, values for a row, values of a chunk, the offsets of rows and values, steps of a search.
+    ``ints``: values, n of a row, values for a row, values of a chunk, offsets of rows and values, steps of a search.
     """
 
     op = "search"
@@ -122,7 +145,7 @@ def _running(op: str) -> Plan:
         axis, reverse = node.attrs
         shape = node.aval.shape
         outer, n, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-        row = inner == 1 and op in ("sum", "prod", "max", "min")
+        row = inner == 1 and op != "linear"
         kernel = Running(op, dtype, row, reverse)
         items = outer
         if not row:
@@ -166,10 +189,22 @@ def _search(node: Node, views: list[View], slots: list[int], temp: Callable[[int
     return Launch(kernel, slots, ints, chunks)
 
 
+def _top(node: Node, views: list[View], slots: list[int], temp: Callable[[int], int], host: Host) -> Launch | None:
+    x = node.ins[0].aval
+    axis, k, largest, _ = node.attrs
+    if axis != len(x.shape) - 1 or not x.dtype.native or k > TOP:
+        return None
+    rows, n = math.prod(x.shape[:-1]), x.shape[-1]
+    size, chunks = _cut(rows, x.size)
+    kernel = Top(x.dtype.code, 8 * x.dtype.itemsize, largest)
+    return Launch(kernel, slots, [rows, n, k, size, views[0].offset], chunks)
+
+
 _PLANS: dict[str, Plan] = {
     "cumsum": _running("sum"), "cumprod": _running("prod"), "cummax": _running("max"), "cummin": _running("min"),
     "cummax_index": _running("max_index"), "cummin_index": _running("min_index"), "recurrence": _running("linear"),
     "sort": _radix(False), "argsort": _radix(True), "searchsorted": _search,
+    "topk_index": _top,
 }  # fmt: skip
 
 

@@ -132,12 +132,12 @@ def unique_consecutive(
     a = detach(input).numpy()
     codes = _codes(a, axis)
     first = _starts(codes)
+    if not return_inverse and not return_counts:
+        return from_numpy(codes[first]) if axis is None else _pick(a, np.flatnonzero(first), axis)
     begin = np.flatnonzero(first)
-    inverse = (np.cumsum(first) - 1).reshape(a.shape if axis is None else codes.shape)
-    counts = np.diff(begin, append=codes.size)
-    return _asked(
-        _pick(a, begin, axis), from_numpy(inverse), from_numpy(counts), return_inverse, return_counts
-    )  # fmt: skip
+    inverse = from_numpy((np.cumsum(first) - 1).reshape(a.shape if axis is None else codes.shape))
+    counts = from_numpy(np.diff(begin, append=codes.size))
+    return _asked(_pick(a, begin, axis), inverse, counts, return_inverse, return_counts)
 
 
 def unique_values(x: Tensor, /) -> Tensor:

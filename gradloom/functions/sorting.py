@@ -12,7 +12,7 @@ from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.functions.base import Extreme, apply, axes_of, operand
 from gradloom.functions.creation import zeros, zeros_like
 from gradloom.functions.elementwise import cast, detach
-from gradloom.functions.movement import permute, reshape
+from gradloom.functions.movement import narrow, permute, reshape
 from gradloom.functions.reductions import drop, fetch, wants_grad
 from gradloom.functions.spellings import numpy_names
 from gradloom.ops import sorting as S
@@ -22,6 +22,10 @@ from gradloom.tensor import Tensor, as_tensor
 __all__ = "argsort bucketize kthvalue msort searchsorted sort topk".split()
 INTERNAL = "ordered selected".split()
 FUNCTION_ONLY = ["bucketize", "searchsorted"]
+
+
+FEW, LONG = 32, 1 << 16
+"""Of rows, up to ``FEW`` elements are selected in one pass; of ``LONG`` ones a small share without sorting the rest."""
 
 
 def _check_order(name: str, x: Tensor) -> None:
@@ -101,7 +105,10 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         raise IndexRangeError(f"topk: k = {k} is out of range for an axis of {n} elements", code="index.topk")
     if not input.ndim:
         return sort(input) if k else Extreme(zeros(0, dtype=input.dtype), zeros(0, dtype=dtypes.int64))
-    at = on_rows(S.topk_index, input, axis, int(k), bool(largest), bool(sorted))
+    if k <= FEW or (n >= LONG and k * 2048 <= n):
+        at = on_rows(S.topk_index, input, axis, int(k), bool(largest), bool(sorted))
+    else:  # so many that the whole axis may as well be sorted
+        at = narrow(on_rows(S.argsort, input, axis, bool(largest)), axis, 0, int(k))
     return Extreme(fetch(input, at, axis), at)
 
 

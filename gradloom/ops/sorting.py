@@ -106,17 +106,14 @@ BLOCK = 512
 
 
 def _largest(x: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the k largest of a vector, the first of equals, in the order of the vector."""
+    """Positions of the k largest of a vector without NaN, the first of equals, in the order of the vector."""
     n = x.size
     rows = n // BLOCK
-    bound = None
-    if x.dtype.kind == "f" and np.isnan(x).any():
-        return np.sort(_order(x, True)[:k])
+    at = np.arange(n)
     if k * 4 < rows:
         # the k-th largest of the blocks' largest is at most the k-th largest of all: few elements reach it
         tops = x[: rows * BLOCK].reshape(rows, BLOCK).max(-1)
-        bound = np.partition(tops, rows - k)[rows - k]
-    at = np.arange(n) if bound is None else np.flatnonzero(x >= bound)
+        at = np.flatnonzero(x >= np.partition(tops, rows - k)[rows - k])
     few = x[at]
     least = np.partition(few, few.size - k)[few.size - k]
     more = at[few > least]
@@ -125,15 +122,14 @@ def _largest(x: np.ndarray, k: int) -> np.ndarray:
 
 def _topk(x: np.ndarray, k: int, largest: bool, ordered: bool) -> np.ndarray:
     n = x.shape[-1]
-    if k == 0 or x.size == 0:
-        return np.zeros((*x.shape[:-1], k), np.int64)
-    if n < 2 * BLOCK or not largest or x.dtype.kind not in "iuf":
+    if n < 2 * BLOCK or k == 0 or x.dtype.kind not in "iuf" or (x.dtype.kind == "f" and np.isnan(x).any()):
         return _order(x, largest)[..., :k]
     rows = x.reshape(-1, n)
-    out = np.stack([_largest(row, k) for row in rows])
+    if not largest:
+        rows = -rows if x.dtype.kind == "f" else ~rows
+    out = np.array([_largest(row, k) for row in rows])
     if ordered:
-        values = np.take_along_axis(rows, out, -1)
-        out = np.take_along_axis(out, _order(values, True), -1)
+        out = np.take_along_axis(out, _order(np.take_along_axis(rows, out, -1), True), -1)
     return out.reshape(*x.shape[:-1], k)
 
 

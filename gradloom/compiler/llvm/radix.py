@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradloom.compiler.along import Radix
     from gradloom.compiler.llvm.host import Host
 
-__all__ = ["emit_radix"]
+__all__ = ["emit_radix", "key_of"]
 
 SHORT = 32
 """Rows up to this length are ranked."""
@@ -30,6 +30,24 @@ def emit_radix(kernel: Radix, module: Module, name: str, host: Host) -> None:
     f = module.function(name, "void", args)
     _Emitter(f, kernel).emit()
     f.ret()
+
+
+def key_of(f: Function, dtype: str, bits: int, descending: bool, join_zeros: bool, x: V) -> V:
+    """The unsigned key, of 32 bits at least, of an element's bits. join_zeros: -0.0 and 0.0 get the same."""
+    sign = 1 << (bits - 1)
+    if dtype in INFINITY:
+        size = f.and_(x, sign - 1)
+        if join_zeros:
+            x = f.select(f.icmp("eq", size, 0), f.const(x.ty, 0), x)
+        flip = f.or_(f.ashr(x, bits - 1), -sign)
+        k = f.select(f.icmp("ugt", size, INFINITY[dtype]), f.const(x.ty, -1), f.xor(x, flip))
+    elif dtype[0] == "i":
+        k = f.xor(x, -sign)
+    else:
+        k = x
+    if descending:
+        k = f.xor(k, -1)
+    return f.cast("zext", k, f"i{max(32, bits)}")
 
 
 class _Emitter:
@@ -67,23 +85,7 @@ class _Emitter:
 
     # -- keys -------------------------------------------------------------------------------------
     def _key(self, x: V) -> V:
-        """The unsigned key of an element's bits."""
-        f, kind, bits = self.f, self.k.dtype, self.bits
-        sign = 1 << (bits - 1)
-        low = sign - 1
-        if kind in INFINITY:
-            size = f.and_(x, low)
-            if self.k.positions:  # -0.0 and 0.0 are equal: neither comes before the other
-                x = f.select(f.icmp("eq", size, 0), f.const(x.ty, 0), x)
-            flip = f.or_(f.ashr(x, bits - 1), -sign)
-            k = f.select(f.icmp("ugt", size, INFINITY[kind]), f.const(x.ty, -1), f.xor(x, flip))
-        elif kind[0] == "i":
-            k = f.xor(x, -sign)
-        else:
-            k = x
-        if self.k.descending:
-            k = f.xor(k, -1)
-        return f.cast("zext", k, self.key)
+        return key_of(self.f, self.k.dtype, self.bits, self.k.descending, self.k.positions, x)
 
     def _value(self, k: V) -> V:
         """The bits of the element that a key stands for."""

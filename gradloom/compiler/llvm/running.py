@@ -67,7 +67,7 @@ class _Emitter:
         last = f.min_i(f.mul(f.arg("end"), self.size), f.mul(self.outer, blocks))
         with f.loop(first, last, name="item") as it:
             if self.k.row:
-                self._row(f.mul(it.i, self.n), wide)
+                (self._row_index if self.index else self._row)(f.mul(it.i, self.n), wide)
             else:
                 column = f.mul(f.srem(it.i, blocks), span)
                 base = f.add(f.mul(f.mul(f.sdiv(it.i, blocks), self.n), self.inner), column)
@@ -164,18 +164,54 @@ class _Emitter:
             x = self._load(self.sources[0], at, width)
             if self.k.reverse:
                 x = f.shuffle(x, None, backwards)
-            step = 1
-            while step < width:
-                moved = f.shuffle(x, none, [k - step if k >= step else width for k in range(width)])
-                x = combine(f, self.host, op, self.work, moved, x)
-                step *= 2
-            total = f.shuffle(x, None, [width - 1] * width) if width > 1 else x
+            x = self._within(op, self.work, x)
+            total = f.shuffle(x, None, [width - 1] * width)
             y = combine(f, self.host, op, self.work, it.vals[0], x)
             self._store(f.shuffle(y, None, backwards) if self.k.reverse else y, at)
             it.next([combine(f, self.host, op, self.work, it.vals[0], total)])
-        carried = f.extract(it.results[0], 0) if width > 1 else it.results[0]
+        carried = f.extract(it.results[0], 0)
         with f.loop(whole, self.n, 1, carry=[carried], name="tail") as it:
             at = f.add(base, self._place(it.i))
             y = combine(f, self.host, op, self.work, it.vals[0], self._load(self.sources[0], at, 1))
             self._store(y, at)
             it.next([y])
+
+    def _within(self, op: str, dtype: str, x: V) -> V:
+        """Running results inside of a register."""
+        f, width = self.f, lanes(x.ty)
+        none = identity(f, op, dtype, width)
+        step = 1
+        while step < width:
+            moved = f.shuffle(x, none, [k - step if k >= step else width for k in range(width)])
+            x = combine(f, self.host, op, dtype, moved, x)
+            step *= 2
+        return x
+
+    def _row_index(self, base: V, width: int) -> None:
+        """Where the running extreme of a contiguous row stands: the last lane that equals it, or what came before."""
+        f = self.f
+        op = self.k.op.removesuffix("_index")
+        lane = f"i{self.bits}"
+        whole = f.and_(self.n, -width)
+        last = [width - 1] * width
+        start = [identity(f, op, self.work, width), f.zero(vec("i64", width))]
+        with f.loop(0, whole, width, carry=start, name="row") as it:
+            best, where = it.vals
+            x = self._load(self.sources[0], f.add(base, it.i), width)
+            y = combine(f, self.host, op, self.work, best, self._within(op, self.work, x))
+            if self.work in FLOATS:
+                hit = f.or_(f.fcmp("oeq", x, y), f.fcmp("uno", x, x))  # NaN is where it came
+            else:
+                hit = f.icmp("eq", x, y)
+            here = f.select(hit, f.iota(vec(lane, width)), f.const(vec(lane, width), -1))
+            here = self._within("max", lane, here)
+            at = f.add(f.cast("sext", here, vec("i64", width)), f.splat(it.i, width))
+            at = f.select(f.icmp("slt", here, 0), where, at)
+            f.store(at, f.gep(self.target, "i64", f.add(base, it.i)))
+            it.next([f.shuffle(y, None, last), f.shuffle(at, None, last)])
+        carried = [f.extract(v, 0) for v in it.results]
+        with f.loop(whole, self.n, 1, carry=carried, name="tail") as it:
+            at = f.add(base, it.i)
+            nexts = self._advance(it.vals, [self._load(self.sources[0], at, 1)], it.i, it.i, 1)
+            f.store(nexts[-1], f.gep(self.target, "i64", at))
+            it.next(nexts)
