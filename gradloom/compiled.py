@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 from gradloom.tape import TAPE, Value
@@ -13,21 +14,27 @@ __all__ = ["Compiled"]
 class _Plan:
     """A program with where its inputs come from: an argument's place, or a captured tensor."""
 
-    __slots__ = ("avals", "captured", "exe", "many", "pointers", "sources")
+    __slots__ = ("avals", "captured", "exe", "many", "numbers", "pointers", "sources")
 
-    def __init__(self, exe: Any, sources: list[int | Tensor], avals: list[Any], many: bool) -> None:
+    def __init__(
+        self, exe: Any, sources: list[int | Tensor | None], avals: list[Any], many: bool, numbers: dict[int, Any]
+    ) -> None:
         self.exe, self.avals, self.many = exe, avals, many
         self.sources = [(k, s) for k, s in enumerate(sources) if isinstance(s, int)]
-        self.captured = [(k, s) for k, s in enumerate(sources) if not isinstance(s, int)]
+        self.captured = [(k, s) for k, s in enumerate(sources) if isinstance(s, Tensor)]
         self.pointers = [0] * len(sources)
+        # Python numbers stay what they were when the function was recorded
+        self.numbers = [(ctypes.c_double if isinstance(x, float) else ctypes.c_int64)(x) for x in numbers.values()]
+        for k, held in zip(numbers, self.numbers, strict=True):
+            self.pointers[k] = ctypes.addressof(held)
 
 
 class Compiled:
     """A callable with the results of ``fn``, for pure functions of tensors (or modules).
 
     A call whose shapes, dtypes and training mode have been seen runs the native program at once. Where gradients are
-    asked for, or the function draws random numbers or uses Python numbers, it runs through the tape as always: there
-    prediction does the same work. ``fn`` must not depend on Python state that changes between calls.
+    asked for, or the function draws random numbers, it runs through the tape as always: there prediction does the same
+    work. ``fn`` must not depend on Python state that changes between calls; a number in it is a constant.
     """
 
     def __init__(self, fn: Any) -> None:
@@ -80,12 +87,10 @@ class Compiled:
             result = self.fn(*own)
             many = isinstance(result, (tuple, list))
             results = list(result) if many else [result]
-            pure = (
-                all(isinstance(r, Tensor) and r._v.entry is not None and not r.requires_grad for r in results)
-                and not TAPE.scalars
-                and len({id(r._v) for r in results}) == len(results)
-            )
-            bound = list(TAPE.tensors)
+            pure = all(
+                isinstance(r, Tensor) and r._v.entry is not None and not r.requires_grad for r in results
+            ) and len({id(r._v) for r in results}) == len(results)
+            bound, numbers = list(TAPE.tensors), dict(TAPE.scalars)
             at = {id(t): k for k, t in enumerate(own)}
             entries = [r._v.entry for r in results]
             rounds = TAPE.rounds
@@ -95,9 +100,11 @@ class Compiled:
             if pure and TAPE.rounds == rounds + 1 and program is not None and program.outputs == len(results):
                 order = [r._v for r in results]
                 nodes = program.graph.outputs[: len(results)]
-                if not program.checks and all(n.aval == v.aval for n, v in zip(nodes, order, strict=True)) and entries:
-                    sources: list[int | Tensor] = [at.get(id(t), t) for t in bound]
-                    plan = _Plan(program.exe, sources, [v.aval for v in order], many)
+                draws = any(n.prim is not None and n.prim.kind == "random" for n in program.graph.nodes)
+                same = all(n.aval == v.aval for n, v in zip(nodes, order, strict=True))
+                if same and entries and not draws and not program.checks:
+                    sources = [at.get(id(t), t) for t in bound]
+                    plan = _Plan(program.exe, sources, [v.aval for v in order], many, numbers)
             if len(self._plans) > 256:
                 self._plans.clear()
             self._plans[key] = plan
