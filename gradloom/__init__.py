@@ -44,12 +44,20 @@ if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
-    "accelerator", "autograd", "backends", "cpu", "cuda", "datasets", "func", "io", "keras", "linalg", "masked",
-    "metrics", "mps", "nn", "optim", "random", "special", "train", "utils", "xpu",
+    "accelerator", "autograd", "backends", "cpu", "cuda", "datasets", "fft", "func", "io", "keras", "linalg", "masked",
+    "metrics", "mps", "nn", "optim", "random", "signal", "special", "train", "utils", "xpu",
 )  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for
 _LAZY = {
+    "channels_last": "gradloom.options", "channels_last_3d": "gradloom.options",
+    "contiguous_format": "gradloom.options", "layout": "gradloom.options", "memory_format": "gradloom.options",
+    "preserve_format": "gradloom.options", "strided": "gradloom.options", "set_printoptions": "gradloom.printing",
+    **dict.fromkeys(
+        "alpha_dropout celu celu_ cosine_similarity feature_alpha_dropout hardshrink prelu relu_ rrelu rrelu_ selu selu_ "
+        "threshold threshold_".split(),
+        "gradloom.nn.functional",
+    ),
     "load": "gradloom.io.files", "save": "gradloom.io.files", "vmap": "gradloom.autodiff.vmap",
 }  # fmt: skip
 

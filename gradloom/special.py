@@ -6,6 +6,8 @@ function and away from zeros of oscillating functions; float32 results are compu
 
 from __future__ import annotations
 
+from typing import Any
+
 from gradloom import functions as _G
 from gradloom.functions import elementwise as _elementwise
 from gradloom.functions import floats as _floats
@@ -26,7 +28,17 @@ _ALIASES = {
     "gammaln": _elementwise.lgamma, "multigammaln": _special.mvlgamma, "psi": _elementwise.digamma,
 }  # fmt: skip
 
-_FOUND = {name: getattr(place, name) for place, names in _PLACES.items() for name in names.split()}
+_FOUND: dict[str, Any] = {name: getattr(place, name) for place, names in _PLACES.items() for name in names.split()}
 _FOUND |= _ALIASES | _POLYNOMIALS
-globals().update({name: _G.with_out(fn) for name, fn in _FOUND.items()})
-__all__ = sorted(_FOUND)  # noqa: PLE0605
+__all__ = sorted(_FOUND)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FOUND:
+        raise AttributeError(f"module 'gradloom.special' has no attribute {name!r}")
+    value = globals()[name] = _G.with_out(_FOUND[name])
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FOUND})

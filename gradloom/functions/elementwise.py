@@ -26,7 +26,9 @@ __all__ = (
     "power mod bitwise_invert invert fabs rint"
 ).split()
 INTERNAL = ["cast"]
-FUNCTION_ONLY = "detach dropout where power mod bitwise_invert invert fabs rint".split()  # no methods, or methods written by hand
+FUNCTION_ONLY = (
+    "detach dropout where power mod bitwise_invert invert fabs rint".split()
+)  # no methods, or methods written by hand
 INPLACE = [n for n in __all__ if n not in FUNCTION_ONLY]
 
 

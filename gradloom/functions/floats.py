@@ -69,7 +69,7 @@ fix = trunc
 
 
 class Frexp(NamedTuple):
-    """``mantissa`` of 1/2 <= \\|m\\| < 1 and int32 ``exponent``."""
+    """``mantissa``, at least 1/2 and less than 1 in magnitude, and int32 ``exponent``."""
 
     mantissa: Tensor
     exponent: Tensor
@@ -219,7 +219,10 @@ def _isclose(x: Tensor, y: Tensor, rtol: float, atol: float, equal_nan: bool) ->
 
 
 def isclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
-    """``|input - other| <= atol + rtol * |other|``; infinities only where they are equal. Tolerances are not negative."""
+    """``|input - other| <= atol + rtol * |other|``, of infinities only where they are equal.
+
+    Raises ValueError for a negative tolerance.
+    """
     if rtol < 0 or atol < 0:
         raise ValueError(f"isclose: tolerances must not be negative, got rtol={rtol} and atol={atol}")
     return _isclose(operand(input), operand(other), float(rtol), float(atol), bool(equal_nan))

@@ -1,4 +1,5 @@
-"""Orthogonal polynomials by their recurrences: Chebyshev's four kinds and their shifted forms, Hermite, Laguerre, Legendre.
+"""Orthogonal polynomials by their recurrences: Chebyshev's four kinds and their shifted forms, Hermite, Laguerre,
+Legendre.
 
 A Python integer as degree unrolls the recurrence into one native kernel, which has derivatives. A tensor of degrees
 is worked in NumPy (the number of steps depends on its values) and has none.
@@ -117,7 +118,8 @@ def _polynomial(kind: str, shifted: bool, title: str) -> Callable[[Any, Any], Te
 _TITLES = {
     "chebyshev_polynomial_t": "Chebyshev polynomial of the first kind", "chebyshev_polynomial_u": "Second kind",
     "chebyshev_polynomial_v": "Third kind", "chebyshev_polynomial_w": "Fourth kind",
-    "hermite_polynomial_h": "Physicist's Hermite polynomial", "hermite_polynomial_he": "Probabilist's Hermite polynomial",
+    "hermite_polynomial_h": "Physicist's Hermite polynomial",
+    "hermite_polynomial_he": "Probabilist's Hermite polynomial",
     "laguerre_polynomial_l": "Laguerre polynomial", "legendre_polynomial_p": "Legendre polynomial",
 }  # fmt: skip
 POLYNOMIALS = {name: _polynomial(name, False, title) for name, title in _TITLES.items()}

@@ -204,7 +204,7 @@ def _declare() -> None:
         return G.apply(prim, (x,))
 
     def over(y: Any, x: Any, at_zero: float) -> Any:
-        """y / x of an odd function y, with its limit at 0."""
+        """The quotient y / x of an odd function y, with its limit at 0."""
         zero = G.eq(x, G.const(0.0))
         return G.where(zero, G.const(at_zero), G.div(y, G.where(zero, G.const(1.0), x)))
 
@@ -214,7 +214,9 @@ def _declare() -> None:
         bessel_j1: lambda x, y: sub(call(bessel_j0, x), over(y, x, 0.5)),
         bessel_y0: lambda x, y: neg(call(bessel_y1, x)),
         bessel_y1: lambda x, y: sub(call(bessel_y0, x), G.div(y, x)),
-        spherical_bessel_j0: lambda x, y: G.div(G.floats.sinc_slope(G.mul(x, G.const(1 / math.pi)), y), G.const(math.pi)),
+        spherical_bessel_j0: lambda x, y: G.div(
+            G.floats.sinc_slope(G.mul(x, G.const(1 / math.pi)), y), G.const(math.pi)
+        ),
         i0: lambda x, y: call(i1, x),
         i1: lambda x, y: sub(call(i0, x), over(y, x, 0.5)),
         i0e: lambda x, y: sub(call(i1e, x), G.mul(G.sign(x), y)),

@@ -12,7 +12,7 @@ from gradloom import dtypes
 from gradloom.dtypes import DType, int32
 from gradloom.errors import DTypeError
 from gradloom.graph.node import Aval
-from gradloom.ops.core import Elementwise, Primitive, broadcast_shapes
+from gradloom.ops.core import Primitive, broadcast_shapes
 from gradloom.ops.elementwise import FLOAT, NUM, _ew
 from gradloom.ops.formulas import Num, formula, function, where
 
@@ -54,7 +54,7 @@ signbit = _ew(
 
 # -- mantissa and exponent ----------------------------------------------------------------------------
 def _parts(x: Num) -> tuple[Num, Num]:
-    """m and n of ``x = m 2**n`` with ``1/2 <= |m| < 1``, of doubles; x and 0 where x is 0, infinite or NaN."""
+    """The m and n of ``x = m 2**n`` with ``1/2 <= |m| < 1``, of doubles; x and 0 where x is 0, infinite or NaN."""
     a = abs(x)
     tiny = a < 2.0**-1000
     b = where(tiny, a * 2.0**200, a)
@@ -88,7 +88,7 @@ def _logaddexp2(a: Num, b: Num) -> Num:
 
 
 def _x_times(fn: Callable[[Num], Num]) -> Callable[[Num, Num], Num]:
-    """x fn(y), and 0 where x is 0, even where fn(y) is infinite; NaN where y is."""
+    """The product x fn(y), and 0 where x is 0, even where fn(y) is infinite; NaN where y is."""
     return lambda x, y: where(y == y, where(x == 0.0, 0.0, x * fn(y)), NAN)
 
 

@@ -54,7 +54,9 @@ def _zeta(s: Array, q: Array) -> Array:
     r = _zeta_positive(ok, np.where(above, q, f))
     if not above.all():
         sign = np.where(np.floor(ok / 2) * 2 == ok, 1.0, -1.0)
-        beyond = _zeta_positive(ok, np.where(f == 1.0, 1.0, 1.0 - f)) - _zeta_positive(ok, np.where(above, 1.0, 1.0 - q))
+        beyond = _zeta_positive(ok, np.where(f == 1.0, 1.0, 1.0 - f)) - _zeta_positive(
+            ok, np.where(above, 1.0, 1.0 - q)
+        )
         r = np.where(above, r, r + sign * beyond)
         r = np.where(above | (ok == np.floor(ok)), r, np.nan)
         r = np.where(~above & (q == np.floor(q)), np.inf, r)
@@ -162,12 +164,12 @@ def _front(a: Array, x: Array) -> Array:
     big = a >= 10
     b = np.where(big, a, 10.0)
     inverse = 1 / (b * b)
-    rest = 1 / 156
+    rest: Any = 1 / 156
     for c in (-691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12):
         rest = rest * inverse + c
     large = np.exp(b * _log_less(b, x) - rest / b) / np.sqrt(2 * math.pi * b)
-    c = np.where(big, 1.0, a)
-    small = np.exp(c * np.log(x) - x - _lgamma(c + 1).astype(np.float64))
+    s = np.where(big, 1.0, a)
+    small = np.exp(s * np.log(x) - x - _lgamma(s + 1).astype(np.float64))
     return np.where(big, large, small)
 
 
@@ -235,9 +237,8 @@ def _uniform(a: Array, x: Array, upper: bool) -> Array:
 
 def _incomplete(upper: bool) -> Any:
     def fn(a: Array, x: Array) -> Array:
-        a, x = np.atleast_1d(a.astype(np.float64)), np.atleast_1d(x.astype(np.float64))
         shape = a.shape
-        a, x = a.ravel(), x.ravel()
+        a, x = a.astype(np.float64).ravel(), x.astype(np.float64).ravel()
         out = np.full(a.shape, np.nan)
         usual = (a > 0) & (x > 0) & np.isfinite(a) & np.isfinite(x)
         out[(x == 0) & (a > 0)] = float(upper)
@@ -261,7 +262,7 @@ def _incomplete(upper: bool) -> Any:
         fill(rest & ~low, _fraction, True)
         return out.reshape(shape)
 
-    return lambda a, x: fn(a, x).reshape(np.shape(a))
+    return fn
 
 
 igamma, igammac = HostMap("igamma", _incomplete(False), takes=(2,)), HostMap("igammac", _incomplete(True), takes=(2,))

@@ -80,7 +80,7 @@ def _erfcx(x: Num) -> Num:
 
 
 def _log_ndtr(x: Num) -> Num:
-    """log of the normal distribution function; below -1 by erfcx, so that its tail does not underflow."""
+    """Logarithm of the normal distribution function; below -1 by erfcx, so that its tail does not underflow."""
     a = where(x < -1.0, where(x > -1e150, -x, 1e150), 1.0) * _HALF
     tail = log(_erfcx_positive(a) * 0.5) - a * a
     body = log1p(erfc(x * _HALF) * -0.5)
