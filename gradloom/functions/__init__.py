@@ -16,11 +16,12 @@ from typing import Any
 
 from gradloom.errors import ShapeError
 from gradloom.functions import base, contraction, creation, elementwise, floats, gathers, movement, reductions
-from gradloom.functions import linalg_products, einsum, linalg_solve, linalg_spectral, linalg_factor, linalg_norms
+from gradloom.functions import linalg_products, einsum, linalg_solve, linalg_spectral, linalg_factor, linalg_norms, fft, windows
 from gradloom.functions import complex_numbers, conversion, interchange
 from gradloom.functions import distances, scans, sets, sorting, statistics
 from gradloom.functions import masks, scatters
 from gradloom.functions import polynomials, special
+from gradloom.functions import copies, joins, layouts, legacy, overlaps, pieces, placing, rearrange, resizing, views
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
 from gradloom.functions.conversion import convert
@@ -133,16 +134,12 @@ from gradloom.functions.gathers import check_labels, check_range, gather, index_
 from gradloom.functions.movement import (
     broadcast_to,
     cat,
-    chunk,
-    concat,
-    concatenate,
     expand,
     flatten,
     flip,
     narrow,
     permute,
     reshape,
-    split,
     squeeze,
     stack,
     swap_last,
@@ -189,7 +186,9 @@ from gradloom.ops import structure as _structure
 
 MODULES = (base, elementwise, floats, special, polynomials,
            movement, creation, reductions, contraction, gathers, linalg_products, einsum, interchange,
-           complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms)
+           complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms, fft, windows,
+    joins, rearrange, layouts, views, pieces, overlaps, copies, resizing, placing, legacy,
+)
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
     PUBLIC.update({name: getattr(_module, name) for name in _module.__all__})
