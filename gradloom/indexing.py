@@ -240,12 +240,8 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     y = _base(x, plan)
     if plan.advanced or plan.masks:
         y._write(_put(y, plan, v, "set"))
-    elif y is x:
-        x._write(_broadcast(v, x.dtype, tuple(x.shape)))
-    elif y.numel():
-        y._write(_broadcast(v, x.dtype, tuple(y.shape)))
     else:
-        _broadcast(v, x.dtype, tuple(y.shape))
+        y._write(_broadcast(v, x.dtype, tuple(y.shape)))
 
 
 def put_at(x: Tensor, index: tuple, value: Tensor, how: str) -> Tensor:

@@ -124,9 +124,9 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """``out[i][j] = input[index[i][j]][j]`` for ``dim=0``, and so on; of the index's shape.
 
-    The index has the rank of the input and is no longer than it but along ``dim``. ``sparse_grad`` asks for another form
-    of the gradient in PyTorch; here it is dense, with the same values. Raises ShapeError for a rank or length that does
-    not fit.
+    The index has the rank of the input and is no longer than it but along ``dim``. ``sparse_grad`` asks for another
+    form of the gradient in PyTorch; here it is dense, with the same values. Raises ShapeError for a rank or length that
+    does not fit.
     """
     if not index.numel():  # as PyTorch, whatever the ranks; gradients of nothing
         return reshape(apply(S.slice_, (reshape(input, (-1,)),), ((0,), (0,), (1,))), tuple(index.shape))
