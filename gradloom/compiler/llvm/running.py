@@ -36,6 +36,15 @@ def _bits(kernel: Running) -> int:
     return 64 if _wide(kernel) else int(kernel.dtype[1:])
 
 
+def neutral(f: Function, op: str, dtype: str, width: int) -> V:
+    """What leaves others alone; for floating sums -0.0, which leaves -0.0 alone too (and is not the zero vector, whose
+    shuffles LLVM turns into slow expansions).
+    """
+    if op == "sum" and dtype in FLOATS:
+        return f.const(register_type(dtype, width), -0.0)
+    return identity(f, op, dtype, width)
+
+
 def emit_running(kernel: Running, module: Module, name: str, host: Host) -> None:
     """Write ``kernel`` as function ``name``; its integers are those of ``Running``."""
     args = [("ptr", "bufs"), ("ptr", "ints"), ("ptr", "scratch"), ("i64", "begin"), ("i64", "end")]
@@ -124,11 +133,11 @@ class _Emitter:
         f, op = self.f, self.k.op
         if self.index:
             # no element is below this but for NaN, which the comparison treats by itself
-            one = [identity(f, op.removesuffix("_index"), self.work, width), f.zero(vec("i64", width))]
+            one = [neutral(f, op.removesuffix("_index"), self.work, width), f.zero(vec("i64", width))]
         elif op == "linear":
             one = [f.zero(register_type(self.work, width))]
         else:
-            one = [identity(f, op, self.work, width)]
+            one = [neutral(f, op, self.work, width)]
         return one * unroll
 
     def _advance(self, before: list[V], xs: list[V], place: V, t: V, width: int) -> list[V]:
@@ -156,7 +165,7 @@ class _Emitter:
         """A contiguous row, a register at a time, then what is left one by one."""
         f, op = self.f, self.k.op
         whole = f.and_(self.n, -width)
-        none = identity(f, op, self.work, width)
+        none = neutral(f, op, self.work, width)
         backwards = list(range(width))[::-1]
         with f.loop(0, whole, width, carry=[none], name="row") as it:
             start = f.sub(f.sub(self.n, width), it.i) if self.k.reverse else it.i
@@ -179,7 +188,7 @@ class _Emitter:
     def _within(self, op: str, dtype: str, x: V) -> V:
         """Running results inside of a register."""
         f, width = self.f, lanes(x.ty)
-        none = identity(f, op, dtype, width)
+        none = neutral(f, op, dtype, width)
         step = 1
         while step < width:
             moved = f.shuffle(x, none, [k - step if k >= step else width for k in range(width)])
@@ -194,7 +203,7 @@ class _Emitter:
         lane = f"i{self.bits}"
         whole = f.and_(self.n, -width)
         last = [width - 1] * width
-        start = [identity(f, op, self.work, width), f.zero(vec("i64", width))]
+        start = [neutral(f, op, self.work, width), f.zero(vec("i64", width))]
         with f.loop(0, whole, width, carry=start, name="row") as it:
             best, where = it.vals
             x = self._load(self.sources[0], f.add(base, it.i), width)
