@@ -136,7 +136,10 @@ def _pull(
             assert i.aval is not None
             held = cts.get(id(i))
             if isinstance(c, dict):
-                cts[id(i)] = (i, c if held is None else {**held[1], **c})
+                known = {} if held is None else dict(held[1])
+                for k, part in c.items():
+                    known[k] = G.add(known[k], part) if k in known else part
+                cts[id(i)] = (i, known)
                 continue
             c = G.fit(c, i.aval)
             cts[id(i)] = (i, c if held is None else G.add(held[1], c))
