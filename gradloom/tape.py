@@ -54,6 +54,7 @@ class Tape:
         self.rounds = 0
         self.make_tensor: Callable[[Value], Any] = lambda v: v
         self.watch: Callable[[tuple], None] | None = None  # told of every program run, and of what on
+        self.autocast: Any = None  # inside of amp.autocast: what casts the operands of products and losses
         self.runner: Callable[[Program, list[int]], list[Any]] | None = None  # runs programs of the target "watched"
         self.after: Callable[[], None] | None = None  # called when a round has been closed, while somebody debugs
         self.noted: Callable[[Entry], None] | None = None  # told of every new step, while somebody debugs
@@ -212,6 +213,8 @@ class Tape:
         with self.lock:
             if self.pos.depth > MAX_LENGTH and not self.inside and not self.traces:
                 self.flush()
+            if self.autocast is not None:
+                static = (*static, self.autocast)
             ins = self.entries_of(ts)
             e = self.pos.next
             if e is None or e.prim is not fn or e.ins != ins or e.attrs != static or e.grad_mode is not self.grad:
@@ -529,6 +532,8 @@ def composite(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if TAPE.autocast is not None:
+            args, kwargs = TAPE.autocast.operands(fn.__name__, args, kwargs)
         ts: list[Any] = []
         static: list[Any] = []
         for a in args:

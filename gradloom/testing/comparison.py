@@ -127,7 +127,7 @@ def _numbers(
         dtypes.as_dtype("complex128" if isinstance(x, complex) else "float64" if isinstance(x, float) else "int64")
         for x in (a, b)
     ]
-    r, t = _tolerances(*kinds, rtol, atol)
+    r, t = _tolerances(kinds[0], kinds[1], rtol, atol)
     with np.errstate(all="ignore"):
         gap = abs(a - b)
         fits = a == b or (equal_nan and a != a and b != b) or (np.isfinite(gap) and gap <= t + r * abs(b))

@@ -1,0 +1,153 @@
+"""``autocast``: within it products take their operands in bfloat16 (or float16) and losses theirs in float32.
+
+Products sum in float32 and round once, at the end, as PyTorch has it. All else keeps the dtype of its operands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, Self
+
+from gradloom import dtypes
+from gradloom.dtypes import DType, as_dtype
+from gradloom.errors import DTypeError
+from gradloom.tape import TAPE
+from gradloom.tensor import Tensor
+
+__all__ = [
+    "autocast", "custom_bwd", "custom_fwd", "get_autocast_dtype", "is_autocast_available", "is_autocast_enabled",
+]  # fmt: skip
+
+LOWER = frozenset(
+    "matmul linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d bilinear "
+    "scaled_dot_product_attention multi_head_attention_forward".split()
+)
+FLOAT32 = frozenset(
+    "cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss kl_div binary_cross_entropy "
+    "binary_cross_entropy_with_logits cosine_embedding_loss hinge_embedding_loss margin_ranking_loss "
+    "multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss soft_margin_loss triplet_margin_loss "
+    "triplet_margin_with_distance_loss poisson_nll_loss gaussian_nll_loss ctc_loss cosine_similarity cosine "
+    "pairwise_distance cdist pdist".split()
+)
+_NARROW = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
+
+
+class _Casts:
+    """What is cast inside of autocast to one dtype. One object for each, so that the tape can tell states apart."""
+
+    def __init__(self, dtype: DType) -> None:
+        self.dtype = dtype
+
+    def operands(self, name: str, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        """The operands of a function of that name, in the dtype that it is to compute in."""
+        name = name.lstrip("_")
+        if name in LOWER:
+            target = self.dtype
+        elif name in FLOAT32:
+            target = dtypes.float32
+        else:
+            return args, kwargs
+
+        def cast(x: Any) -> Any:
+            if isinstance(x, Tensor) and x.dtype in _NARROW and x.dtype is not target:
+                return x.to(target)
+            return x
+
+        return tuple(map(cast, args)), {k: cast(v) for k, v in kwargs.items()}
+
+
+@functools.cache
+def _casts(dtype: DType) -> _Casts:
+    return _Casts(dtype)
+
+
+class autocast(contextlib.ContextDecorator):
+    """Mixed precision for what is computed within, as a context manager or decorator.
+
+    Parameters
+    ----------
+    device_type: ``"cpu"``; for any other, which is not there, a warning is given and nothing is cast, as in PyTorch.
+    dtype: bfloat16 by default, or float16. enabled: False computes in full precision within another autocast.
+    cache_enabled: accepted; a cast that occurs twice in a round is computed once in any case.
+
+    Raises
+    ------
+    DTypeError: for another dtype.
+    """
+
+    def __init__(
+        self, device_type: str = "cpu", dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None
+    ) -> None:
+        d = as_dtype(dtype) if dtype is not None else dtypes.bfloat16
+        if d not in (dtypes.bfloat16, dtypes.float16):
+            raise DTypeError(f"autocast: dtype {d.name}", code="dtype.autocast", hint="use bfloat16 or float16")
+        if str(device_type).split(":")[0] != "cpu":
+            if enabled:
+                warnings.warn(f"autocast: device {device_type!r} is not there; nothing is cast", stacklevel=2)
+            enabled = False
+        self.fast_dtype = d
+        self.device = "cpu"
+        self._state = _casts(d) if enabled else None
+        self._before: list[Any] = []
+
+    def __enter__(self) -> Self:
+        self._before.append(TAPE.autocast)
+        TAPE.autocast = self._state
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        TAPE.autocast = self._before.pop()
+
+
+def is_autocast_enabled(device_type: str = "cpu") -> bool:
+    """Whether operands are cast now."""
+    return device_type == "cpu" and TAPE.autocast is not None
+
+
+def is_autocast_available(device_type: str) -> bool:
+    """Whether :class:`autocast` does anything for a device."""
+    return device_type == "cpu"
+
+
+def get_autocast_dtype(device_type: str = "cpu") -> DType:
+    """The dtype that products are cast to: that of the autocast around, else bfloat16."""
+    dtype: DType = TAPE.autocast.dtype if TAPE.autocast is not None else dtypes.bfloat16
+    return dtype
+
+
+def custom_fwd(
+    fwd: Callable[..., Any] | None = None, *, device_type: str = "cpu", cast_inputs: Any = None
+) -> Callable[..., Any]:
+    """For the ``forward`` of an autograd.Function: with ``cast_inputs`` operands are cast, and autocast is off."""
+    if fwd is None:
+        return functools.partial(custom_fwd, device_type=device_type, cast_inputs=cast_inputs)
+
+    @functools.wraps(fwd)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if cast_inputs is None or TAPE.autocast is None:
+            return fwd(*args, **kwargs)
+        d = as_dtype(cast_inputs)
+
+        def cast(x: Any) -> Any:
+            return x.to(d) if isinstance(x, Tensor) and x.dtype in _NARROW else x
+
+        with autocast(enabled=False):
+            return fwd(*map(cast, args), **{k: cast(v) for k, v in kwargs.items()})
+
+    return run
+
+
+def custom_bwd(bwd: Callable[..., Any] | None = None, *, device_type: str = "cpu") -> Callable[..., Any]:
+    """For the ``backward`` of an autograd.Function: it runs as it is, with autocast off."""
+    if bwd is None:
+        return functools.partial(custom_bwd, device_type=device_type)
+
+    @functools.wraps(bwd)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with autocast(enabled=False):
+            return bwd(*args, **kwargs)
+
+    return run
