@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gradloom import functions as G
-from gradloom.tensor import Tensor, as_tensor
+from gradloom.functions import creation, views
+from gradloom.tensor import Tensor, as_tensor, tensor
 
 _OPERATORS = {
     "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide", "mod": "remainder",
@@ -52,11 +53,36 @@ def _install() -> None:
     for op, name in {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}.items():
         setattr(Tensor, f"__{op}__", getattr(G, name))
     own_methods: tuple[Callable[..., Any], ...] = (
-        addcdiv_, addcmul_, copy_, expand_as, fill_, lerp_, new_ones, new_zeros, normal_,
-        type_as, uniform_, where, zero_,
+        addcdiv_, addcmul_, apply_, copy_, fill_, lerp_, map_, normal_, uniform_, where, zero_,
     )  # fmt: skip
     for fn in own_methods:
         setattr(Tensor, fn.__name__, fn)
+    for name, view in {"T": _reversed, "mT": views.matrix_transpose, "H": _adjoint, "mH": views.adjoint}.items():
+        setattr(Tensor, name, property(view))
+
+
+def _reversed(self: Tensor) -> Tensor:
+    """All axes in reverse order, a view."""
+    return views.transpose(self)
+
+
+def _adjoint(self: Tensor) -> Tensor:
+    """The transpose of a matrix, complex numbers conjugated. Raises ShapeError for more than two axes."""
+    x = views.t(self)
+    return x.conj() if self.dtype.is_complex else x
+
+
+def apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
+    """Each element replaced by a Python function of it, one call each. Slow: meant for odd jobs."""
+    return self._write(tensor([callable(v) for v in self.reshape(-1).tolist()], dtype=self.dtype).reshape(self.shape))
+
+
+def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Tensor:
+    """Each element replaced by a Python function of it and of the other tensor's; one call each. Slow."""
+    others = tensor.expand(self.shape).reshape(-1).tolist()
+    pairs = zip(self.reshape(-1).tolist(), others, strict=True)
+    new = as_tensor([callable(a, b) for a, b in pairs], dtype=self.dtype)
+    return self._write(new.reshape(self.shape))
 
 
 def uniform_(self: Tensor, a: Any = 0.0, b: Any = 1.0, generator: Any = None) -> Tensor:
@@ -75,12 +101,12 @@ def normal_(self: Tensor, mean: Any = 0.0, std: Any = 1.0, generator: Any = None
 
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Filled with one value."""
-    return self._write(G.full(self.shape, value, dtype=self.dtype))
+    return self._write(creation.fill(self, value))
 
 
 def zero_(self: Tensor) -> Tensor:
     """Filled with zeros."""
-    return self._write(G.full(self.shape, 0.0, dtype=self.dtype))
+    return self._write(creation.fill(self, 0))
 
 
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
@@ -106,26 +132,6 @@ def addcdiv_(self: Tensor, tensor1: Any, tensor2: Any, *, value: float = 1) -> T
 def lerp_(self: Tensor, end: Any, weight: Any) -> Tensor:
     """Moved towards ``end`` by the share ``weight``."""
     return self._write(self + (end - self) * weight)
-
-
-def expand_as(self: Tensor, other: Tensor) -> Tensor:
-    """Broadcast to another tensor's shape."""
-    return G.broadcast_to(self, other.shape)
-
-
-def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """Converted to another tensor's dtype."""
-    return self.to(other.dtype)
-
-
-def new_zeros(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
-    """Zeros of a shape in this tensor's dtype."""
-    return G.zeros(*size, dtype=dtype or self.dtype)
-
-
-def new_ones(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
-    """Ones of a shape in this tensor's dtype."""
-    return G.ones(*size, dtype=dtype or self.dtype)
 
 
 _install()

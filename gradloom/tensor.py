@@ -20,6 +20,7 @@ from gradloom.errors import DTypeError, GradientError, InternalError, ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops import elementwise as E
 from gradloom.ops import structure as S
+from gradloom.options import check_options, strided
 from gradloom.runtime.buffers import Buffer, allocate, as_numpy
 from gradloom.runtime.buffers import from_numpy as _wrap
 from gradloom.tape import LEAF, TAPE, Value
@@ -41,6 +42,20 @@ class Size(tuple):
         return f"gradloom.Size({list(self)})"
 
 
+class GradFn:
+    """A mark for the step that computed a tensor: its ``name()``. Gradients are had by ``backward`` and ``grad``."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+
+    def name(self) -> str:
+        """The step's name in PyTorch's manner."""
+        return "".join(part.capitalize() for part in self.step.split("_")) + "Backward0"
+
+    def __repr__(self) -> str:
+        return f"<{self.name()}>"
+
+
 class Tensor:
     """A multi-dimensional array that knows how it was computed.
 
@@ -56,6 +71,7 @@ class Tensor:
     _base: Tensor | None = None
     _undo: Callable[[Tensor, Tensor], Tensor] | None = None  # (base, new view) -> new base
     _redo: Callable[[Tensor], Tensor] | None = None  # base -> view
+    _strides: Callable[[tuple, tuple, int], tuple[tuple, int]] | None = None  # of the base -> of the view
     _views: list[weakref.ref[Tensor]] | None = None
     grad: Tensor | None = None
 
@@ -111,8 +127,17 @@ class Tensor:
         def __abs__(self) -> Tensor: ...
         def __invert__(self) -> Tensor: ...
 
-    def __init__(self, data: Any = None, *, requires_grad: bool = False) -> None:
-        v = as_tensor(data if data is not None else np.zeros(0, np.float32))._v
+    def __init__(self, *data: Any, device: Any = None, requires_grad: bool = False) -> None:
+        """From sizes, ``Tensor(2, 3)``, with undefined content; or from data, in the default dtype.
+
+        Another tensor is shared, in its own dtype.
+        """
+        resolve(device)
+        if len(data) == 1 and not isinstance(data[0], int | np.integer | Size):
+            source = data[0] if isinstance(data[0], Tensor) else tensor(data[0], dtype=dtypes.default_float())
+        else:
+            source = _functions().empty(*data) if data else tensor([])
+        v = source._v
         self._v = Value(v.aval, v.entry, v.buf) if v.entry is None else v
         if requires_grad:
             self.requires_grad_()
@@ -125,7 +150,9 @@ class Tensor:
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one axis."""
-        return self.shape if dim is None else self._v.aval.shape[dim]
+        if dim is None:
+            return self.shape
+        return self._v.aval.shape[_functions().axes_of("size", dim, self.ndim)[0] if self.ndim else dim]
 
     @property
     def dtype(self) -> DType:
@@ -150,10 +177,27 @@ class Tensor:
 
     nelement = numel
 
+    def ndimension(self) -> int:
+        """Number of axes."""
+        return self.ndim
+
     @property
     def device(self) -> device:
         """Where the elements are: always the CPU."""
         return CPU
+
+    @property
+    def layout(self) -> Any:
+        """How elements lie in memory: always ``gradloom.strided``."""
+        return strided
+
+    is_cuda = is_sparse = is_sparse_csr = is_quantized = is_meta = is_mps = is_xpu = is_mkldnn = is_nested = False
+    is_cpu = True
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.numel() * self.dtype.itemsize
 
     @property
     def itemsize(self) -> int:
@@ -207,14 +251,9 @@ class Tensor:
 
     @property
     def grad_fn(self) -> Any:
-        """A mark for results of something differentiable, None for leaves."""
-        return None if self.is_leaf else "<recorded>"
-
-    def retain_grad(self) -> None:
-        """Not offered: use ``gradloom.autograd.grad(loss, tensor)`` for the gradient of an intermediate value."""
-        raise GradientError(
-            "retain_grad is not offered", code="gradient.retain", hint="use autograd.grad(loss, tensor)"
-        )
+        """What computed this, with a ``name()``; None for leaves."""
+        v = self._v
+        return None if self.is_leaf else GradFn((v.entry or v.hist[1]).prim.name)  # type: ignore[index]
 
     # -- looking --------------------------------------------------------------------------------------
     def _buffer(self) -> Buffer:
@@ -223,7 +262,10 @@ class Tensor:
             if v.entry is not None:
                 TAPE.peek(v) if TAPE.traces else TAPE.flush()
             if v.buf is None:
-                raise InternalError("a tensor's value was lost by an earlier failure, or it escaped from a function that was recorded", code="internal.lost")
+                raise InternalError(
+                    "a tensor's value was lost by an earlier failure, or it escaped from a function that was recorded",
+                    code="internal.lost",
+                )
         return v.buf
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
@@ -279,27 +321,28 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
             raise ShapeError("a 0-d tensor cannot be iterated", code="shape.iter")
-        return (self[k] for k in range(len(self)))
+        return iter(_functions().PUBLIC["unbind"](self, 0))
 
-    def __repr__(self) -> str:
-        a = self.numpy()
-        if a.dtype.kind == "V":  # those of ml_dtypes
-            a = a.astype(np.float32)
-        body = np.array2string(
-            a, separator=", ", prefix="tensor(", threshold=1000, precision=4, floatmode="maxprec_equal"
-        )
-        usual = (dtypes.default_float(), dtypes.default_complex(), dtypes.int64, dtypes.bool_)
-        tail = "" if self.dtype in usual else f", dtype={self.dtype!r}"
-        return f"tensor({body}{tail}{', requires_grad=True' if self.requires_grad else ''})"
+    def __reversed__(self) -> Tensor:
+        return _functions().flip(self, 0) if self.ndim else self
+
+    def __contains__(self, element: Any) -> bool:
+        if not isinstance(element, Tensor | bool | int | float | complex | np.generic):
+            raise DTypeError(
+                f"a {type(element).__name__} cannot be an element of a tensor", code="dtype.contains",
+                hint="ask for a number or a tensor",
+            )  # fmt: skip
+        return bool((self == element).any().item())
+
+    def __repr__(self, *, tensor_contents: str | None = None) -> str:
+        from gradloom.printing import text
+
+        return text(self, tensor_contents)
 
     def __format__(self, spec: str) -> str:
-        return (
-            format(self.item(), spec)
-            if spec and self.numel() == 1
-            else format(repr(self), spec)
-            if spec
-            else repr(self)
-        )
+        if not self.ndim:
+            return format(self.item(), spec)
+        return format(repr(self), spec) if spec else repr(self)
 
     def __hash__(self) -> int:
         return id(self)
@@ -309,9 +352,17 @@ class Tensor:
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         out = type(self).__new__(type(self))
-        out._v = as_tensor(self.numpy().copy())._v
-        out._rg = self._rg
         memo[id(self)] = out
+        a = self.numpy()
+        out._v = Value(Aval(tuple(a.shape), self.dtype), None, buffer_of(a))
+        out._rg = self._rg
+        if self.grad is not None:
+            out.grad = self.grad.__deepcopy__(memo)
+        return out
+
+    def __copy__(self) -> Tensor:
+        out = self.detach()
+        out._rg = self._rg
         return out
 
     # -- differentiation --------------------------------------------------------------------------------
@@ -326,7 +377,7 @@ class Tensor:
     def detach(self) -> Tensor:
         """The same values without their history; writes to either reach both."""
         G = _functions()
-        return _view(self, G.detach, lambda base, new: G.detach(new))
+        return _view(self, G.detach, lambda base, new: G.detach(new), lambda shape, strides, offset: (strides, offset))
 
     def detach_(self) -> Tensor:
         """Cut this tensor off from its history."""
@@ -361,6 +412,31 @@ class Tensor:
                 with _Quiet():
                     view._v = view._redo(self)._v
                 view._refresh()
+
+    def _become(self, view: Callable[[Tensor], Tensor]) -> Tensor:
+        """Turn this tensor into a view of what it was, and its views into views of that."""
+        if self._rg and TAPE.grad:
+            raise GradientError(
+                "a leaf tensor that requires grad cannot change its shape in place", code="gradient.inplace",
+                hint="wrap the change in no_grad(), or use the form without the underscore",
+            )  # fmt: skip
+        was = _make(self._v)
+        was._base, was._redo, was._undo, was._strides = self._base, self._redo, self._undo, self._strides
+        was._views = self._views
+        for ref in was._views or ():
+            other = ref()
+            if other is not None:
+                other._base = was
+        if was._base is not None:
+            siblings = was._base._views or []
+            was._base._views = [r for r in siblings if r() is not self] + [weakref.ref(was)]
+        new = view(was)
+        self._v, self._views = new._v, None
+        self._base, self._redo, self._undo, self._strides = new._base, new._redo, new._undo, new._strides
+        if was._views is None:
+            was._views = []
+        was._views[:] = [r for r in was._views if r() is not new] + [weakref.ref(self)]
+        return self
 
     def _write(self, new: Tensor, inner: bool = False) -> Tensor:
         """In-place assignment of the whole cell."""
@@ -410,137 +486,6 @@ class Tensor:
 
         setitem(self, index, value)
 
-    # -- shape and type -------------------------------------------------------------------------------------
-    def reshape(self, *shape: Any) -> Tensor:
-        """The same elements in another shape."""
-        G = _functions()
-        s = G.sizes_of(shape)
-        return _view(self, lambda b: G.reshape(b, s), lambda b, n: G.reshape(n, b.shape))
-
-    def view(self, *shape: Any) -> Tensor:
-        """As :meth:`reshape`; a dtype is converted bit for bit only by NumPy: use ``numpy().view``."""
-        return self.reshape(*shape)
-
-    def view_as(self, other: Tensor) -> Tensor:
-        """Reshaped as another tensor."""
-        return self.reshape(other.shape)
-
-    reshape_as = view_as
-
-    def permute(self, *dims: Any) -> Tensor:
-        """Axes in another order."""
-        G = _functions()
-        d = G.sizes_of(dims)
-        n = max(1, self.ndim)
-        back = tuple(int(k) for k in np.argsort([x % n for x in d]))
-        return _view(self, lambda b: G.permute(b, d), lambda b, new: G.permute(new, back))
-
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
-        """Two axes swapped."""
-        G = _functions()
-        return _view(self, lambda b: G.transpose(b, dim0, dim1), lambda b, n: G.transpose(n, dim0, dim1))
-
-    swapaxes = transpose
-
-    def t(self) -> Tensor:
-        """The transpose of a matrix (a vector stays)."""
-        if self.ndim > 2:
-            raise ShapeError(f"t: expects at most 2 dimensions, got {tuple(self.shape)}", code="shape.t")
-        return self.transpose(0, 1) if self.ndim == 2 else self
-
-    @property
-    def T(self) -> Tensor:
-        """All axes in reverse order."""
-        return self.permute(*range(self.ndim)[::-1])
-
-    @property
-    def mT(self) -> Tensor:
-        """The last two axes exchanged."""
-        return self.transpose(-1, -2)
-
-    def unsqueeze(self, dim: int) -> Tensor:
-        """A new axis of size 1."""
-        G = _functions()
-        return _view(self, lambda b: G.unsqueeze(b, dim), lambda b, n: G.reshape(n, b.shape))
-
-    def squeeze(self, dim: Any = None) -> Tensor:
-        """Axes of size 1 dropped."""
-        G = _functions()
-        return _view(self, lambda b: G.squeeze(b, dim), lambda b, n: G.reshape(n, b.shape))
-
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        """Axes merged into one."""
-        G = _functions()
-        return _view(self, lambda b: G.flatten(b, start_dim, end_dim), lambda b, n: G.reshape(n, b.shape))
-
-    def ravel(self) -> Tensor:
-        """All axes as one."""
-        return self.reshape(-1)
-
-    def to(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Converted to a dtype; ``"cpu"`` is the only device. Raises DeviceError for another."""
-        out = self
-        for a in [*args, *(kwargs[k] for k in ("dtype", "device") if kwargs.get(k) is not None)]:
-            if isinstance(a, Tensor):
-                out = out.to(a.dtype)
-            elif isinstance(a, DType) or (isinstance(a, type) or isinstance(a, np.dtype)):
-                out = _functions().convert(out, a)
-            elif not isinstance(a, bool):
-                resolve(a)
-        return out
-
-    def type(self, dtype: Any = None) -> Any:
-        """The dtype's name, or the tensor converted."""
-        return repr(self.dtype) if dtype is None else self.to(as_dtype(dtype))
-
-    def astype(self, dtype: Any) -> Tensor:
-        """Converted to a dtype."""
-        return self.to(as_dtype(dtype))
-
-    def float(self) -> Tensor:
-        """As float32."""
-        return self.to(dtypes.float32)
-
-    def double(self) -> Tensor:
-        """As float64."""
-        return self.to(dtypes.float64)
-
-    def half(self) -> Tensor:
-        """As float16."""
-        return self.to(dtypes.float16)
-
-    def bfloat16(self) -> Tensor:
-        """As bfloat16."""
-        return self.to(dtypes.bfloat16)
-
-    def long(self) -> Tensor:
-        """As int64."""
-        return self.to(dtypes.int64)
-
-    def int(self) -> Tensor:
-        """As int32."""
-        return self.to(dtypes.int32)
-
-    def bool(self) -> Tensor:
-        """As bool."""
-        return self.to(dtypes.bool_)
-
-    def cpu(self) -> Tensor:
-        """Itself: every tensor is on the CPU."""
-        return self
-
-    def contiguous(self) -> Tensor:
-        """Itself: values are contiguous to the user."""
-        return self
-
-    def is_contiguous(self) -> Any:
-        """True."""
-        return True
-
-    def clone(self) -> Tensor:
-        """A copy with memory of its own; gradients pass."""
-        return TAPE.apply(S.reshape, (self,), (tuple(self.shape),))
-
 
 class _Quiet:
     """Grad mode off."""
@@ -564,16 +509,23 @@ def _functions() -> Any:
     return _G
 
 
-def _view(base: Tensor, redo: Callable[[Tensor], Tensor], undo: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """A view of ``base``: ``redo`` makes it from a base, ``undo`` gives the base after a write to the view."""
+def _view(
+    base: Tensor,
+    redo: Callable[[Tensor], Tensor],
+    undo: Callable[[Tensor, Tensor], Tensor],
+    strides: Callable[[tuple, tuple, int], tuple[tuple, int]] | None = None,
+) -> Tensor:
+    """A view of ``base``: ``redo`` makes it from a base, ``undo`` gives the base after a write to the view.
+
+    ``strides`` gives the view's strides and offset from the base's shape, strides and offset; without it the view
+    counts as memory of its own.
+    """
     out = redo(base)
     if out is base:
-        out = _make(base._v)
-        out._rg = False
         if base._rg:  # the identity must still carry the gradient of a leaf
-            out = base
-            return out
-    out._base, out._redo, out._undo = base, redo, undo
+            return base
+        out = _make(base._v)
+    out._base, out._redo, out._undo, out._strides = base, redo, undo, strides
     refs = base._views
     if refs is None:
         refs = base._views = []
@@ -613,6 +565,7 @@ def from_numpy(a: np.ndarray) -> Tensor:
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of numbers, nested lists, arrays or tensors; arrays and tensors are shared where possible."""
+    resolve(device)
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(as_dtype(dtype))
     if isinstance(data, np.ndarray):
@@ -621,35 +574,49 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return tensor(data, dtype=dtype)
 
 
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A new tensor with a copy of the data. Python floats become the default dtype, integers int64.
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Tensor:
+    """A new tensor with a copy of the data: numbers, arrays, tensors, and lists of them at any depth.
+
+    Python floats become the default dtype, integers int64; arrays and tensors keep theirs.
 
     Raises
     ------
     ShapeError: where nested lists are ragged. DTypeError: where the data are no numbers.
     """
-    resolve(device)
+    check_options(device=device, pin_memory=pin_memory)
     if isinstance(data, Tensor):
         a = data.numpy()
-    elif isinstance(data, (list, tuple)) and data and any(isinstance(x, Tensor) for x in data):
-        a = np.asarray([x.numpy() if isinstance(x, Tensor) else x for x in data])
     else:
         try:
             a = np.asarray(data)
         except ValueError as e:
             raise ShapeError(f"tensor: nested lists of unequal lengths ({e})", code="shape.ragged") from None
     if a.dtype == object or a.dtype.kind in "US":
-        raise DTypeError(f"tensor: data of type {type(data).__name__} are no numbers", code="dtype.data")
+        raise DTypeError(
+            f"tensor: data of type {type(data).__name__} are no numbers", code="dtype.data",
+            hint="give numbers, arrays, tensors, or lists of them",
+        )  # fmt: skip
     if dtype is not None:
         d = as_dtype(dtype)
-        if d is dtypes.uint64 and a.dtype.kind == "f" and isinstance(data, (list, tuple)):
-            a = np.asarray(data, object)  # NumPy takes integers of 2**63 and more beside others for floats
-    elif isinstance(data, (np.ndarray, np.generic, Tensor)):
+    elif isinstance(data, np.ndarray | np.generic | Tensor):
         d = as_dtype(a.dtype)
     else:
-        default = {"f": dtypes.default_float, "c": dtypes.default_complex}.get(a.dtype.kind)
-        d = default() if default is not None else as_dtype(a.dtype)
+        d = _inferred(data, a)
     with np.errstate(all="ignore"):
         a = a.astype(d.numpy, copy=False)
     t = _make(Value(Aval(tuple(a.shape), d), None, buffer_of(np.ascontiguousarray(a) if a.ndim else a)))
     return t.requires_grad_() if requires_grad else t
+
+
+def _inferred(data: Any, a: np.ndarray) -> DType:
+    """The dtype of nested lists that NumPy made ``a`` of: that of arrays and tensors in them, else the default."""
+    while isinstance(data, list | tuple) and data:
+        data = data[0]
+    if isinstance(data, Tensor | np.ndarray) and data.ndim:
+        return as_dtype(a.dtype)
+    if isinstance(data, Tensor) and a.dtype.kind == np.dtype(data.dtype.numpy).kind:
+        return data.dtype
+    default = {"f": dtypes.default_float, "c": dtypes.default_complex}.get(a.dtype.kind)
+    return default() if default is not None else as_dtype(a.dtype)

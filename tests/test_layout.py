@@ -18,12 +18,12 @@ PACKAGE = ROOT / "gradloom"
 
 # Each row may import only rows above it, and its own. A name is a package or module directly below gradloom.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "dtypes", "devices", "paths"),
+    ("errors", "dtypes", "devices", "options", "paths"),
     ("graph",),
     ("ops",),
     ("compiler", "runtime"),  # the native runner is made by the compiler, and programs hold the runtime's buffers
     ("reference",),
-    ("entries", "tape", "modes", "tensor", "functions", "methods", "replay", "indexing", "random", "autodiff"),
+    ("entries", "tape", "modes", "printing", "tensor", "functions", "methods", "replay", "indexing", "random", "autodiff"),
     ("nn", "optim", "data", "metrics", "io", "datasets"),
     ("train",),
     ("keras", "learn"),

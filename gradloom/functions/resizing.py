@@ -1,0 +1,61 @@
+"""A tensor's own shape changed in place: ``unsqueeze_``, ``transpose_``, ``resize_`` and their kin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from gradloom.errors import GradientError
+from gradloom.functions import overlaps, views
+from gradloom.functions.base import apply, sizes_of
+from gradloom.functions.creation import empty
+from gradloom.functions.movement import cat, reshape, slice_axis
+from gradloom.ops import structure as S
+from gradloom.options import check_options
+from gradloom.tensor import Tensor
+
+__all__: list[str] = []
+METHODS = ("as_strided_ resize_ resize_as_ squeeze_ swapaxes_ swapdims_ t_ transpose_ unsqueeze_").split()
+
+
+def _in_place(view: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return self._become(lambda was: view(was, *args, **kwargs))
+
+    method.__name__ = method.__qualname__ = f"{view.__name__}_"
+    method.__doc__ = f"As ``{view.__name__}``, of this tensor itself; views of it keep the shape that they had."
+    return method
+
+
+as_strided_, squeeze_, unsqueeze_ = map(_in_place, (overlaps.as_strided, views.squeeze, views.unsqueeze))
+t_, transpose_, swapaxes_ = map(_in_place, (views.t, views.transpose, views.swapaxes))
+swapdims_ = _in_place(views.swapdims)
+
+
+def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
+    """Brought to a shape: the elements in order, cut off where there are fewer, undefined ones behind where more.
+
+    Raises GradientError for a tensor that requires grad.
+    """
+    check_options(memory_format=memory_format)
+    if self.requires_grad:
+        raise GradientError(
+            "resize_: a tensor that requires grad cannot be resized", code="gradient.inplace",
+            hint="use reshape, narrow or cat",
+        )  # fmt: skip
+    shape = sizes_of(sizes)
+    old, new = self.numel(), math.prod(shape)
+    flat = reshape(self, (old,))
+    if new > old:
+        flat = cat([flat, empty(new - old, dtype=self.dtype)])
+    elif new < old:
+        flat = slice_axis(flat, 0, 0, new)
+    self._base = self._views = None
+    self._v = apply(S.reshape, (flat,), (shape,))._v
+    return self
+
+
+def resize_as_(self: Tensor, other: Tensor, memory_format: Any = None) -> Tensor:
+    """As :meth:`resize_`, to another tensor's shape."""
+    return resize_(self, tuple(other.shape), memory_format=memory_format)
