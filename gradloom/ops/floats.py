@@ -98,7 +98,7 @@ def _sinc(x: Num) -> Num:
     odd = turns * 0.5 != (turns * 0.5).op("round")
     s = sin((x - turns) * math.pi)
     s = where(odd, -s, s) / (x * math.pi)
-    return where(x == 0.0, 1.0, where(abs(x) == INF, 0.0, s))
+    return where(x == 0.0, 1.0, s)
 
 
 logaddexp = formula("logaddexp", _logaddexp, takes=FLOAT, result="same")
