@@ -12,7 +12,6 @@ from gradloom.functions import (
     linalg_products,
     linalg_solve,
     linalg_spectral,
-    movement,
     with_out,
 )
 from gradloom.ops.linalg import LinAlgError
@@ -61,7 +60,7 @@ pinv = with_out(linalg_spectral.pinv)
 svd = with_out(linalg_spectral.linalg_svd)
 svdvals = with_out(linalg_spectral.svdvals)
 diagonal = with_out(linalg_norms.diagonal)
-matrix_transpose = with_out(movement.swap_last)
+matrix_transpose = with_out(linalg_products.matrix_transpose)
 
 __all__ = [
     "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals",

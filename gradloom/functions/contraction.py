@@ -81,13 +81,15 @@ def need_rank(name: str, rank: int, **operands: Tensor) -> None:
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """Product of two matrices, (n, k) and (k, m); no broadcasting."""
-    need_rank("mm", 2, input=input, mat2=mat2)
+    if input.ndim != 2 or mat2.ndim != 2:
+        need_rank("mm", 2, input=input, mat2=mat2)
     return matmul(input, mat2)
 
 
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of two batches of matrices, (b, n, k) and (b, k, m); no broadcasting."""
-    need_rank("bmm", 3, input=input, mat2=mat2)
+    if input.ndim != 3 or mat2.ndim != 3:
+        need_rank("bmm", 3, input=input, mat2=mat2)
     if input.shape[0] != mat2.shape[0]:
         raise ShapeError(
             f"bmm: batches of {input.shape[0]} and {mat2.shape[0]} matrices differ", code="shape.matmul",

@@ -25,6 +25,7 @@ from gradloom.tensor import Tensor
 
 __all__ = ["einsum"]
 FUNCTION_ONLY = ["einsum"]
+INTERNAL = ["bilinear"]
 OPTIMAL = 8  # operands for which every order is tried
 
 Labels = tuple[int, ...]
@@ -54,6 +55,22 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
         same_dtype("einsum", tensors[0], t)
     labels, out = _numbered(terms, result, [tuple(t.shape) for t in tensors])
     return _contract(labels, out, *tensors)
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``sum_ij input1[..., i] weight[o, i, j] input2[..., j] + bias[o]``: (..., i), (..., j), (o, i, j) -> (..., o)."""
+    if weight.ndim != 3 or (input1.shape[-1:], input2.shape[-1:]) != (weight.shape[1:2], weight.shape[2:]):
+        raise ShapeError(
+            f"bilinear: inputs {tuple(input1.shape)} and {tuple(input2.shape)} do not fit weight "
+            f"{tuple(weight.shape)}: their last axes must be its axes 1 and 2",
+            code="shape.bilinear",
+        )
+    if input1.shape[:-1] != input2.shape[:-1]:
+        raise ShapeError(
+            f"bilinear: leading axes of {tuple(input1.shape)} and {tuple(input2.shape)} differ", code="shape.bilinear"
+        )
+    out = einsum("...i,oij,...j->...o", input1, weight, input2)
+    return out if bias is None else out + bias
 
 
 # -- what is asked ------------------------------------------------------------------------------------

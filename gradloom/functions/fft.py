@@ -1,8 +1,8 @@
 """Fourier transforms under ``torch.fft``'s names, and the short-time transform.
 
-``n`` (``s`` for several axes) trims or pads with zeros first. norm: ``"backward"`` (default) divides the inverse by the
-number of points, ``"forward"`` the transform, ``"ortho"`` both by its root. float32 stays in single precision; integers
-become the default float. What the transforms are computed by is :mod:`gradloom.ops.fft`.
+``n`` (``s`` for several axes) trims or pads with zeros first. norm: ``"backward"`` (default) divides the inverse by
+the number of points, ``"forward"`` the transform, ``"ortho"`` both by its root. float32 stays in single precision;
+integers become the default float. ``axis`` and ``axes`` are the Array API's names of ``dim``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.errors import DTypeError, ShapeError, StateError
-from gradloom.functions.base import apply, axes_of, const, operand
+from gradloom.functions.base import apply, axes_of, const, operand, pick
 from gradloom.functions.complex_numbers import conj, view_as_real
 from gradloom.functions.creation import arange, full
 from gradloom.functions.elementwise import cast, div, eq, logical_or, mul, where
@@ -165,94 +165,110 @@ def _need_axis(name: str, axes: tuple[int, ...]) -> None:
         raise ShapeError(f"{name}: needs at least one axis to transform", code="shape.fft")
 
 
-def fft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def fft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, axis: int | None = None
+) -> Tensor:
     """Along one axis: ``sum(x[m] * e**(-2 pi i k m / n))``."""
-    return _complex("fft", input, n, dim, norm, False)
+    return _complex("fft", input, n, dim if axis is None else axis, norm, False)
 
 
-def ifft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def ifft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, axis: int | None = None
+) -> Tensor:
     """Inverse of :func:`fft`."""
-    return _complex("ifft", input, n, dim, norm, True)
+    return _complex("ifft", input, n, dim if axis is None else axis, norm, True)
 
 
-def rfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def rfft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, axis: int | None = None
+) -> Tensor:
     """Of real input: the ``n // 2 + 1`` frequencies that are not conjugates of others."""
-    return _to_half("rfft", input, n, dim, norm, False)
+    return _to_half("rfft", input, n, dim if axis is None else axis, norm, False)
 
 
-def irfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def irfft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, axis: int | None = None
+) -> Tensor:
     """Inverse of :func:`rfft`; ``n`` real values, ``2 * (m - 1)`` of m frequencies by default."""
-    return _from_half("irfft", input, n, dim, norm, True)
+    return _from_half("irfft", input, n, dim if axis is None else axis, norm, True)
 
 
-def hfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def hfft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, axis: int | None = None
+) -> Tensor:
     """Of half a Hermitian signal: a real spectrum of ``n`` values."""
-    return _from_half("hfft", input, n, dim, norm, False)
+    return _from_half("hfft", input, n, dim if axis is None else axis, norm, False)
 
 
-def ihfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def ihfft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, axis: int | None = None
+) -> Tensor:
     """Inverse of :func:`hfft`."""
-    return _to_half("ihfft", input, n, dim, norm, True)
+    return _to_half("ihfft", input, n, dim if axis is None else axis, norm, True)
 
 
-def fftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None) -> Tensor:
+def fftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None, *, axes: Axes = None) -> Tensor:
     """Over several axes: all, or the last ``len(s)``, or ``dim``."""
-    return _complex("fftn", input, s, dim, norm, False)
+    return _complex("fftn", input, s, dim if axes is None else axes, norm, False)
 
 
-def ifftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None) -> Tensor:
+def ifftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None, *, axes: Axes = None) -> Tensor:
     """Inverse of :func:`fftn`."""
-    return _complex("ifftn", input, s, dim, norm, True)
+    return _complex("ifftn", input, s, dim if axes is None else axes, norm, True)
 
 
-def rfftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None) -> Tensor:
+def rfftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None, *, axes: Axes = None) -> Tensor:
     """Of real input over several axes, half of the last of them."""
-    return _to_half("rfftn", input, s, dim, norm, False)
+    return _to_half("rfftn", input, s, dim if axes is None else axes, norm, False)
 
 
-def irfftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None) -> Tensor:
+def irfftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None, *, axes: Axes = None) -> Tensor:
     """Inverse of :func:`rfftn`."""
-    return _from_half("irfftn", input, s, dim, norm, True)
+    return _from_half("irfftn", input, s, dim if axes is None else axes, norm, True)
 
 
-def hfftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None) -> Tensor:
+def hfftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None, *, axes: Axes = None) -> Tensor:
     """Of a signal that is Hermitian over several axes, half of the last given: real."""
-    return _from_half("hfftn", input, s, dim, norm, False)
+    return _from_half("hfftn", input, s, dim if axes is None else axes, norm, False)
 
 
-def ihfftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None) -> Tensor:
+def ihfftn(input: Tensor, s: Axes = None, dim: Axes = None, norm: str | None = None, *, axes: Axes = None) -> Tensor:
     """Inverse of :func:`hfftn`."""
-    return _to_half("ihfftn", input, s, dim, norm, True)
+    return _to_half("ihfftn", input, s, dim if axes is None else axes, norm, True)
 
 
-def fft2(input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None) -> Tensor:
+def fft2(input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None, *, axes: Axes = None) -> Tensor:
     """:func:`fftn` over two axes."""
-    return _complex("fft2", input, s, dim, norm, False)
+    return _complex("fft2", input, s, dim if axes is None else axes, norm, False)
 
 
-def ifft2(input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None) -> Tensor:
+def ifft2(input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None, *, axes: Axes = None) -> Tensor:
     """:func:`ifftn` over two axes."""
-    return _complex("ifft2", input, s, dim, norm, True)
+    return _complex("ifft2", input, s, dim if axes is None else axes, norm, True)
 
 
-def rfft2(input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None) -> Tensor:
+def rfft2(input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None, *, axes: Axes = None) -> Tensor:
     """:func:`rfftn` over two axes."""
-    return _to_half("rfft2", input, s, dim, norm, False)
+    return _to_half("rfft2", input, s, dim if axes is None else axes, norm, False)
 
 
-def irfft2(input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None) -> Tensor:
+def irfft2(
+    input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None, *, axes: Axes = None
+) -> Tensor:
     """:func:`irfftn` over two axes."""
-    return _from_half("irfft2", input, s, dim, norm, True)
+    return _from_half("irfft2", input, s, dim if axes is None else axes, norm, True)
 
 
-def hfft2(input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None) -> Tensor:
+def hfft2(input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None, *, axes: Axes = None) -> Tensor:
     """:func:`hfftn` over two axes."""
-    return _from_half("hfft2", input, s, dim, norm, False)
+    return _from_half("hfft2", input, s, dim if axes is None else axes, norm, False)
 
 
-def ihfft2(input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None) -> Tensor:
+def ihfft2(
+    input: Tensor, s: Axes = None, dim: Axes = (-2, -1), norm: str | None = None, *, axes: Axes = None
+) -> Tensor:
     """:func:`ihfftn` over two axes."""
-    return _to_half("ihfft2", input, s, dim, norm, True)
+    return _to_half("ihfft2", input, s, dim if axes is None else axes, norm, True)
 
 
 # -- frequencies ------------------------------------------------------------------------------------------
@@ -279,14 +295,14 @@ def _rolled(name: str, x: Tensor, dim: Any, up: bool) -> Tensor:
     return x
 
 
-def fftshift(input: Tensor, dim: Any = None) -> Tensor:
+def fftshift(input: Tensor, dim: Any = None, *, axes: Any = None) -> Tensor:
     """Frequency 0 brought to the middle of the axes (all by default)."""
-    return _rolled("fftshift", input, dim, True)
+    return _rolled("fftshift", input, pick(dim, axes), True)
 
 
-def ifftshift(input: Tensor, dim: Any = None) -> Tensor:
+def ifftshift(input: Tensor, dim: Any = None, *, axes: Any = None) -> Tensor:
     """Inverse of :func:`fftshift`."""
-    return _rolled("ifftshift", input, dim, False)
+    return _rolled("ifftshift", input, pick(dim, axes), False)
 
 
 # -- short-time transform (Allen & Rabiner 1977; the inverse by Griffin & Lim 1984) ---------------------------

@@ -18,7 +18,8 @@ from gradloom.functions.reductions import amax, amin, sum
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
-__all__ = "norm renorm trace".split()
+__all__ = "frobenius_norm norm nuclear_norm renorm trace".split()
+FUNCTION_ONLY = "frobenius_norm nuclear_norm".split()
 INPLACE = ["renorm"]
 
 
@@ -187,6 +188,16 @@ def norm(
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     return vector_norm(input, 2 if p is None or p == "fro" else p, d, keep, dtype=dtype)
+
+
+def frobenius_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Root of the sum of squares over ``dim`` (all axes by default)."""
+    return vector_norm(input, 2, dim, keepdim)
+
+
+def nuclear_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Sum of singular values of the matrices in two axes."""
+    return norm(input, "nuc", dim, keepdim)
 
 
 def cond(A: Tensor, p: Any = None) -> Tensor:

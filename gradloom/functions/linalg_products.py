@@ -12,16 +12,20 @@ from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import axes_of, operand, pick
 from gradloom.functions.contraction import bmm, matmul, mm, need_rank
 from gradloom.functions.contraction import dot as batched_dot
+from gradloom.functions.creation import ones_like
 from gradloom.functions.elementwise import _add, mul, sub
 from gradloom.functions.linalg_base import conj, same_dtype
-from gradloom.functions.movement import broadcast_to, narrow, permute, reshape, unsqueeze
+from gradloom.functions.movement import broadcast_to, cat, narrow, permute, reshape, stack, swap_last, unsqueeze
 from gradloom.functions.reductions import sum
 from gradloom.ops.core import broadcast_shapes
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
-__all__ = ("addbmm addmm addmv addr baddbmm chain_matmul cross dot ger inner kron mv outer tensordot vdot").split()
-FUNCTION_ONLY = "chain_matmul tensordot".split()
+__all__ = (
+    "addbmm addmm addmv addr baddbmm chain_matmul cross dot ger inner kron matrix_transpose mv outer tensordot vdot "
+    "vecdot"
+).split()
+FUNCTION_ONLY = "chain_matmul matrix_transpose tensordot vecdot".split()
 INPLACE = "addbmm addmm addmv addr baddbmm".split()
 
 
@@ -225,17 +229,11 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 @composite
 def _cross(a: Tensor, b: Tensor, dim: int) -> Tensor:
     def turned(x: Tensor) -> tuple[Tensor, Tensor]:
-        ext = _twice(x, dim)
+        ext = cat([x, x], dim)
         return narrow(ext, dim, 1, 3), narrow(ext, dim, 2, 3)
 
     (a1, a2), (b1, b2) = turned(a), turned(b)
     return sub(mul(a1, b2), mul(a2, b1))
-
-
-def _twice(x: Tensor, dim: int) -> Tensor:
-    from gradloom.functions.movement import cat
-
-    return cat([x, x], dim)
 
 
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1, axis: int | None = None) -> Tensor:
@@ -273,6 +271,15 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1, axis: int | None = None) -> T
     return sum(mul(conj(x), y), dim if axis is None else axis, dtype=x.dtype)
 
 
+def matrix_transpose(x: Tensor) -> Tensor:
+    """The last two axes exchanged (Array API). Raises ShapeError below two dimensions."""
+    if x.ndim < 2:
+        raise ShapeError(
+            f"matrix_transpose: expects matrices (..., n, m), got shape {tuple(x.shape)}", code="shape.matrix"
+        )
+    return swap_last(x)
+
+
 def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """Rows ``1, x, x², … x**(N-1)`` for each element: shape (..., n, N), N the length of the last axis if not given."""
     x = x if x.ndim else reshape(x, (1,))
@@ -284,9 +291,6 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
 
 @composite
 def _powers(x: Tensor, n: int) -> Tensor:
-    from gradloom.functions.creation import ones_like
-    from gradloom.functions.movement import stack
-
     out = [ones_like(x)]
     for _ in range(n - 1):
         out.append(mul(out[-1], x))

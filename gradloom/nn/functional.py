@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gradloom import functions as G
 from gradloom.errors import ShapeError
 from gradloom.functions.distances import pairwise_distance, pdist
+from gradloom.functions.einsum import bilinear
 from gradloom.nn.activation_functions import (
     celu,
     celu_,
@@ -72,6 +73,7 @@ from gradloom.tensor import Tensor
 
 __all__ = [
     "alpha_dropout",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",

@@ -145,8 +145,8 @@ cholesky_solve = Primitive("cholesky_solve", _cholesky_solve_np, lambda a, t: Av
 _ALPHA = (1 + math.sqrt(17)) / 8
 
 
-def _sytf2(a: Array, hermitian: bool) -> tuple[Array, Array, int]:
-    """L D L^T (L D L^H) of the lower triangle in place. pivots < 0 mark blocks of 2."""
+def _sytf2(a: Array, hermitian: bool) -> tuple[Array, int]:
+    """L D L^T (L D L^H) of the lower triangle in place: (pivots, info). Pivots below 0 mark blocks of 2."""
     n = len(a)
     pivots = np.zeros(n, np.int32)
     info = 0
@@ -201,7 +201,7 @@ def _sytf2(a: Array, hermitian: bool) -> tuple[Array, Array, int]:
             a[rest, k : k + step] = factor
         pivots[k : k + step] = p + 1 if step == 1 else -(p + 1)
         k += step
-    return a, pivots, info
+    return pivots, info
 
 
 def _ldl(arrays: Sequence[Array], attrs: tuple) -> list[Array]:
@@ -209,10 +209,10 @@ def _ldl(arrays: Sequence[Array], attrs: tuple) -> list[Array]:
     a = arrays[0]
     work = np.tril(flat_batch(a))
     pivots = np.zeros((len(work), a.shape[-1]), np.int32)
-    info = np.zeros(len(work), np.int32)
+    found = np.zeros(len(work), np.int32)
     for k in range(len(work)):
-        _, pivots[k], info[k] = _sytf2(work[k], hermitian and a.dtype.kind == "c")
-    info = info.reshape(a.shape[:-2])
+        pivots[k], found[k] = _sytf2(work[k], hermitian and a.dtype.kind == "c")
+    info = found.reshape(a.shape[:-2])
     if check and info.any():
         raise failed(
             "ldl_factor", "has a zero block at {}: the factor D is singular", info, "linalg.singular",
