@@ -20,7 +20,7 @@ from gradloom.ops.core import Primitive
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor
 
-__all__ = ["PLACEHOLDER", "Level", "placeholder", "pull", "release"]
+__all__ = ["PLACEHOLDER", "Level", "placeholder", "pull", "quiet", "release"]
 
 
 class _Lift(Primitive):
@@ -102,6 +102,17 @@ class Level:
         Level.active.remove(self)
         for k in self.entries:
             TAPE.lifted.pop(k, None)
+
+
+class quiet:  # noqa: N801  (a context manager)
+    """Grad mode off."""
+
+    def __enter__(self) -> None:
+        self._before = TAPE.grad
+        TAPE.grad = False
+
+    def __exit__(self, *exc: object) -> None:
+        TAPE.grad = self._before
 
 
 class _Step:
