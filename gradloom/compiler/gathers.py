@@ -68,9 +68,8 @@ class Gathers(Kernels):
     # -- scatter ----------------------------------------------------------------------------------
     def _scatter(self, n: Node) -> None:
         x, u, *indices = n.ins
-        s = self.storages[id(n)] = Storage(n)
+        s = self.overwritten(n, x)
         target = View.whole(s, n.aval.shape)
-        self.write(x, target, alone=True)
         if not u.aval.size or not n.aval.size:
             return
         lay = n.prim.layout([i.aval for i in n.ins], n.attrs)  # type: ignore[union-attr]
