@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import TYPE_CHECKING, Any
 
 from gradloom import functions as _functions
@@ -39,27 +40,47 @@ __version__ = "0.1.0"
 
 float, double, half, long, int, short = float32, float64, float16, int64, int32, int16
 cfloat, cdouble = complex64, complex128
+e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
 
 if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
-    "accelerator", "autograd", "backends", "cpu", "cuda", "datasets", "fft", "func", "io", "keras", "linalg", "masked",
-    "metrics", "mps", "nn", "optim", "random", "signal", "special", "train", "utils", "xpu",
+    "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "cpu", "cuda", "datasets", "debug", "fft",
+    "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim", "profiler", "random", "signal",
+    "special", "testing", "train", "utils", "version", "xpu",
 )  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for
 _LAZY = {
-    "channels_last": "gradloom.options", "channels_last_3d": "gradloom.options",
-    "contiguous_format": "gradloom.options", "layout": "gradloom.options", "memory_format": "gradloom.options",
-    "preserve_format": "gradloom.options", "strided": "gradloom.options", "set_printoptions": "gradloom.printing",
-    **dict.fromkeys(
-        "alpha_dropout celu celu_ cosine_similarity feature_alpha_dropout hardshrink prelu relu_ rrelu rrelu_ selu selu_ "
-        "threshold threshold_".split(),
-        "gradloom.nn.functional",
-    ),
-    "load": "gradloom.io.files", "save": "gradloom.io.files", "vmap": "gradloom.autodiff.vmap",
+    name: module
+    for module, names in {
+        "autodiff.vmap": "vmap",
+        "io.files": "load save",
+        "options": "channels_last channels_last_3d contiguous_format layout memory_format preserve_format strided",
+        "printing": "set_printoptions",
+        "amp": "GradScaler autocast get_autocast_dtype is_autocast_available is_autocast_enabled",
+        "settings": "are_deterministic_algorithms_enabled compiled_with_cxx11_abi get_deterministic_debug_mode "
+        "get_float32_matmul_precision get_num_interop_threads get_rng_state "
+        "is_deterministic_algorithms_warn_only_enabled is_distributed is_storage is_warn_always_enabled seed "
+        "set_default_tensor_type set_deterministic_debug_mode set_float32_matmul_precision set_flush_denormal "
+        "set_num_interop_threads set_rng_state set_warn_always typename use_deterministic_algorithms",
+        "random": "default_generator",
+        "utils.dlpack": "to_dlpack",
+    }.items()
+    for name in names.split()
 }  # fmt: skip
+
+# functions of nn.functional that PyTorch has at the top too
+_FUNCTIONAL = frozenset(
+    "adaptive_avg_pool1d adaptive_max_pool1d affine_grid_generator alpha_dropout alpha_dropout_ avg_pool1d "
+    "batch_norm bilinear binary_cross_entropy_with_logits celu celu_ channel_shuffle conv1d conv2d conv3d "
+    "conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d cosine_embedding_loss cosine_similarity ctc_loss "
+    "dropout_ embedding embedding_bag feature_alpha_dropout feature_alpha_dropout_ feature_dropout grid_sampler "
+    "group_norm hardshrink hinge_embedding_loss instance_norm kl_div layer_norm margin_ranking_loss max_pool1d "
+    "max_pool2d max_pool3d pairwise_distance pdist pixel_shuffle pixel_unshuffle poisson_nll_loss prelu relu_ "
+    "rms_norm rrelu rrelu_ selu selu_ threshold threshold_ triplet_margin_loss".split()
+)
 
 
 def is_tensor(x: Any) -> Any:
@@ -94,9 +115,15 @@ def __getattr__(name: str) -> Any:
     elif name in _SUBMODULES:
         value = importlib.import_module(f"gradloom.{name}")
     elif name in _LAZY:
-        value = getattr(importlib.import_module(_LAZY[name]), name)
+        value = getattr(importlib.import_module(f"gradloom.{_LAZY[name]}"), name)
+    elif name in _FUNCTIONAL and hasattr(functional := importlib.import_module("gradloom.nn.functional"), name):
+        value = getattr(functional, name)
+    elif name.endswith("_") and not name.startswith("_") and callable(method := getattr(Tensor, name, None)):
+        value = method
     else:
-        raise AttributeError(f"module 'gradloom' has no attribute {name!r}")
+        from gradloom.absent import missing
+
+        raise missing("gradloom", name)
     globals()[name] = value
     return value
 
@@ -110,7 +137,7 @@ __all__ = [
     "cfloat", "compile", "complex128", "complex64", "datasets", "device", "double", "dtype", "enable_grad", "explain",
     "float", "float16", "float32", "float64", "float8_e4m3fn", "float8_e5m2", "from_numpy", "get_default_device",
     "get_num_threads", "half", "initial_seed", "int", "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor",
-    "keras", "long", "manual_seed", "nn", "no_grad", "normal", "optim", "rand", "randint", "randn",
+    "keras", "linalg", "long", "manual_seed", "masked", "nn", "no_grad", "normal", "optim", "rand", "randint", "randn",
     "randperm", "set_default_device", "set_grad_enabled", "set_num_threads", "set_target", "short", "tensor", "uint16",
     "uint32", "uint64", "uint8", "utils", *_LAZY, *sorted(_functions.PUBLIC),
 ]  # fmt: skip

@@ -1,0 +1,88 @@
+"""What PyTorch has and gradloom deliberately has not: asked for, it says so and what to do instead.
+
+The error is an AttributeError, so ``hasattr`` and ``getattr`` with a default behave as for any other missing name.
+"""
+
+from __future__ import annotations
+
+from gradloom.errors import GradloomError
+
+__all__ = ["AbsentError", "missing"]
+
+
+class AbsentError(GradloomError, AttributeError):
+    """A name that is deliberately not there."""
+
+    default_code = "absent"
+
+
+_HINTS: tuple[tuple[str, str], ...] = (
+    # beginnings of names (whole names, where they end in "$"), and what to do instead
+    (
+        "jit$ Script CompilationUnit$ import_ir_module parse_ir$ parse_schema$ Lite merge_type_from",
+        "there is no TorchScript: programs are compiled as they run; gradloom.compile(fn) keeps a function's program",
+    ),
+    (
+        "fx$ Graph$ Node$",
+        "there is no symbolic tracer: gradloom.explain(fn, *args) shows the program that a function becomes",
+    ),
+    (
+        "sparse sspaddmm saddmm$ spmm$ dsmm$ hsmm$ hspmm$ smm$ resize_as_sparse_ ccol_indices_ crow_indices_ "
+        "col_indices_ row_indices_ indices_copy$ values_copy$",
+        "sparse tensors are not offered: use dense ones, gradloom.masked, or index_select and scatter_add",
+    ),
+    (
+        "quant q_ qint quint qscheme$ ao$ per_channel_ per_tensor_ dequantize$ fake_quantize_ fused_moving_avg_obs "
+        "fbgemm_ int_repr$ choose_qparams empty_quantized$",
+        "there are no quantized dtypes: use bfloat16, or int8 tensors with a scale of their own",
+    ),
+    (
+        "Stream Event$ mtia$ hpu$ vulkan is_vulkan",
+        "there is one device, the CPU, and no streams: work is done when a value is looked at",
+    ),
+    (
+        "distributed$ RRef futures$ fork$ wait$ Future Await",
+        "gradloom runs in one process: use larger batches, or add up the gradients of several before a step",
+    ),
+    (
+        "hub$ package$ PyTorchFile",
+        "code is not loaded from files or the network: build the model in Python, and load its weights",
+    ),
+    (
+        "multiprocessing$ prepare_multiprocessing",
+        "tensors are not shared between processes: DataLoader brings batches, and t.numpy() gives their memory",
+    ),
+    (
+        "cudnn_ miopen_ mkldnn_ native_",
+        "functions of one backend are not offered: use the public function of gradloom.nn.functional",
+    ),
+    ("Sym sym_", "there are no symbolic sizes: shapes are numbers at every call, and programs are found by shape"),
+    (
+        "Storage TypedStorage$ UntypedStorage$ FloatStorage$ DoubleStorage$ HalfStorage$ LongStorage$ IntStorage$ "
+        "ShortStorage$ CharStorage$ ByteStorage$ BoolStorage$ BFloat16Storage$ ComplexFloatStorage$ "
+        "ComplexDoubleStorage$ QInt QUInt",
+        "memory has no object of its own: t.numpy() and from_numpy share it",
+    ),
+    ("nested$ jagged$", "nested tensors are not offered: pad to one length (nn.utils.rnn.pad_sequence), and mask"),
+    (
+        "library$ ops$ classes$ overrides$ DisableTorchFunction DispatchKey ExcludeDispatchKey",
+        "there is no dispatcher to register with: write a function of tensors, or an autograd.Function",
+    ),
+    (
+        "complex32$ chalf$ bits int1$ int2$ int3$ int4$ int5$ int6$ int7$ uint1$ uint2$ uint3$ uint4$ uint5$ uint6$ "
+        "uint7$ float4_ float8_e8m0fnu$",
+        "this dtype is not offered: use complex64, uint8 or float8_e4m3fn",
+    ),
+    ("symeig$ lobpcg$", "use gradloom.linalg.eigh"),
+    ("solve$ eig$ lstsq$ matrix_rank$", "PyTorch has removed it too: use the function of that name in gradloom.linalg"),
+    ("cpp$", "there is no C++ interface: kernels are compiled from the program"),
+)
+
+
+def missing(where: str, name: str) -> AttributeError:
+    """The error for a name that ``where`` lacks: one with a hint where it is absent on purpose."""
+    for starts, hint in _HINTS:
+        for start in starts.split():
+            if name == start[:-1] if start.endswith("$") else name.startswith(start):
+                return AbsentError(f"module {where!r} deliberately has no {name!r}", hint=hint)
+    return AttributeError(f"module {where!r} has no attribute {name!r}")
