@@ -86,8 +86,9 @@ def ldexp(input: Any, other: Any) -> Tensor:
     x, n = operand(input), operand(other)
     if not x.dtype.is_floating:
         x = cast(x, dtypes.default_float())
-    half = trunc(mul(cast(n, x.dtype), const(0.5)))
-    return mul(mul(x, exp2(half)), exp2(sub(cast(n, x.dtype), half)))
+    n = clamp(cast(n, x.dtype), const(-5000.0), const(5000.0))  # beyond all exponents, and halves of it are finite
+    half = trunc(mul(n, const(0.5)))
+    return mul(mul(x, exp2(half)), exp2(sub(n, half)))
 
 
 def nextafter(input: Any, other: Any) -> Tensor:

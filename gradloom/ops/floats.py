@@ -157,7 +157,7 @@ def _declare() -> None:
     def signed(ct: Any, out: Any, ins: Any, attrs: Any) -> Any:
         x, y = ins
         one = G.const(1.0)
-        return G.mul(ct, G.mul(G.sign(x), G.apply(copysign, (one, y)))), G.mul(y, G.const(0.0))
+        return G.mul(ct, G.mul(G.sign(x), G.apply(copysign, (one, y)))), G.zeros_like(y)
 
     def chosen(first: Callable[..., Any]) -> Callable[..., Any]:
         def rule(ct: Any, out: Any, ins: Any, attrs: Any) -> Any:
@@ -188,7 +188,7 @@ def _declare() -> None:
     copysign.vjp = signed
     hypot.vjp = lambda ct, out, ins, attrs: tuple(G.mul(ct, G.div(x, out)) for x in ins)
     fmax.vjp, fmin.vjp = chosen(G.ge), chosen(G.le)
-    nextafter.vjp = lambda ct, out, ins, attrs: (G.where(G.eq(*ins), zero(0.0), ct), G.mul(ins[1], zero(0.0)))
+    nextafter.vjp = lambda ct, out, ins, attrs: (G.where(G.eq(*ins), zero(0.0), ct), G.zeros_like(ins[1]))
     truncdiv.vjp = lambda ct, out, ins, attrs: tuple(G.mul(ct, zero(0.0)) for _ in ins)
     frexp_mantissa.vjp = lambda ct, out, ins, attrs: (
         G.mul(ct, G.exp2(G.neg(G.cast(G.apply(frexp_exponent, ins), ct.dtype)))),
