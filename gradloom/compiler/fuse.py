@@ -31,6 +31,8 @@ class Fuser(Gathers):
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
+        self.uses.update(id(x) for n in graph.nodes for x in n.ins)
+        self.uses.update(map(id, graph.outputs))
         for k, n in enumerate(graph.inputs):
             self.storages[id(n)] = Storage(n, k)
         for n in graph.nodes:
@@ -253,6 +255,13 @@ class Fuser(Gathers):
     def _movement(self, n: Node) -> None:
         """pad, cat and update_slice: several kernels write to one storage."""
         assert n.prim is not None
+        if n.prim.name == "update_slice":
+            base, x = n.ins
+            s = self.overwritten(n, base)
+            region = move(View.whole(s, n.aval.shape), "slice", n.attrs)
+            assert region is not None
+            self.write(x, region, list(s.writers), alone=True)
+            return
         s = self.storages[id(n)] = Storage(n)
         whole = View.whole(s, n.aval.shape)
         if n.prim.name == "cat":
@@ -270,12 +279,6 @@ class Fuser(Gathers):
             offset = sum(p * st for p, st in zip(low, whole.strides, strict=True))
             x = n.ins[0]
             self.write(x, View(s, x.aval.shape, whole.strides, offset), [g], alone=True)
-            return
-        base, x = n.ins
-        self.write(base, whole, alone=True)
-        region = move(whole, "slice", n.attrs)
-        assert region is not None
-        self.write(x, region, list(s.writers), alone=True)
 
     def _host(self, n: Node) -> None:
         s = self.storages[id(n)] = Storage(n)

@@ -67,12 +67,13 @@ def close(prints: Sequence[Footprint]) -> None:
 
 
 def donations(
-    prints: Sequence[Footprint], outputs: Sequence[Storage], inputs: Sequence[Storage], donate: dict[int, int]
+    prints: list[Footprint], outputs: Sequence[Storage], inputs: Sequence[Storage], donate: dict[int, int]
 ) -> dict[Storage, Storage]:
     """Outputs that are written into an input's memory: output storage to input storage.
 
-    That is so where the sizes agree, every other reader of the input can run before the writer, and the writer itself
-    reads an element only to write its successor. ``before`` of the writers grows by those readers.
+    That is so where the sizes agree, every other reader of the input can run before the writers, and a writer itself
+    reads an element only to write its successor. What would only copy the input to its own place, for others to change
+    parts of it, is dropped from ``prints``. ``before`` of the writers grows by those readers.
     """
     out: dict[Storage, Storage] = {}
     for k, i in sorted(donate.items()):
@@ -80,19 +81,21 @@ def donations(
         if to in out or frm in out.values() or (to.dtype, to.size) != (frm.dtype, frm.size) or not to.size:
             continue
         writers = [p for p in prints if to in p.writes]
-        if len(writers) != 1 or writers[0].group.host is not None:
+        copy = next((p for p in writers if len(writers) > 1 and _copies(p.group, to, frm)), None)
+        changing = [p for p in writers if p is not copy]
+        if (copy is None and len(writers) > 1) or not all(_in_place(p, to, frm) for p in changing):
             continue
-        w = writers[0]
-        stores = [s for s in w.group.stores if s[1] is to]
-        if len(stores) != 1 or frm in w.fixed:
+        if len(changing) > 1 and any(frm in p.reads for p in changing):
             continue
-        _, _, offset, strides = stores[0]
-        if any(a[0] is frm and (a[1], a[2], a[3]) != (offset, strides, None) for a in w.loads):
+        readers = [p for p in prints if p not in writers and frm in p.reads]
+        bits = sum(p.group.bit for p in changing)
+        if any(p.before & bits for p in readers):
             continue
-        readers = [p for p in prints if p is not w and frm in p.reads]
-        if any(p.before & w.group.bit for p in readers):
-            continue
-        if readers:
+        if copy is not None:
+            prints.remove(copy)
+            for p in prints:
+                p.before &= ~copy.group.bit
+        for w in changing if readers else ():
             for p in readers:
                 w.before |= p.group.bit | p.before
             for p in prints:
@@ -100,3 +103,25 @@ def donations(
                     p.before |= w.before
         out[to] = frm
     return out
+
+
+def _copies(g: Group, to: Storage, frm: Storage) -> bool:
+    """Whether all that a kernel does is to bring elements of one storage to the same places of another."""
+    if g.kind != "nest" or len(g.stores) != 1 or g.reduced:
+        return False
+    inst, storage, offset, strides = g.stores[0]
+    load = g.body.insts[inst]
+    return storage is to and load.op == "load" and g.body.accesses[load.attrs[0]] == (frm, offset, strides, None)
+
+
+def _in_place(p: Footprint, to: Storage, frm: Storage) -> bool:
+    """Whether a writer of ``to`` could write into ``frm``: it reads from there only what it replaces."""
+    if p.group.host is not None or frm in p.fixed:
+        return False
+    stores = [s for s in p.group.stores if s[1] is to]
+    if p.group.scatter is not None and not stores:
+        return True
+    if len(stores) != 1:
+        return False
+    _, _, offset, strides = stores[0]
+    return all(a[0] is not frm or (a[1], a[2], a[3]) == (offset, strides, None) for a in p.loads)

@@ -6,6 +6,7 @@ that memory, or a permutation of loop axes inside a kernel.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from gradloom.compiler.groups import Dims, Group, Storage
@@ -40,7 +41,7 @@ class Kernels:
     """Groups under construction and the memory between them; :class:`gradloom.compiler.fuse.Fuser` fills it.
 
     groups: those that are left, in order of creation. home: the group that computes a node. at_hand: the groups that
-    have it. storages, views, copies: where nodes lie in memory.
+    have it. storages, views, copies: where nodes lie in memory. uses: how often a node is an operand or an output.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class Kernels:
         self.storages: dict[int, Storage] = {}
         self.views: dict[int, View] = {}
         self.copies: dict[int, View] = {}
+        self.uses: Counter[int] = Counter()
         self.count = 0
 
     # -- groups -----------------------------------------------------------------------------------
@@ -205,6 +207,16 @@ class Kernels:
         g.store(inst, dims, to)
         for h in after:
             self.depend(g, h)
+
+    def overwritten(self, n: Node, base: Node) -> Storage:
+        """Memory with the values of ``base`` that ``n`` goes on to change: its own where nothing else needs it."""
+        if self.uses[id(base)] == 1 and base.prim is not None and not moves(base) and not is_leaf(base):
+            s = self.storage(base)
+        else:
+            s = Storage(n)
+            self.write(base, View.whole(s, n.aval.shape), alone=True)
+        self.storages[id(n)] = s
+        return s
 
     def on_host(self, n: Node, views: list[View], to: View) -> Group:
         """Let NumPy compute a value from operands in memory and put it where ``to`` says."""
