@@ -123,9 +123,9 @@ def argmin(
 def logsumexp(
     input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Tensor | None = None
 ) -> Tensor:
-    """log(sum(exp(x))) of the elements that take part."""
+    """log(sum(exp(x))) of the elements that take part, in the input's dtype unless told."""
     out = reductions.logsumexp(_filled(input, mask, _lowest(input)), _axes(dim), keepdim)
-    return out if dtype is None else G.cast(out, dtype)
+    return G.cast(out, input.dtype if dtype is None else dtype)
 
 
 def logaddexp(

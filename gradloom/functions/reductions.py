@@ -32,11 +32,12 @@ from gradloom.functions.elementwise import (
     sub,
     where,
 )
-from gradloom.functions.movement import reshape
+from gradloom.functions.movement import narrow, permute, reshape
 from gradloom.functions.spellings import numpy_names
 from gradloom.graph.node import Aval
 from gradloom.ops import structure as S
 from gradloom.ops.core import REGISTRY
+from gradloom.ops.scan import cumprod
 from gradloom.tape import TAPE, composite
 from gradloom.tensor import Tensor
 
@@ -101,10 +102,18 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 
 @numpy_names
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """Product over axes (all by default). Integers and bool multiply in int64."""
+    """Product over axes (all by default). Integers and bool multiply in int64. The gradient is exact at zeros."""
     d = total_dtype(input, dtype)
     x = cast(input, d) if d.category >= 2 or input.dtype.category >= 2 else input
-    return reduce(S.prod, x, dim, keepdim, d)
+    axes = axes_of("prod", dim, x.ndim)
+    if not (wants_grad(x) and axes and x.numel()):
+        return reduce(S.prod, x, axes, keepdim, d)
+    # the last of the running products: their gradient is exact at zeros and takes one pass
+    kept = tuple(k for k in range(x.ndim) if k not in axes)
+    rows = reshape(permute(x, (*kept, *axes)), (*(x.shape[k] for k in kept), -1))
+    running = apply(cumprod, (rows,), (len(kept), False))
+    last = narrow(running, len(kept), rows.shape[-1] - 1, 1)
+    return reshape(last, tuple(1 if k in axes else n for k, n in enumerate(x.shape) if keepdim or k not in axes))
 
 
 @numpy_names

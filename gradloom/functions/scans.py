@@ -10,7 +10,7 @@ from gradloom.dtypes import as_dtype
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import Extreme, apply, axes_of, const, operand
 from gradloom.functions.creation import full, zeros_like
-from gradloom.functions.elementwise import add, cast, detach, div, exp, isfinite, log, logical_xor, mul, sub, where
+from gradloom.functions.elementwise import add, cast, clamp, detach, div, exp, log, logical_xor, mul, sub
 from gradloom.functions.movement import broadcast_to, cat, narrow, reshape
 from gradloom.functions.reductions import fetch, sum, total_dtype, wants_grad
 from gradloom.functions.spellings import numpy_names
@@ -126,9 +126,12 @@ def cummin(input: Tensor, dim: int) -> Extreme:
 
 @composite
 def _logcumsumexp(x: Tensor, axis: int) -> Tensor:
+    from ml_dtypes import finfo
+
     # with m the running maximum, s[t] = s[t - 1] * exp(m[t - 1] - m[t]) + exp(x[t] - m[t]): nothing overflows
     m = apply(S.cummax, (detach(x),), (axis, False))
-    m = where(isfinite(m), m, const(0.0))
+    most = float(finfo(x.dtype.numpy).max)  # in place of infinities, whose differences would be NaN
+    m = clamp(m, -most, most)
     n = x.shape[axis]
     last = cat([narrow(m, axis, 0, min(n, 1)), narrow(m, axis, 0, max(n - 1, 0))], axis)
     s = apply(S.recurrence, (exp(sub(last, m)), exp(sub(x, m))), (axis, False))
