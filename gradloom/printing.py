@@ -146,13 +146,13 @@ def _contents(t: Tensor, indent: int, o: _Options) -> str:
     return _body(a, indent, short, write, width, o)
 
 
-def text(t: Tensor, contents: str | None = None) -> str:
+def text(t: Tensor) -> str:
     """The tensor as ``repr`` shows it: ``tensor(values, what sets it apart)``."""
     o = _options[0]
     lead = "tensor("
-    body = _contents(t, len(lead), o) if contents is None else contents
+    body = _contents(t, len(lead), o)
     marks = []
-    usual = (dtypes.default_float(), dtypes.default_complex(), dtypes.int64, dtypes.bool_)
+    usual = [dtypes.default_float(), dtypes.default_complex(), dtypes.int64, dtypes.bool_]
     if not t.numel():
         if t.ndim != 1:
             marks.append(f"size={tuple(t.shape)}")

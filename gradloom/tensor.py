@@ -334,10 +334,10 @@ class Tensor:
             )  # fmt: skip
         return bool((self == element).any().item())
 
-    def __repr__(self, *, tensor_contents: str | None = None) -> str:
+    def __repr__(self) -> str:
         from gradloom.printing import text
 
-        return text(self, tensor_contents)
+        return text(self)
 
     def __format__(self, spec: str) -> str:
         if not self.ndim:

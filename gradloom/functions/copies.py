@@ -46,13 +46,24 @@ def _alias(input: Tensor) -> Tensor:
 _alias.__name__ = "alias"
 
 alias_copy = _copying(_alias)
-as_strided_copy, expand_copy, unfold_copy = map(_copying, (overlaps.as_strided, overlaps.expand, overlaps.unfold))
-diagonal_copy, narrow_copy, select_copy = map(_copying, (pieces.diagonal, pieces.narrow, pieces.select))
-slice_copy, split_copy, unbind_copy = map(_copying, (pieces.slice, pieces.split, pieces.unbind))
+as_strided_copy = _copying(overlaps.as_strided)
+diagonal_copy = _copying(pieces.diagonal)
+expand_copy = _copying(overlaps.expand)
+narrow_copy = _copying(pieces.narrow)
+permute_copy = _copying(views.permute)
+select_copy = _copying(pieces.select)
+slice_copy = _copying(pieces.slice)
+split_copy = _copying(pieces.split)
 split_with_sizes_copy = _copying(pieces.split_with_sizes)
-permute_copy, squeeze_copy, t_copy = map(_copying, (views.permute, views.squeeze, views.t))
-transpose_copy, unsqueeze_copy, view_copy = map(_copying, (views.transpose, views.unsqueeze, views.view))
-view_as_complex_copy, view_as_real_copy = map(_copying, (view_as_complex, view_as_real))
+squeeze_copy = _copying(views.squeeze)
+t_copy = _copying(views.t)
+transpose_copy = _copying(views.transpose)
+unbind_copy = _copying(pieces.unbind)
+unfold_copy = _copying(overlaps.unfold)
+unsqueeze_copy = _copying(views.unsqueeze)
+view_as_complex_copy = _copying(view_as_complex)
+view_as_real_copy = _copying(view_as_real)
+view_copy = _copying(views.view)
 
 
 def detach_copy(input: Tensor) -> Tensor:

@@ -28,9 +28,13 @@ def _in_place(view: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-as_strided_, squeeze_, unsqueeze_ = map(_in_place, (overlaps.as_strided, views.squeeze, views.unsqueeze))
-t_, transpose_, swapaxes_ = map(_in_place, (views.t, views.transpose, views.swapaxes))
+as_strided_ = _in_place(overlaps.as_strided)
+squeeze_ = _in_place(views.squeeze)
+swapaxes_ = _in_place(views.swapaxes)
 swapdims_ = _in_place(views.swapdims)
+t_ = _in_place(views.t)
+transpose_ = _in_place(views.transpose)
+unsqueeze_ = _in_place(views.unsqueeze)
 
 
 def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:

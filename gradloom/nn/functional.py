@@ -8,6 +8,7 @@ from gradloom import functions as G
 from gradloom.errors import ShapeError
 from gradloom.functions.distances import pairwise_distance, pdist
 from gradloom.functions.einsum import bilinear
+from gradloom.functions.images import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from gradloom.nn.activation_functions import (
     celu,
     celu_,
@@ -45,6 +46,7 @@ from gradloom.nn.activation_functions import (
 )
 from gradloom.nn.checks import linear_shapes
 from gradloom.nn.embedding_functions import embedding, embedding_bag, one_hot
+from gradloom.nn.folding_functions import fold, unfold
 from gradloom.nn.loss_functions import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -67,6 +69,7 @@ from gradloom.nn.noise_functions import (
     rrelu,
     rrelu_,
 )
+from gradloom.nn.padding_functions import pad
 from gradloom.nn.similarity import cosine_similarity, normalize
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -78,6 +81,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "celu",
     "celu_",
+    "channel_shuffle",
     "cosine_similarity",
     "cross_entropy",
     "dropout",
@@ -89,6 +93,7 @@ __all__ = [
     "embedding",
     "embedding_bag",
     "feature_alpha_dropout",
+    "fold",
     "gelu",
     "glu",
     "gumbel_softmax",
@@ -111,8 +116,11 @@ __all__ = [
     "nll_loss",
     "normalize",
     "one_hot",
+    "pad",
     "pairwise_distance",
     "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",
@@ -133,6 +141,7 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "threshold_",
+    "unfold",
 ]
 
 
