@@ -233,7 +233,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 
 @composite
 def _threshold(input: Tensor, threshold: float, value: float) -> Tensor:
-    return G.where(input > threshold, input, value)
+    return G.where(input <= threshold, value, input)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
