@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 from gradloom.errors import DeviceError
@@ -33,6 +32,7 @@ class device:
 
     type: str
     index: int | None
+    _before: list[device]
 
     def __new__(cls, type: Any, index: int | None = None) -> device:
         """A device, the same one where a device is given."""
@@ -53,7 +53,7 @@ class device:
         if index is not None and index < 0:
             raise DeviceError(f"device: index {index} is below 0", code="device.name")
         self.type, self.index = name, int(number) if colon else index
-        self._before: list[device] = []
+        self._before = []
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -76,9 +76,7 @@ class device:
         set_default_device(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         set_default_device(self._before.pop())
 
 

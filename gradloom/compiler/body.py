@@ -15,6 +15,7 @@ from gradloom.dtypes import DType
 __all__ = ["Body", "Elem", "register"]
 
 _HALVES = ("f16", "bf16")
+_VIA = {"u8": "i32", "u16": "i32", "u32": "i64"}
 
 
 def register(code: str) -> str:
@@ -94,6 +95,9 @@ class Body:
         inst = self.insts[n]
         if code == "bool":
             return self.add("ne", "bool", (n, self.const(0, inst.dtype)))
+        if code in _VIA and inst.dtype in ("f32", "f64"):
+            n = self.cast(n, _VIA[code])  # negative numbers wrap, as in PyTorch
+            return self.add("cast", code, (n,))
         if inst.op == "cast" and code in _HALVES and self.insts[inst.args[0]].dtype == code:
             return inst.args[0]  # float32 that was rounded to this very dtype
         return self.add("cast", code, (n,))

@@ -17,6 +17,7 @@ from gradloom.compiler.nest_plan import work_of
 from gradloom.compiler.passes.clean import common, dead, simplify
 from gradloom.compiler.passes.flatten import sink
 from gradloom.compiler.passes.fold import fold
+from gradloom.compiler.passes.planes import split_complex
 from gradloom.compiler.program import Executable, HostCall, Note, Parts, host_call
 from gradloom.compiler.schedule import Footprint, close, donations, order
 from gradloom.graph.node import Graph
@@ -25,7 +26,7 @@ from gradloom.runtime.runner import Command
 
 __all__ = ["PASSES", "compile_graph"]
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (dead, simplify, fold, sink, simplify, common, dead)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (dead, split_complex, simplify, fold, sink, simplify, common, dead)
 """What is done to a program before its kernels are formed, in order."""
 
 QUICK_WORK = 200_000

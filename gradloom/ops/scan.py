@@ -109,6 +109,7 @@ recurrence = Scan("recurrence", _forward(_linear))
 def _declare() -> None:
     from gradloom import functions as G
     from gradloom.ops import structure as S
+    from gradloom.ops.complex_numbers import conjugate as conj
 
     def before(x: Any, attrs: tuple, first: float) -> Any:
         """Each entry's predecessor in the order of the scan; ``first`` has none."""
@@ -126,15 +127,15 @@ def _declare() -> None:
 
     def cumprod_vjp(ct: Any, out: Any, ins: Any, attrs: tuple) -> Any:
         # d out[j] / d x[k] = (product of x before k) * (product of x after k up to j): no division, so zeros are right
-        after = G.apply(recurrence, (before(ins[0], other_way(attrs), 0.0), ct), other_way(attrs))
-        return (G.mul(before(out, attrs, 1.0), after),)
+        after = G.apply(recurrence, (before(conj(ins[0]), other_way(attrs), 0.0), ct), other_way(attrs))
+        return (G.mul(before(conj(out), attrs, 1.0), after),)
 
     cumprod.vjp = cumprod_vjp
 
     def recurrence_vjp(ct: Any, out: Any, ins: Any, attrs: tuple) -> Any:
         back = other_way(attrs)
-        g = G.apply(recurrence, (before(ins[0], back, 0.0), ct), back)
-        return G.mul(g, before(out, attrs, 0.0)), g
+        g = G.apply(recurrence, (before(conj(ins[0]), back, 0.0), ct), back)
+        return G.mul(g, before(conj(out), attrs, 0.0)), g
 
     recurrence.vjp = recurrence_vjp
 
