@@ -8,6 +8,7 @@ an integer beside index tensors is a view taken first, and uint8 tensors are mas
 
 from __future__ import annotations
 
+import math
 import operator
 import warnings
 from typing import Any, NamedTuple
@@ -97,9 +98,9 @@ def _axes(it: Any) -> int:
 class _Plan(NamedTuple):
     """An index taken apart: first a view, then gathers within it.
 
-    region: starts, stops and steps of the slice of ``x``. shape: of the view, integers dropped and new axes in.
-    at: 0-d index tensors by the axis of the slice. advanced: index tensors by the axis of the view that they index.
-    masks: masks by the first of their axes of the view.
+    region: starts, stops and steps of the slice of ``x``. shape: of the view, integers dropped, new axes in, and the
+    axes of a mask joined. at: 0-d index tensors by the axis of the slice. advanced: index tensors by the axis of the
+    view that they index. masks: masks by the axis of the view that they choose from.
     """
 
     region: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -149,7 +150,7 @@ def _parse(x: Tensor, index: Any) -> _Plan:
             else:
                 plan.advanced.append((len(shape), it))
             region += [(0, n, 1) for n in sizes]
-            shape += sizes
+            shape.append(math.prod(sizes))
     starts, stops, steps = zip(*region, strict=True) if region else ((), (), ())
     return plan._replace(region=(tuple(starts), tuple(stops), tuple(steps)), shape=tuple(shape))
 
@@ -178,9 +179,14 @@ def _base(x: Tensor, plan: _Plan) -> Tensor:
     for axis, t in at:
         G.check_range(t, -sizes[axis], sizes[axis], "index", "index.range", axis=axis)
 
+    whole = region == ((0,) * x.ndim, tuple(x.shape), (1,) * x.ndim)
+
     def cut(b: Tensor) -> Tensor:
-        whole = region == ((0,) * b.ndim, tuple(b.shape), (1,) * b.ndim)
         return b if whole else G.apply(S.slice_, (b,), region)
+
+    def back(b: Tensor, part: Tensor) -> Tensor:
+        # what is overwritten still counts as used, with a gradient of 0
+        return part if whole and not b.requires_grad else G.update_slice(b, part, region)
 
     def redo(b: Tensor) -> Tensor:
         y = cut(b)
@@ -190,24 +196,23 @@ def _base(x: Tensor, plan: _Plan) -> Tensor:
 
     def undo(b: Tensor, new: Tensor) -> Tensor:
         if not at:
-            return G.update_slice(b, G.reshape(new, sizes), region)
+            return back(b, G.reshape(new, sizes))
         pattern = tuple("i" if any(k == axis for axis, _ in at) else ":" for k in range(b.ndim))
         part, ts = cut(b), [t for _, t in at]
         want = I.index.infer([part._v.aval, *(t._v.aval for t in ts)], (pattern,)).shape
         part = G.apply(I.index_put, (part, G.reshape(new, want), *ts), (pattern, "set"))
-        return G.update_slice(b, part, region)
+        return back(b, part)
 
     return _view(x, redo, undo)
 
 
 def _gathered(y: Tensor, plan: _Plan) -> tuple[tuple[str, ...], list[Tensor]]:
     """Pattern and index tensors of the gather within the view; masks become the positions where they hold."""
-    found = {k: t for k, t in plan.advanced}
+    found = dict(plan.advanced)
     for k, t in plan.advanced:
         G.check_range(t, -y.shape[k], y.shape[k], "index", "index.range", axis=k)
     for k, mask in plan.masks:
-        for j, a in enumerate(np.nonzero(mask.detach().numpy())):
-            found[k + j] = from_numpy(np.ascontiguousarray(a))
+        found[k] = from_numpy(np.flatnonzero(mask.detach().numpy()))
     return tuple("i" if k in found else ":" for k in range(y.ndim)), [found[k] for k in sorted(found)]
 
 
@@ -245,11 +250,11 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
 
 
 def put_at(x: Tensor, index: tuple, value: Tensor, how: str) -> Tensor:
-    """``x`` after ``x[index] = value``, or with the value added; a new tensor."""
+    """``x`` after ``x[index] = value``, or with the value added; a new tensor. index: tensors and whole slices."""
     plan = _parse(x, index)
     if plan.at or not (plan.advanced or plan.masks):
         plan = _parse(x, tuple(G.reshape(i, (1,)) if isinstance(i, Tensor) and not i.ndim else i for i in index))
-    return _put(G.reshape(x, plan.shape), plan, value, how)
+    return G.reshape(_put(G.reshape(x, plan.shape), plan, value, how), tuple(x.shape))
 
 
 def _put(y: Tensor, plan: _Plan, v: Tensor, how: str) -> Tensor:
@@ -267,17 +272,11 @@ def _by_mask(y: Tensor, plan: _Plan, v: Tensor) -> Tensor | None:
     if len(plan.masks) != 1 or plan.advanced:
         return None
     ((k, mask),) = plan.masks
-    after = y.ndim - k - mask.ndim
-    own = tuple(v.shape)
-    if len(own) > after and own[len(own) - after - 1] != 1:
+    at = v.ndim - (y.ndim - k)  # the value's axis of the mask, if it has one
+    if at >= 0 and v.shape[at] != 1:
         return None
-    lead, tail = own[: max(0, len(own) - after - 1)], own[max(0, len(own) - after) :]
-    if len(lead) > k and any(n != 1 for n in lead[: len(lead) - k]):
-        return None
-    lead = lead[-k:] if k else ()
-    wide = G.reshape(v, (*lead, *([1] * mask.ndim if len(own) > after else []), *tail))
-    where = G.reshape(mask, (*mask.shape, *[1] * after))
-    return G.where(where, _broadcast(wide, y.dtype, tuple(y.shape)), y)
+    chosen = G.reshape(mask, (-1, *[1] * (y.ndim - k - 1)))
+    return G.where(chosen, _broadcast(v, y.dtype, tuple(y.shape)), y)
 
 
 def _broadcast(v: Tensor, dtype: dtypes.DType, shape: tuple[int, ...]) -> Tensor:

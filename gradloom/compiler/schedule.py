@@ -20,7 +20,7 @@ class Footprint:
         if g.dot is not None:
             self.fixed += [g.dot[0].storage, g.dot[1].storage]
         if g.scatter is not None:
-            self.fixed += [g.scatter.target, g.scatter.values, g.scatter.index]
+            self.fixed += [g.scatter.values, g.scatter.index]
         if g.host is not None:
             self.fixed += [v.storage for v in g.host[1]]
         self.reads = {a[0] for a in self.loads} | set(self.fixed)

@@ -82,7 +82,8 @@ def test_as_numpy(case: Any) -> None:
     assert tuple(got.shape) == want.shape
     np.testing.assert_array_equal(got.numpy(), want)
     value = -np.arange(want.size, dtype=np.float64).reshape(want.shape)
-    for v in (-1.0, value, value[None] if want.ndim else value):
+    masked = any(isinstance(i, np.ndarray) and i.dtype == bool for i in index)  # NumPy wants their values flat
+    for v in (-1.0, value, value if masked or not n.ndim else value[None]):
         x, m = gl.tensor(n), n.copy()
         x[ours(index)] = gl.tensor(v) if isinstance(v, np.ndarray) else v
         m[index] = v

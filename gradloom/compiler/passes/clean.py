@@ -30,6 +30,10 @@ def _is_full(n: Node, value: float) -> bool:
     return n.prim is not None and n.prim.name == "full" and n.attrs[0] == value
 
 
+def _is(n: Node, name: str) -> bool:
+    return n.prim is not None and n.prim.name == name
+
+
 def _same(a: Node, n: Node) -> bool:
     return a.aval.shape == n.aval.shape and a.aval.dtype is n.aval.dtype
 
@@ -60,6 +64,16 @@ def _shorter(n: Node, ins: Sequence[Node]) -> Node | None:
             return Node(n.prim, ins[0].ins, (order,), n.aval)
     if name == "slice" and ins[0].aval.shape == n.aval.shape and all(s == 1 for s in n.attrs[2]):
         return ins[0]
+    if name == "slice" and _is(ins[0], "update_slice") and ins[0].attrs == n.attrs:
+        return ins[0].ins[1]  # what was written there
+    if name == "update_slice":
+        base, x = ins
+        if x.aval.shape == n.aval.shape and all(s == 1 for s in n.attrs[2]):
+            return x
+        if _is(x, "slice") and x.ins[0] is base and x.attrs == n.attrs:
+            return base
+        if _is(base, "update_slice") and base.attrs == n.attrs:
+            return Node(n.prim, (base.ins[0], x), n.attrs, n.aval)
     floating = n.aval.dtype.category > 0
     if floating and name == "mul":  # x * 1; not x * 0, which is NaN for infinities
         for a, b in ((ins[0], ins[1]), (ins[1], ins[0])):
