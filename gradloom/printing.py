@@ -77,8 +77,6 @@ def _number_format(a: np.ndarray, o: _Options) -> tuple[Callable[[Any], str], in
             power = o.sci_mode
         digits = f".{o.precision}e" if power else ".0f" if whole else f".{o.precision}f"
         widths = [len(format(v, digits)) + (whole and not power) for v in telling.tolist()]
-    elif o.sci_mode is not None:
-        power = o.sci_mode
     width = max(widths)
 
     def write(v: float) -> str:
