@@ -6,14 +6,16 @@ Scale: 0 leaves the sum as it is, 1 divides by the root of the number of points,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from gradloom.graph.node import Aval
 from gradloom.ops.core import Primitive
 
-_FORWARD = ("backward", "ortho", "forward")  # NumPy's name of a scale, for e**-i
-_BACK = ("forward", "ortho", "backward")  # and for e**+i
+_Norm = Literal["backward", "ortho", "forward"]
+_FORWARD: tuple[_Norm, ...] = ("backward", "ortho", "forward")  # NumPy's name of a scale, for e**-i
+_BACK: tuple[_Norm, ...] = ("forward", "ortho", "backward")  # and for e**+i
 
 
 def _full_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
