@@ -38,6 +38,13 @@ class Size(tuple):
             n *= s
         return n
 
+    def __getitem__(self, index: Any) -> Any:
+        found = tuple.__getitem__(self, index)
+        return Size(found) if type(index) is slice else found
+
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, other))
+
     def __repr__(self) -> str:
         return f"gradloom.Size({list(self)})"
 
@@ -123,7 +130,6 @@ class Tensor:
         def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
         def __ne__(self, other: object) -> Tensor: ...  # type: ignore[override]
         def __neg__(self) -> Tensor: ...
-        def __pos__(self) -> Tensor: ...
         def __abs__(self) -> Tensor: ...
         def __invert__(self) -> Tensor: ...
 
@@ -346,6 +352,9 @@ class Tensor:
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __pos__(self) -> Tensor:
+        return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise DTypeError("tensors are not pickled", code="io.pickle", hint="save with gradloom.io (safetensors)")
@@ -600,6 +609,8 @@ def tensor(
         )  # fmt: skip
     if dtype is not None:
         d = as_dtype(dtype)
+        if d.name == "uint64" and a.dtype.kind == "f" and isinstance(data, list | tuple):
+            a = np.asarray(data, object)  # NumPy takes integers of 2**63 and more beside others for floats
     elif isinstance(data, np.ndarray | np.generic | Tensor):
         d = as_dtype(a.dtype)
     else:
@@ -614,7 +625,7 @@ def _inferred(data: Any, a: np.ndarray) -> DType:
     """The dtype of nested lists that NumPy made ``a`` of: that of arrays and tensors in them, else the default."""
     while isinstance(data, list | tuple) and data:
         data = data[0]
-    if isinstance(data, Tensor | np.ndarray) and data.ndim:
+    if isinstance(data, np.generic) or (isinstance(data, Tensor | np.ndarray) and data.ndim):
         return as_dtype(a.dtype)
     if isinstance(data, Tensor) and a.dtype.kind == np.dtype(data.dtype.numpy).kind:
         return data.dtype

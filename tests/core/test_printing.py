@@ -116,7 +116,7 @@ def test_marks() -> None:
     assert repr(x) == "tensor([1., 2.], requires_grad=True)"
     assert repr(x * 2) == "tensor([2., 4.], grad_fn=<MulBackward0>)"
     assert repr(x.detach()) == "tensor([1., 2.])"
-    assert repr((x.double() * 2)) == "tensor([2., 4.], dtype=gradloom.float64, grad_fn=<MulBackward0>)"
+    assert repr(x.double() * 2) == "tensor([2., 4.], dtype=gradloom.float64, grad_fn=<MulBackward0>)"
     assert str(x) == repr(x) == f"{x}"
     assert (x * 2).grad_fn.name() == "MulBackward0"
     assert x.grad_fn is None
