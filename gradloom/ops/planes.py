@@ -17,6 +17,7 @@ from gradloom.ops import complex_numbers as C
 from gradloom.ops import elementwise as E
 from gradloom.ops import floats as F
 from gradloom.ops import gather as I
+from gradloom.ops import scan as R
 from gradloom.ops import structure as S
 from gradloom.ops.core import Primitive
 
@@ -152,7 +153,7 @@ def _each(prim: Primitive) -> None:
 
 for _prim in (
     E.add, E.sub, E.neg, E.where, E.detach, S.reshape, S.permute, S.expand, S.slice_, S.update_slice, S.cat, S.iota,
-    I.take, I.take_along, I.index,
+    I.take, I.take_along, I.index, R.cumsum,
 ):  # fmt: skip
     _each(_prim)
 

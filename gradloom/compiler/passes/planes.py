@@ -32,7 +32,7 @@ class OnComplex(Primitive):
     """A primitive that takes or gives complex arrays, on and as real ones. avals, aval: of what it wraps."""
 
     def __init__(self, prim: Primitive, avals: tuple[Aval, ...], aval: Aval) -> None:
-        self.prim, self.avals, self.aval, self.name = prim, avals, aval, prim.name
+        self.prim, self.avals, self.aval, self.name = prim, avals, aval, f"complex {prim.name}"
 
     def infer(self, avals: Sequence[Aval], attrs: tuple) -> Aval:
         """The result as it lies in memory."""
