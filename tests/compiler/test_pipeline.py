@@ -444,6 +444,48 @@ def test_donation_is_refused_where_it_would_be_wrong() -> None:
     p.run(p(E.mul, w, total), p(E.add, w, total), donate={0: 0, 1: 0}, times=2)
 
 
+ROWS, LATER = ((1, 0), (3, 4), (1, 1)), ((2, 0), (4, 4), (1, 1))
+WRITES = {  # of parts of a donated input, and whether they can be done in its memory
+    "a part": (lambda p, w, u: p(S.update_slice, w, u, attrs=ROWS), True),
+    "two parts": (lambda p, w, u: p(S.update_slice, p(S.update_slice, w, u, attrs=ROWS), u, attrs=LATER), True),
+    "places": (lambda p, w, u: p(I.take_put, w, u, p.array(np.array([3, 1])), attrs=(0, "add")), True),
+    "a part and places": (
+        lambda p, w, u: p(
+            S.update_slice, p(I.take_put, w, u, p.array(np.array([3, 1])), attrs=(0, "set")), u, attrs=ROWS
+        ),
+        True,
+    ),
+    "what it replaces": (
+        lambda p, w, u: p(S.update_slice, w, p(E.exp, p(S.slice_, w, attrs=ROWS)), attrs=ROWS),
+        True,
+    ),
+    "what moved": (lambda p, w, u: p(S.update_slice, w, p(S.slice_, w, attrs=ROWS), attrs=LATER), False),
+    "places that moved": (
+        lambda p, w, u: p(I.take_put, w, p(S.slice_, w, attrs=ROWS), p.array(np.array([3, 1])), attrs=(0, "add")),
+        False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_parts_of_a_donated_input_are_written_in_place(name: str) -> None:
+    build, possible = WRITES[name]
+    p = Program()
+    w, u = p.normal(4, 4), p.normal(2, 4)
+    exe = p.run(build(p, w, u), donate={0: 0}, times=2)
+    assert bool(exe.in_place) == possible
+
+
+def test_a_value_that_is_needed_later_is_not_written_over() -> None:
+    p = Program()
+    w, u = p.normal(4, 4), p.normal(2, 4)
+    y = p(E.exp, w)
+    z = p(S.update_slice, y, u, attrs=ROWS)
+    v = p(I.take_put, z, u, p.array(np.array([0, 0])), attrs=(0, "max"))
+    p.run(z, v, p(E.add, y, z), p.sum(v), times=2)
+    p.run(v, times=2)
+
+
 def test_an_output_in_two_places() -> None:
     p = Program()
     w = p.normal(3, 3)
