@@ -16,8 +16,9 @@ import numpy as np
 from gradloom import dtypes
 from gradloom import functions as G
 from gradloom.errors import DTypeError, ShapeError
-from gradloom.functions import distances, reductions, scans, statistics
+from gradloom.functions import reductions, scans, statistics
 from gradloom.functions.base import axes_of, const
+from gradloom.functions.linalg_norms import vector_norm
 from gradloom.tensor import Tensor
 
 __all__ = (
@@ -243,7 +244,7 @@ def norm(
     p = 2.0 if ord is None else float(ord)
     x = _filled(input, mask, math.inf if p == -math.inf else 0)
     x = x if dtype is None else G.cast(x, dtype)
-    return distances.power_norm(x, p, axes_of("norm", _axes(dim), x.ndim), bool(keepdim))
+    return vector_norm(x, p, _axes(dim), keepdim)
 
 
 # -- along an axis ------------------------------------------------------------------------------------
