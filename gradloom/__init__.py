@@ -33,7 +33,7 @@ from gradloom.dtypes import (
 )
 from gradloom.dtypes import bool_ as bool
 from gradloom.modes import enable_grad, explain, is_grad_enabled, no_grad, set_grad_enabled, set_target
-from gradloom.random import Generator, bernoulli, initial_seed, manual_seed, normal, rand, randint, randn, randperm
+from gradloom.random import Generator, initial_seed, manual_seed
 from gradloom.tensor import Size, Tensor, as_tensor, from_numpy, tensor
 
 __version__ = "0.1.0"

@@ -100,7 +100,10 @@ class Compiled:
             if pure and TAPE.rounds == rounds + 1 and program is not None and program.outputs == len(results):
                 order = [r._v for r in results]
                 nodes = program.graph.outputs[: len(results)]
-                draws = any(n.prim is not None and n.prim.kind == "random" for n in program.graph.nodes)
+                draws = any(
+                    n.prim is not None and (n.prim.kind == "random" or getattr(n.prim, "draws", False))
+                    for n in program.graph.nodes
+                )
                 same = all(n.aval == v.aval for n, v in zip(nodes, order, strict=True))
                 if same and entries and not draws and not program.checks:
                     sources = [at.get(id(t), t) for t in bound]

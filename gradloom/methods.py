@@ -53,7 +53,7 @@ def _install() -> None:
     for op, name in {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}.items():
         setattr(Tensor, f"__{op}__", getattr(G, name))
     own_methods: tuple[Callable[..., Any], ...] = (
-        addcdiv_, addcmul_, apply_, copy_, fill_, lerp_, map_, normal_, uniform_, where, zero_,
+        addcdiv_, addcmul_, apply_, copy_, fill_, lerp_, map_, where, zero_,
     )  # fmt: skip
     for fn in own_methods:
         setattr(Tensor, fn.__name__, fn)
@@ -83,20 +83,6 @@ def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> T
     pairs = zip(self.reshape(-1).tolist(), others, strict=True)
     new = as_tensor([callable(a, b) for a, b in pairs], dtype=self.dtype)
     return self._write(new.reshape(self.shape))
-
-
-def uniform_(self: Tensor, a: Any = 0.0, b: Any = 1.0, generator: Any = None) -> Tensor:
-    """Filled with uniform numbers of [a, b)."""
-    from gradloom import random as R
-
-    return self._write(R.rand(self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)
-
-
-def normal_(self: Tensor, mean: Any = 0.0, std: Any = 1.0, generator: Any = None) -> Tensor:
-    """Filled with normal numbers."""
-    from gradloom import random as R
-
-    return self._write(R.randn(self.shape, dtype=self.dtype, generator=generator) * std + mean)
 
 
 def fill_(self: Tensor, value: Any) -> Tensor:

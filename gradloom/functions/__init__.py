@@ -21,7 +21,7 @@ from gradloom.functions import complex_numbers, conversion, interchange
 from gradloom.functions import distances, scans, sets, sorting, statistics
 from gradloom.functions import masks, scatters
 from gradloom.functions import polynomials, special
-from gradloom.functions import copies, images, joins, layouts, legacy, overlaps, pieces, placing, rearrange, resizing, views
+from gradloom.functions import copies, images, joins, layouts, legacy, overlaps, pieces, placing, rearrange, resizing, sampling, views
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
 from gradloom.functions.conversion import convert
@@ -180,6 +180,7 @@ from gradloom.ops import elementwise as _elementwise
 from gradloom.ops import floats as _floats
 from gradloom.ops import gamma as _gamma
 from gradloom.ops import gather as _gather
+from gradloom.ops import sampling as _sampling
 from gradloom.ops import scan as _scan
 from gradloom.ops import special as _special
 from gradloom.ops import structure as _structure
@@ -187,7 +188,7 @@ from gradloom.ops import structure as _structure
 MODULES = (base, elementwise, floats, special, polynomials,
            movement, creation, reductions, contraction, gathers, linalg_products, einsum, interchange,
            complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms, fft, windows,
-    joins, rearrange, images, layouts, views, pieces, overlaps, copies, resizing, placing, legacy,
+    joins, rearrange, images, layouts, views, pieces, overlaps, copies, resizing, placing, legacy, sampling,
 )
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
@@ -231,6 +232,7 @@ _elementwise.GRADIENTS()
 _floats.GRADIENTS()
 _gamma.GRADIENTS()
 _gather.GRADIENTS()
+_sampling.GRADIENTS()
 _scan.GRADIENTS()
 _special.GRADIENTS()
 _structure.GRADIENTS()

@@ -241,7 +241,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         raise ValueError(f"dropout: p must be within [0, 1], got {p}")
     if not training or p == 0:
         return input
-    from gradloom.random import uniform_like
+    from gradloom.functions.sampling import uniform_like
 
     if p == 1:
         return mul(input, const(0.0))

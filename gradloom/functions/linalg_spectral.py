@@ -339,7 +339,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
 # -- low rank by random projection (Halko, Martinsson & Tropp 2011, algorithms 4.4 and 5.1) ------------------
 def _range(A: Tensor, q: int, niter: int, M: Tensor | None) -> Tensor:
     from gradloom.functions.linalg_factor import linalg_qr
-    from gradloom.random import randn
+    from gradloom.functions.sampling import randn
 
     def times(x: Tensor) -> Tensor:
         return matmul(A, x) if M is None else sub(matmul(A, x), matmul(M, x))

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradloom.functions import empty, full
 from gradloom.keras.names import lookup
-from gradloom.random import rand
+from gradloom.functions.sampling import rand
 from gradloom.tensor import Tensor, from_numpy
 
 Shape = tuple[int, ...]

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from gradloom.errors import ShapeError
-from gradloom.random import randn
+from gradloom.functions.sampling import randn
 from gradloom.modes import no_grad
 from gradloom.tensor import Tensor, from_numpy
 

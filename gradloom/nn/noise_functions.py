@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradloom import functions as G
 from gradloom.dtypes import float32, float64
 from gradloom.errors import DTypeError, ShapeError
-from gradloom.random import rand
+from gradloom.functions.sampling import rand
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 

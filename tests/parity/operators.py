@@ -70,6 +70,8 @@ def ours(op: Any) -> Callable[..., Any] | None:
         return lambda x: getattr(x, op.name)
     if hasattr(gl.Tensor, op.name):
         return lambda x, *args, **kwargs: getattr(x, op.name)(*args, **kwargs)
+    if hasattr(gl.Tensor, op.name + "_") and (there is None or op.variant_test_name == "in_place"):
+        return lambda x, *args, **kwargs: getattr(x.detach().clone(), op.name + "_")(*args, **kwargs)
     return there
 
 
