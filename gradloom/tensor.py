@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -80,6 +80,7 @@ class Tensor:
     _redo: Callable[[Tensor], Tensor] | None = None  # base -> view
     _strides: Callable[[tuple, tuple, int], tuple[tuple, int]] | None = None  # of the base -> of the view
     _views: list[weakref.ref[Tensor]] | None = None
+    _watched: ClassVar[dict[int, Any]] = {}  # tensors with hooks, and results that keep their gradient, by id
     grad: Tensor | None = None
 
     if TYPE_CHECKING:  # installed from the public functions below
@@ -379,7 +380,10 @@ class Tensor:
         self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False
     ) -> None:
         """Gradients of this value into the ``grad`` of the leaves; see :func:`gradloom.autodiff.reverse.backward`."""
-        from gradloom.autodiff.reverse import backward
+        if Tensor._watched:
+            from gradloom.functions.hooks import watched_backward as backward
+        else:
+            from gradloom.autodiff.reverse import backward
 
         backward(self, gradient, retain_graph, create_graph)
 

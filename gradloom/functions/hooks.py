@@ -1,0 +1,200 @@
+"""Functions that are called with gradients as they arrive, and gradients of results kept in ``grad``.
+
+The hooks of a result stand in the graph as a step of their own, which hands values on and calls the functions on the
+way back; its second operand is a tensor that carries them, so that the step is the same every time round. The hooks of
+leaves are called by :meth:`Tensor.backward` once a pass is done.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from gradloom.errors import GradientError
+from gradloom.functions.base import apply
+from gradloom.ops import elementwise as E
+from gradloom.tape import LEAF, TAPE
+from gradloom.tensor import Tensor, as_tensor
+
+__all__: list[str] = []
+METHODS = "register_hook register_post_accumulate_grad_hook retain_grad".split()
+
+Hook = Callable[[Tensor], Any]
+_number = itertools.count()
+
+
+class HookHandle:
+    """Returned where a hook is registered; ``remove()`` takes it away again."""
+
+    def __init__(self, hooks: dict[int, Hook], hook: Hook) -> None:
+        self._hooks, self.id = hooks, next(_number)
+        hooks[self.id] = hook
+
+    def remove(self) -> None:
+        """Take the hook away. A second call does nothing."""
+        self._hooks.pop(self.id, None)
+
+    def __enter__(self) -> HookHandle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+
+class _Watched:
+    """What is to happen with the gradient of a tensor once a pass is done."""
+
+    def __init__(self, t: Tensor) -> None:
+        self.tensor = weakref.ref(t, lambda _, key=id(t): Tensor._watched.pop(key, None))  # type: ignore[misc]
+        self.hooks: dict[int, Hook] = {}
+        self.after: dict[int, Hook] = {}
+        self.keep = False  # a result whose gradient is asked for
+
+
+def _watch(t: Tensor) -> _Watched:
+    found = Tensor._watched.get(id(t))
+    if found is None:
+        found = Tensor._watched[id(t)] = _Watched(t)
+    return found
+
+
+_step = E._ew("hooked", lambda x, carrier: x, takes=E.ANY, operands="keep", body=lambda e, a, _: a[0])
+_step.infer = lambda avals, attrs: avals[0]  # type: ignore[method-assign, assignment]
+
+
+def _pull(ct: Tensor, out: Tensor, ins: Any, attrs: tuple) -> tuple[Tensor, None]:
+    """Call the hooks that the second operand carries. They run every time: a new input keeps the tape from skipping."""
+    carrier = ins[1]
+    e = carrier._v.entry
+    if e is not None and e.prim is LEAF:
+        carrier = TAPE.tensors[e.leaf]
+    TAPE.scalar(0.0)
+    TAPE.traces += 1  # a hook may look at values: the round stays open
+    try:
+        return _called(carrier.hooks, ct), None
+    finally:
+        TAPE.traces -= 1
+
+
+_step.vjp = _pull
+
+
+def _called(hooks: dict[int, Hook], g: Tensor) -> Tensor:
+    for hook in list(hooks.values()):
+        new = hook(g)
+        if new is not None:
+            if not isinstance(new, Tensor) or new.shape != g.shape:
+                raise GradientError(
+                    f"a hook returned {new!r}, expected None or a tensor of shape {tuple(g.shape)}",
+                    code="gradient.hook",
+                )
+            g = new
+    return g
+
+
+def _used(t: Tensor) -> bool:
+    """Whether something in this round was computed from the tensor already."""
+    e, at = t._v.entry, TAPE.pos
+    while e is not None and at is not e and at.parent is not None:
+        if any(i is e for i in at.ins):
+            return True
+        at = at.parent
+    return False
+
+
+def _carrier(t: Tensor) -> Any:
+    """What carries the hooks that this result has already."""
+    v = t._v
+    record, e = (TAPE, v.entry) if v.entry is not None else v.hist or (None, None)
+    return record.tensors[e.ins[1].leaf] if e is not None and e.prim is _step else None  # type: ignore[union-attr]
+
+
+def _insert(t: Tensor, hook: Hook) -> HookHandle:
+    carrier: Any = as_tensor(0.0)
+    carrier.hooks = {}
+    t._v = apply(_step, (t, carrier))._v
+    return HookHandle(carrier.hooks, hook)
+
+
+def _need_grad(name: str, t: Tensor) -> None:
+    if not t.requires_grad:
+        raise GradientError(
+            f"{name}: this tensor does not require grad", code="gradient.hook", hint="set requires_grad=True first"
+        )
+
+
+def register_hook(self: Tensor, hook: Hook) -> HookHandle:
+    """Have ``hook(gradient)`` called when the gradient of this tensor is known; what it returns replaces it.
+
+    Leaves: called by ``backward`` with the whole gradient before it is added to ``grad``. Results: register before
+    something is computed from the tensor. Raises GradientError where it is too late, or where no gradient is asked for.
+    """
+    _need_grad("register_hook", self)
+    if self.is_leaf:
+        return HookHandle(_watch(self).hooks, hook)
+    carrier = _carrier(self)
+    if carrier is not None:
+        return HookHandle(carrier.hooks, hook)
+    if _used(self):
+        raise GradientError(
+            "register_hook: something was computed from this tensor already, and would not pass by the hook",
+            code="gradient.hook", hint="register the hook right after the tensor was computed",
+        )  # fmt: skip
+    return _insert(self, hook)
+
+
+def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> HookHandle:
+    """Have ``hook(tensor)`` called after ``backward`` added to the ``grad`` of this leaf."""
+    _need_grad("register_post_accumulate_grad_hook", self)
+    if not self.is_leaf:
+        raise GradientError(
+            "register_post_accumulate_grad_hook: only leaves have a grad that is added to", code="gradient.hook",
+            hint="use register_hook",
+        )  # fmt: skip
+    return HookHandle(_watch(self).after, hook)
+
+
+def retain_grad(self: Tensor) -> None:
+    """Have ``backward`` keep the gradient of this result in its ``grad``; leaves keep theirs anyway."""
+    _need_grad("retain_grad", self)
+    if not self.is_leaf:
+        _watch(self).keep = True
+
+
+def _retains_grad(self: Tensor) -> bool:
+    found = Tensor._watched.get(id(self))
+    return found is not None and found.keep
+
+
+Tensor.retains_grad = property(_retains_grad, doc="Whether this result keeps its gradient.")  # type: ignore[attr-defined]
+
+
+def watched_backward(output: Tensor, gradient: Any, retain_graph: bool | None, create_graph: bool) -> None:
+    """A backward pass with what is to happen at watched tensors."""
+    from gradloom.autodiff.reverse import backward, grad
+
+    watched = [(t, w) for w in list(Tensor._watched.values()) if (t := w.tensor()) is not None]
+    kept = [t for t, w in watched if w.keep and t is not output and t.requires_grad and not t.is_leaf]
+    if kept:
+        found = grad([output], kept, [gradient], True, create_graph, True)
+        for t, g in zip(kept, found, strict=True):
+            if g is not None:
+                t.grad = g if t.grad is None else t.grad + g
+    leaves = [(t, w, t.grad) for t, w in watched if w.hooks or w.after]
+    for t, w, _ in leaves:
+        if w.hooks:
+            t.grad = None
+    backward(output, gradient, retain_graph, create_graph)
+    for t, w, before in leaves:
+        if w.hooks:
+            g = t.grad
+            t.grad = before
+            if g is None:
+                continue
+            g = _called(w.hooks, g)
+            t.grad = g if before is None else before + g
+        if t.grad is not before:
+            for after in list(w.after.values()):
+                after(t)
