@@ -238,7 +238,7 @@ def _shaped(name: str, g: Any, x: Tensor) -> Tensor | None:
     return t
 
 
-class custom_vjp:  # noqa: N801  (JAX's name)
+class custom_vjp:
     """A function with a reverse rule of its own.
 
     ``f.defvjp(fwd, bwd)``: ``fwd(*args)`` gives ``(output, residuals)``, ``bwd(residuals, cotangent)`` a tuple with a
@@ -301,7 +301,7 @@ class _Jvp(Rule):
         return out
 
 
-class custom_jvp:  # noqa: N801  (JAX's name)
+class custom_jvp:
     """A function with a forward rule of its own; the reverse rule is its transpose.
 
     ``f.defjvp(rule)``: ``rule(primals, tangents)`` gives ``(output, tangent of the output)``, linear in the tangents.

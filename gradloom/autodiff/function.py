@@ -28,6 +28,7 @@ class FunctionCtx:
 
     saved_tensors: tuple[Tensor | None, ...] = ()
     needs_input_grad: tuple[bool, ...] = ()
+    _ctx: dict[str, Any]
 
     def __init__(self) -> None:
         self.__dict__["_ctx"] = {"saved": (), "dead": (), "fill": True}
@@ -66,8 +67,8 @@ class _Rule(Rule):
     """The backward of a Function. args: which arguments are tensors; state: attributes of ctx, taken apart."""
 
     def __init__(
-        self, cls: type[Function], args: tuple[bool, ...], needs: tuple[bool, ...], state: tuple, holes: tuple[bool, ...],
-        fill: bool, outs: tuple[Aval, ...],
+        self, cls: type[Function], args: tuple[bool, ...], needs: tuple[bool, ...], state: tuple,
+        holes: tuple[bool, ...], fill: bool, outs: tuple[Aval, ...],
     ) -> None:  # fmt: skip
         self.cls, self.args, self.needs, self.state, self.holes = cls, args, needs, state, holes
         self.fill, self.outs = fill, outs
@@ -107,9 +108,7 @@ class _Rule(Rule):
         mine = [g for g, is_tensor in zip(grads, self.args, strict=False) if is_tensor]
         return [_shaped(f"{name}.backward", g, x) for g, x in zip(mine, inputs, strict=True)]
 
-    def _transposed(
-        self, ctx: FunctionCtx, cts: list[Tensor | None], inputs: list[Tensor]
-    ) -> Sequence[Tensor | None]:
+    def _transposed(self, ctx: FunctionCtx, cts: list[Tensor | None], inputs: list[Tensor]) -> Sequence[Tensor | None]:
         if self.cls.jvp is Function.jvp:
             raise GradientError(f"{self.cls.__name__} has no backward", code="gradient.none")
         at = [k for k, x in enumerate(inputs) if x.dtype.category >= 2]
@@ -274,8 +273,8 @@ def _twice(ct: Any, out: Any, ins: Any, attrs: tuple) -> Any:
 
 _once = _Once("once", lambda a, t, v: a[0], _once_shape)
 _once.vjp = _twice
-_once.batch = lambda args, flags, attrs, avals, n: (
-    TAPE.apply(_once, [a if f else G.broadcast_to(a, (n, *a.shape)) for a, f in zip(args, flags, strict=True)], attrs)
+_once.batch = lambda args, flags, attrs, avals, n: TAPE.apply(
+    _once, [a if f else G.broadcast_to(a, (n, *a.shape)) for a, f in zip(args, flags, strict=True)], attrs
 )
 
 

@@ -104,7 +104,7 @@ class Level:
             TAPE.lifted.pop(k, None)
 
 
-class quiet:  # noqa: N801  (a context manager)
+class quiet:
     """Grad mode off."""
 
     def __enter__(self) -> None:

@@ -1,0 +1,124 @@
+"""Loops and branches whose bodies are programs of their own: scan, cond and while.
+
+A body is compiled once and run by NumPy's side of the program, once a step, whatever the number of steps. All results
+of a call are packed into one vector of bytes, from which ``unpack`` takes each; batch axes stand in front of the bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from gradloom import dtypes
+from gradloom.graph.node import Aval
+from gradloom.ops.core import Primitive
+
+__all__ = ["cond", "pack", "places", "scan", "unpack", "while_"]
+
+Arrays = Sequence[np.ndarray]
+
+
+def _bytes(a: Aval) -> int:
+    return math.prod(a.shape) * a.dtype.itemsize
+
+
+def places(avals: Sequence[Aval]) -> tuple[list[int], int]:
+    """Where each result starts among the bytes, and how many there are; starts are multiples of 16."""
+    at, out = 0, []
+    for a in avals:
+        out.append(at)
+        at += -(-_bytes(a) // 16) * 16
+    return out, at
+
+
+def _packed(avals: Sequence[Aval], lead: tuple[int, ...]) -> Aval:
+    return Aval((*lead, places(avals)[1]), dtypes.uint8)
+
+
+def _put(out: np.ndarray, start: int, a: Aval, lead: tuple[int, ...], value: np.ndarray) -> None:
+    """A result of shape (*lead, *shape) among the bytes."""
+    if value.size:
+        flat = np.ascontiguousarray(value.astype(a.dtype.numpy, copy=False)).reshape(*lead, -1)
+        out[..., start : start + _bytes(a)] = flat.view(np.uint8)
+
+
+def _pack_np(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
+    avals, lead = attrs
+    out = np.zeros(aval.shape, np.uint8)
+    for x, start, a in zip(arrays, places(avals)[0], avals, strict=True):
+        _put(out, start, a, lead, x)
+    return out
+
+
+pack = Primitive("pack", _pack_np, lambda avals, attrs: _packed(*attrs))
+"""Results as bytes. attrs: (avals of one element's results, batch sizes)."""
+
+
+def _unpack_np(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
+    start, one = attrs
+    raw = np.ascontiguousarray(arrays[0][..., start : start + _bytes(one)])
+    return raw.view(one.dtype.numpy).reshape(aval.shape) if raw.size else np.zeros(aval.shape, one.dtype.numpy)
+
+
+unpack = Primitive(
+    "unpack", _unpack_np, lambda avals, attrs: Aval((*avals[0].shape[:-1], *attrs[1].shape), attrs[1].dtype)
+)
+"""One result out of the bytes. attrs: (start, aval of one element's result)."""
+unpack.batch = "leading"
+
+
+# -- scan: operands (carries…, sequences…, captured…) -----------------------------------------------
+def _scan_np(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
+    body, carries, sequences, length, reverse, avals, lead = attrs
+    carry = [np.ascontiguousarray(a) for a in arrays[:carries]]
+    xs = [np.ascontiguousarray(a) for a in arrays[carries : carries + sequences]]
+    rest = [np.ascontiguousarray(a) for a in arrays[carries + sequences :]]
+    n = len(lead)
+    ys = [np.empty((length, *lead, *a.shape[1:]), a.dtype.numpy) for a in avals[carries:]]
+    for t in range(length - 1, -1, -1) if reverse else range(length):
+        got = body.run([*carry, *(x[t, ...] for x in xs), *rest])
+        carry = got[:carries]
+        for y, v in zip(ys, got[carries:], strict=True):
+            y[t] = v
+    out = np.zeros(aval.shape, np.uint8)
+    starts = places(avals)[0]
+    for k, (start, a) in enumerate(zip(starts, avals, strict=True)):
+        _put(out, start, a, lead, carry[k] if k < carries else np.moveaxis(ys[k - carries], 0, n))
+    return out
+
+
+scan = Primitive("scan", _scan_np, lambda avals, attrs: _packed(attrs[5], attrs[6]))
+"""``carry, y = body(carry, x)`` along the first axis of the sequences; the results are the last carries and the stacked
+``y``. attrs: (body, number of carries, of sequences, length, reverse, avals of the results, batch sizes)."""
+
+
+# -- cond: operands (which, operands…, captured by the first…, by the second…) ------------------------
+def _cond_np(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
+    bodies, operands, captured, avals, lead = attrs
+    which = 0 if bool(arrays[0].reshape(())) else 1
+    rest = arrays[1 + operands :]
+    own = rest[: captured[0]] if which == 0 else rest[captured[0] :]
+    got = bodies[which].run([np.ascontiguousarray(a) for a in (*arrays[1 : 1 + operands], *own)])
+    return _pack_np(got, (avals, lead), aval)
+
+
+cond = Primitive("cond", _cond_np, lambda avals, attrs: _packed(attrs[3], attrs[4]))
+"""The first body where the condition holds, else the second. attrs: (bodies, number of operands, (number captured by
+each), avals of the results, batch sizes)."""
+
+
+# -- while: operands (carries…, captured by the condition…, by the body…) -----------------------------
+def _while_np(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
+    test, body, carries, captured, avals, lead = attrs
+    given = [np.ascontiguousarray(a) for a in arrays]
+    carry, own, rest = given[:carries], given[carries : carries + captured], given[carries + captured :]
+    while bool(test.run([*carry, *own])[0].reshape(())):
+        carry = body.run([*carry, *rest])
+    return _pack_np(carry, (avals, lead), aval)
+
+
+while_ = Primitive("while", _while_np, lambda avals, attrs: _packed(attrs[4], attrs[5]))
+"""``carry = body(carry)`` as long as the condition holds. attrs: (condition, body, number of carries, number captured
+by the condition, avals of the results, batch sizes)."""
