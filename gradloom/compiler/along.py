@@ -78,7 +78,7 @@ class Radix:
 
     def area(self, n: int) -> int:
         """Bytes of working memory for a row: keys and positions, twice."""
-        return -(-2 * n * (max(4, self.bits // 8) + 4 * self.positions) // 64) * 64
+        return max(256, -(-2 * n * (max(4, self.bits // 8) + 4 * self.positions) // 64) * 64)
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Write the native code as function ``name`` of ``module``."""

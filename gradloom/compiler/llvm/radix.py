@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradloom.compiler.llvm.text import Function, Module, V
+from gradloom.compiler.llvm.text import Function, Module, V, vec
 
 if TYPE_CHECKING:
     from gradloom.compiler.along import Radix
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["emit_radix", "key_of"]
 
 SHORT = 32
-"""Rows up to this length are ranked."""
+"""Rows up to this length are ranked; a bit of an i32 for each element."""
 
 INFINITY = {"f16": 0x7C00, "bf16": 0x7F80, "f32": 0x7F800000, "f64": 0x7FF0000000000000}
 
@@ -107,17 +107,22 @@ class _Emitter:
 
     # -- few elements -----------------------------------------------------------------------------
     def _rank(self, row: V, out: V, area: V) -> None:
+        """Each element's place is the number of those before it: all keys compared with one at a time."""
         f = self.f
+        every = vec(self.key, SHORT)
+        f.store(f.const(every, -1), area)
         with f.loop(0, self.n, name="key") as it:
             f.store(self._key(f.load(self.item, f.gep(row, self.item, it.i))), f.gep(area, self.key, it.i))
+        keys = f.load(every, area)
         with f.loop(0, self.n, name="rank") as it:
             k = f.load(self.key, f.gep(area, self.key, it.i))
-            with f.loop(0, self.n, carry=[f.i64(0)], name="compare") as j:
-                other = f.load(self.key, f.gep(area, self.key, j.i))
-                same = f.and_(f.icmp("eq", other, k), f.icmp("slt", j.i, it.i))
-                before = f.or_(f.icmp("ult", other, k), same)
-                j.next([f.add(j.vals[0], f.cast("zext", before, "i64"))])
-            self._write(out, j.results[0], k, f.cast("trunc", it.i, "i32"))
+            one = f.splat(k, SHORT)
+            place = f.cast("trunc", it.i, "i32")
+            earlier = f.sub(f.shl(f.const("i32", 1), place), 1)
+            less = f.cast("bitcast", f.icmp("ult", keys, one), "i32")
+            equal = f.cast("bitcast", f.icmp("eq", keys, one), "i32")
+            before = f.intrinsic("ctpop", f.or_(less, f.and_(equal, earlier)))
+            self._write(out, f.cast("zext", before, "i64"), k, place)
 
     # -- many -------------------------------------------------------------------------------------
     def _table(self, digit: int) -> V:
