@@ -258,7 +258,8 @@ def pinv(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = Fal
         need_square("pinv", A)
     absolute, relative = _bounds(A, atol, rtol if rcond is None else rcond)
     batch = broadcast_shapes("pinv", [A.shape[:-2], absolute.shape, relative.shape])
-    return apply(L.pinv, (_spread(A, batch), absolute, relative), (bool(hermitian),))
+    bounds = (broadcast_to(absolute, batch), broadcast_to(relative, batch))
+    return apply(L.pinv, (_spread(A, batch), *bounds), (bool(hermitian),))
 
 
 def _spread(A: Tensor, batch: tuple[int, ...]) -> Tensor:

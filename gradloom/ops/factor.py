@@ -308,3 +308,6 @@ def _expm_np(arrays: Sequence[Array], attrs: tuple, aval: Aval) -> Array:
 
 
 matrix_exp = Primitive("matrix_exp", _expm_np, lambda a, t: Aval(a[0].shape, a[0].dtype))
+
+for _p in (permutation, triangular, cholesky_solve, ldl_solve, matrix_exp):
+    _p.batch = "leading"

@@ -5,8 +5,8 @@ Scale: 0 leaves the sum as it is, 1 divides by the root of the number of points,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -55,3 +55,16 @@ half = Primitive(
 """attrs (axes, scale): real to complex, forward, half of the last of the axes."""
 real = Primitive("irfft", _real_np, lambda a, t: Aval(_resized(a[0].shape, t[0][-1], t[1]), a[0].dtype.to_real()))
 """attrs (axes, n, scale): half a Hermitian spectrum to n real values along the last of the axes; e**+i."""
+
+
+def _batched(prim: Primitive) -> Callable[..., Any]:
+    def rule(args: Sequence[Any], flags: Any, attrs: tuple, avals: Any, n: int) -> Any:
+        from gradloom import functions as G
+
+        return G.apply(prim, tuple(args), (tuple(k + 1 for k in attrs[0]), *attrs[1:]))
+
+    return rule
+
+
+for _p in (full, half, real):
+    _p.batch = _batched(_p)

@@ -53,6 +53,7 @@ class Factorisation:
         self.run, self.layout = run, layout
         self.whole = Primitive(name, self._pack, self._packed)
         self.part = Primitive(name + "_part", self._cut, self._shape)
+        self.whole.batch = self.part.batch = "leading"
 
     def _packed(self, avals: Sequence[Aval], attrs: tuple) -> Aval:
         size = sum(math.prod(p.shape) for p in self.layout(avals, attrs))
@@ -344,4 +345,7 @@ pinv = Primitive(
     _pinv_np,
     lambda a, t: Aval((*a[0].shape[:-2], a[0].shape[-1], a[0].shape[-2]), a[0].dtype),
 )
-"""operands (a, atol, rtol) with bounds of the batch's shape or 0-d, attrs (hermitian,)."""
+"""operands (a, atol, rtol) with bounds of the batch's shape, attrs (hermitian,)."""
+
+for _p in (det, cofactor, svdvals, eigvalsh, eigvals, pinv):
+    _p.batch = "leading"

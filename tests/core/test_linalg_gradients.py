@@ -164,3 +164,19 @@ def test_a_part_that_is_not_used_takes_no_part() -> None:
     np.testing.assert_allclose(g.numpy(), np.eye(3), atol=1e-12)
     (g,) = gl.autograd.grad(L.eigh(x).eigenvalues.sum(), [x])
     np.testing.assert_allclose(g.numpy(), np.eye(3), atol=1e-12)
+
+
+def test_vmap() -> None:
+    """One element at a time gives what the batch gives, gradients included."""
+    from gradloom.func import grad, vmap
+
+    a, b = gl.tensor(good(4, 3, 3)), gl.tensor(made(4, 3, 2))
+    for fn in (L.inv, L.det, L.matrix_exp, L.svdvals, L.pinv, lambda x: L.lu_solve(*L.lu_factor(x), b[0]),
+               lambda x: L.qr(x).R, lambda x: L.cholesky(spd(x)), lambda x: pairs(gl.fft.rfft(x))):  # fmt: skip
+        want = gl.stack([fn(a[k]) for k in range(4)])
+        np.testing.assert_allclose(vmap(fn)(a).numpy(), want.numpy(), atol=1e-10)
+        slope = grad(lambda x, fn=fn: (fn(x) ** 2).sum())
+        want = gl.stack([slope(a[k]) for k in range(4)])
+        np.testing.assert_allclose(vmap(slope)(a).numpy(), want.numpy(), atol=1e-8)
+    got = vmap(lambda y: L.solve(a[0], y))(b)
+    np.testing.assert_allclose(got.numpy(), np.linalg.solve(np.broadcast_to(a[0].numpy(), (4, 3, 3)), b.numpy()))
