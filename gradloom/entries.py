@@ -17,7 +17,7 @@ class Entry:
 
     __slots__ = (
         "abstract", "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "ins", "leaf", "leaves", "next",
-        "outs", "parent", "prim", "programs", "rg",
+        "outs", "parent", "prim", "programs", "rg", "segment",
     )  # fmt: skip
 
     def __init__(
@@ -34,6 +34,7 @@ class Entry:
         self.leaf = -1  # number of the input, for leaves and scalars
         self.end: Entry | None = None  # composites: the last entry inside
         self.outs: Any = None
+        self.segment: Entry | None = None  # the checkpoint that it belongs to: computed again where a gradient needs it
         self.leaves: list[int] | None = None  # cache: leaves that a gradient reaches
         self.closed: frozenset[Entry] | None = None  # cache: what a gradient of this passes through
 

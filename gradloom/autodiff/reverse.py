@@ -88,6 +88,7 @@ def _pull(
     there are several, of which one may be computed from another.
     """
     from gradloom import functions as G
+    from gradloom.autodiff.segments import Again
 
     order: list[Entry] = []
     seen: set[int] = set()
@@ -112,6 +113,7 @@ def _pull(
         ):
             useful.add(id(e))
     out: dict[int, Any] = {}
+    again: dict[int, Any] = {}
     for e in reversed(order):
         if id(e) not in cts:
             continue
@@ -125,11 +127,12 @@ def _pull(
         if e.prim is LEAF:
             out[e.leaf] = ct
             continue
-        ins = [handle(i) for i in e.ins]
+        get = handle if e.segment is None else again.setdefault(id(e.segment), Again(e.segment, handle))
+        ins = [get(i) for i in e.ins]
         rule = e.prim.vjp
         if rule is None:
             raise GradientError(f"{e.prim.name} has no derivative", code="gradient.none")
-        parts = rule(ct, handle(e), ins, e.attrs)
+        parts = rule(ct, get(e), ins, e.attrs)
         for i, c in zip(e.ins, parts, strict=True):
             if c is None or not i.rg or id(i) not in useful:
                 continue

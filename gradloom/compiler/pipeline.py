@@ -14,7 +14,7 @@ from gradloom.compiler.loops import Launch, Nest, show
 from gradloom.compiler.lower import lower, settle_stores
 from gradloom.compiler.memory import place
 from gradloom.compiler.nest_plan import work_of
-from gradloom.compiler.passes.clean import common, dead, simplify
+from gradloom.compiler.passes.clean import common, dead, open_barriers, simplify
 from gradloom.compiler.passes.flatten import sink
 from gradloom.compiler.passes.fold import fold
 from gradloom.compiler.passes.planes import split_complex
@@ -26,7 +26,9 @@ from gradloom.runtime.runner import Command
 
 __all__ = ["PASSES", "compile_graph"]
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (dead, split_complex, simplify, fold, sink, simplify, common, dead)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    dead, split_complex, simplify, fold, sink, simplify, common, open_barriers, dead,
+)  # fmt: skip
 """What is done to a program before its kernels are formed, in order."""
 
 QUICK_WORK = 200_000

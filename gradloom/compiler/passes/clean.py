@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from gradloom.graph.node import Graph, Node
 
-__all__ = ["common", "dead", "rewrite", "simplify"]
+__all__ = ["common", "dead", "open_barriers", "rewrite", "simplify"]
 
 
 def rewrite(graph: Graph, rule: Callable[[Node, Sequence[Node]], Node | None]) -> Graph:
@@ -106,6 +106,11 @@ def common(graph: Graph) -> Graph:
         return got
 
     return rewrite(graph, rule)
+
+
+def open_barriers(graph: Graph) -> Graph:
+    """Drop the barriers that kept :func:`common` from finding what is to be computed twice."""
+    return rewrite(graph, lambda n, ins: ins[0] if n.prim is not None and n.prim.name == "barrier" else None)
 
 
 def dead(graph: Graph) -> Graph:
