@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import operator
 import warnings
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from gradloom import dtypes
 from gradloom import functions as G
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError
+from gradloom.functions.layouts import region_strides
 from gradloom.ops import gather as I
 from gradloom.ops import structure as S
 from gradloom.tensor import Tensor, _view, as_tensor, from_numpy
@@ -79,7 +81,7 @@ def _tensor_item(t: Tensor) -> Any:
         warnings.warn("indexing with a uint8 tensor as a mask is deprecated; use a bool tensor", DeprecationWarning, 5)
         return _Mask(G.ne(t, G.const(0)))
     if t.dtype is dtypes.bool_:
-        return bool(t.item()) if not t.ndim else _Mask(t)
+        return _Mask(t)
     if t.dtype.category != 1:
         raise DTypeError(
             f"index: a {t.dtype.name} tensor is no index", code="dtype.index",
@@ -98,12 +100,15 @@ def _axes(it: Any) -> int:
 class _Plan(NamedTuple):
     """An index taken apart: first a view, then gathers within it.
 
-    region: starts, stops and steps of the slice of ``x``. shape: of the view, integers dropped, new axes in, and the
-    axes of a mask joined. at: 0-d index tensors by the axis of the slice. advanced: index tensors by the axis of the
-    view that they index. masks: masks by the axis of the view that they choose from.
+    region: starts, stops and steps of the slice of ``x``; sizes: its shape; whole: whether it is all of ``x``.
+    shape: of the view, integers dropped, new axes in, and the axes of a mask joined. at: 0-d index tensors by the axis
+    of the slice. advanced: index tensors by the axis of the view that they index. masks: masks by the axis of the view
+    that they choose from.
     """
 
     region: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    sizes: tuple[int, ...]
+    whole: bool
     shape: tuple[int, ...]
     at: list[tuple[int, Tensor]]
     advanced: list[tuple[int, Tensor]]
@@ -111,48 +116,79 @@ class _Plan(NamedTuple):
 
 
 def _parse(x: Tensor, index: Any) -> _Plan:
-    items = [_item(it) for it in (index if isinstance(index, tuple) else (index,))]
+    """The plan of an index; those of integers, slices, None and ... alone are remembered."""
+    items = index if type(index) is tuple else (index,)
+    key = []
+    for it in items:
+        kind = type(it)
+        if kind is slice:
+            if not (type(it.start) in _PLAIN and type(it.stop) in _PLAIN and type(it.step) in _PLAIN):
+                break
+            key.append((it.start, it.stop, it.step))
+        elif kind in _PLAIN or it is Ellipsis:
+            key.append(it)
+        else:
+            break
+    else:
+        return _remembered(x._v.aval.shape, tuple(key))
+    return _taken_apart(tuple(x.shape), [_item(it) for it in items])
+
+
+_PLAIN = (int, type(None))
+
+
+@lru_cache(maxsize=4096)
+def _remembered(shape: tuple[int, ...], key: tuple) -> _Plan:
+    return _taken_apart(shape, [slice(*k) if type(k) is tuple else k for k in key])
+
+
+def _taken_apart(whole: tuple[int, ...], items: list[Any]) -> _Plan:
+    """The plan of parts as :func:`_item` gives them, for a tensor of shape ``whole``."""
     used = sum(map(_axes, items))
-    if used > x.ndim:
+    if used > len(whole):
         raise IndexRangeError(
-            f"index: {used} indices for a tensor of {x.ndim} dimensions, shape {tuple(x.shape)}", code="index.rank"
+            f"index: {used} indices for a tensor of {len(whole)} dimensions, shape {whole}", code="index.rank"
         )
     dots = [k for k, it in enumerate(items) if it is Ellipsis]
     if len(dots) > 1:
         raise IndexRangeError("index: ... stands more than once", code="index.ellipsis", hint="leave one of them out")
     place = dots[0] if dots else len(items)
-    items[place : place + len(dots)] = [_ALL] * (x.ndim - used)
+    items[place : place + len(dots)] = [_ALL] * (len(whole) - used)
     region: list[tuple[int, int, int]] = []
     shape: list[int] = []
-    plan = _Plan(((), (), ()), (), [], [], [])
+    at: list[tuple[int, Tensor]] = []
+    advanced: list[tuple[int, Tensor]] = []
+    masks: list[tuple[int, Tensor]] = []
     for it in items:
         axis = len(region)
         if it is None:
             shape.append(1)
         elif isinstance(it, bool):  # a new axis, of which the one entry is taken, or none
-            plan.advanced.append((len(shape), from_numpy(np.zeros(int(it), np.int64))))
+            advanced.append((len(shape), from_numpy(np.zeros(int(it), np.int64))))
             shape.append(1)
         elif isinstance(it, slice):
-            part = range(*it.indices(x.shape[axis]))
+            part = range(*it.indices(whole[axis]))
             region.append((part.start, part.stop, part.step) if part else (0, 0, 1))
             shape.append(len(part))
         elif isinstance(it, int):
-            k = _checked(it, axis, x.shape[axis])
+            k = _checked(it, axis, whole[axis])
             region.append((k, k + 1, 1))
         elif isinstance(it, _At):
-            plan.at.append((axis, it.tensor))
-            region.append((0, x.shape[axis], 1))
+            at.append((axis, it.tensor))
+            region.append((0, whole[axis], 1))
         else:
-            sizes = tuple(x.shape[axis : axis + _axes(it)])
+            sizes = whole[axis : axis + _axes(it)]
             if isinstance(it, _Mask):
-                _fits(x, it.tensor, axis, sizes)
-                plan.masks.append((len(shape), it.tensor))
+                _fits(whole, it.tensor, axis, sizes)
+                masks.append((len(shape), it.tensor))
             else:
-                plan.advanced.append((len(shape), it))
+                advanced.append((len(shape), it))
             region += [(0, n, 1) for n in sizes]
             shape.append(math.prod(sizes))
     starts, stops, steps = zip(*region, strict=True) if region else ((), (), ())
-    return plan._replace(region=(tuple(starts), tuple(stops), tuple(steps)), shape=tuple(shape))
+    sizes = tuple(len(range(*r)) for r in region)
+    everything = sizes == whole and all(t == 1 for t in steps)
+    return _Plan((tuple(starts), tuple(stops), tuple(steps)), sizes, everything, tuple(shape), at, advanced, masks)
 
 
 def _checked(k: int, axis: int, n: int) -> int:
@@ -164,22 +200,19 @@ def _checked(k: int, axis: int, n: int) -> int:
     return k % n
 
 
-def _fits(x: Tensor, mask: Tensor, axis: int, sizes: tuple[int, ...]) -> None:
+def _fits(whole: tuple[int, ...], mask: Tensor, axis: int, sizes: tuple[int, ...]) -> None:
     if sizes != tuple(mask.shape):
         raise ShapeError(
-            f"index: mask {tuple(mask.shape)} at axis {axis} does not fit tensor {tuple(x.shape)}", code="shape.mask"
+            f"index: mask {tuple(mask.shape)} at axis {axis} does not fit tensor {whole}", code="shape.mask"
         )
 
 
 # -- the view ---------------------------------------------------------------------------------------------
 def _base(x: Tensor, plan: _Plan) -> Tensor:
     """The view that integers, slices and new axes give."""
-    region, shape, at = plan.region, plan.shape, plan.at
-    sizes = tuple(len(range(s, e, t)) for s, e, t in zip(*region, strict=True))
+    region, sizes, whole, shape, at = plan[:5]
     for axis, t in at:
         G.check_range(t, -sizes[axis], sizes[axis], "index", "index.range", axis=axis)
-
-    whole = region == ((0,) * x.ndim, tuple(x.shape), (1,) * x.ndim)
 
     def cut(b: Tensor) -> Tensor:
         return b if whole else G.apply(S.slice_, (b,), region)
@@ -192,7 +225,7 @@ def _base(x: Tensor, plan: _Plan) -> Tensor:
         y = cut(b)
         for axis, t in reversed(at):
             y = G.apply(I.take, (y, t), (axis,))
-        return G.reshape(y, shape)
+        return y if y._v.aval.shape == shape else G.apply(S.reshape, (y,), (shape,))
 
     def undo(b: Tensor, new: Tensor) -> Tensor:
         if not at:
@@ -203,7 +236,7 @@ def _base(x: Tensor, plan: _Plan) -> Tensor:
         part = G.apply(I.index_put, (part, G.reshape(new, want), *ts), (pattern, "set"))
         return back(b, part)
 
-    return _view(x, redo, undo)
+    return _view(x, redo, undo, None if at else region_strides(region, shape))
 
 
 def _gathered(y: Tensor, plan: _Plan) -> tuple[tuple[str, ...], list[Tensor]]:

@@ -83,7 +83,7 @@ def test_as_numpy(case: Any) -> None:
     np.testing.assert_array_equal(got.numpy(), want)
     value = -np.arange(want.size, dtype=np.float64).reshape(want.shape)
     masked = any(isinstance(i, np.ndarray) and i.dtype == bool for i in index)  # NumPy wants their values flat
-    for v in (-1.0, value, value if masked or not n.ndim else value[None]):
+    for v in (-1.0, value, value if masked or not want.ndim else value[None]):
         x, m = gl.tensor(n), n.copy()
         x[ours(index)] = gl.tensor(v) if isinstance(v, np.ndarray) else v
         m[index] = v
