@@ -47,7 +47,8 @@ class _Watched:
     """What is to happen with the gradient of a tensor once a pass is done."""
 
     def __init__(self, t: Tensor) -> None:
-        self.tensor = weakref.ref(t, lambda _, key=id(t): Tensor._watched.pop(key, None))  # type: ignore[misc]
+        key = id(t)
+        self.tensor = weakref.ref(t, lambda _: Tensor._watched.pop(key, None))
         self.hooks: dict[int, Hook] = {}
         self.after: dict[int, Hook] = {}
         self.keep = False  # a result whose gradient is asked for

@@ -7,7 +7,7 @@ says what it says in PyTorch, ``reshape`` is a view where it is one there, and `
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradloom.errors import NotSupportedError
@@ -20,6 +20,8 @@ __all__ = ["clone"]
 METHODS = "contiguous data_ptr is_contiguous storage storage_offset stride untyped_storage".split()
 
 Strides = tuple[int, ...]
+Rule = Callable[[tuple, Strides, int], tuple[Strides, int]]
+"""Strides and offset of a view from its base's shape, strides and offset."""
 
 
 def contiguous_strides(shape: Sequence[int]) -> Strides:
@@ -64,6 +66,19 @@ def reshaped_strides(shape: Sequence[int], strides: Strides, new: Sequence[int])
         if k:
             run, taken, step = 1, 1, strides[k - 1]
     return tuple(out) if at < 0 else None
+
+
+def region_strides(region: tuple, shape: tuple[int, ...]) -> Rule:
+    """The rule of a region (starts, stops, steps) that is then given more or fewer axes of size 1."""
+    sizes = tuple(len(range(a, b, s)) for a, b, s in zip(*region, strict=True))
+
+    def strides(old: Strides, st: Strides, offset: int) -> tuple[Strides, int]:
+        offset += sum(a * s for a, s in zip(region[0], st, strict=True))
+        inner = tuple(a * s for a, s in zip(region[2], st, strict=True))
+        new = inner if shape == sizes else reshaped_strides(sizes, inner, shape)
+        return contiguous_strides(shape) if new is None else new, offset
+
+    return strides
 
 
 def layout_of(t: Tensor) -> tuple[Tensor, Strides, int]:

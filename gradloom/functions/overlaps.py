@@ -42,8 +42,10 @@ def _expanded(input: Tensor, shape: tuple[int, ...]) -> Tensor:
         return M.reshape(new, b.shape)
 
     def strides(old: Strides, st: Strides, offset: int) -> tuple[Strides, int]:
-        front = contiguous_strides(shape)[:lead] if math.prod(shape[:lead]) == 1 else (0,) * lead
-        return (*front, *(s if n == m else 0 for s, n, m in zip(st, old, shape[lead:], strict=True))), offset
+        out = [s if n == m else 0 for s, n, m in zip(st, old, shape[lead:], strict=True)]
+        for k in reversed(range(lead)):
+            out.insert(0, 0 if shape[k] != 1 else shape[k + 1] * out[0] if out else 1)
+        return tuple(out), offset
 
     return _view(input, lambda b: M.broadcast_to(b, shape), undo, strides)
 

@@ -19,7 +19,7 @@ from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import ShapeError
 from gradloom.functions import movement as M
 from gradloom.functions.base import apply, axes_of, operand, pick, sizes_of
-from gradloom.functions.layouts import Strides, contiguous_strides, layout_of, reshaped_strides
+from gradloom.functions.layouts import Rule, Strides, contiguous_strides, layout_of, region_strides, reshaped_strides
 from gradloom.ops import structure as S
 from gradloom.ops.bits import bitcast
 from gradloom.tensor import Tensor, _view
@@ -36,7 +36,7 @@ def _restored(base: Tensor, new: Tensor) -> Tensor:
     return M.reshape(new, base.shape)
 
 
-def _reshaped(input: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _reshaped(input: Tensor, shape: tuple[int, ...], rule: Rule | None = None) -> Tensor:
     def redo(b: Tensor) -> Tensor:
         return b if b.shape == shape else apply(S.reshape, (b,), (shape,))
 
@@ -44,7 +44,7 @@ def _reshaped(input: Tensor, shape: tuple[int, ...]) -> Tensor:
         new = reshaped_strides(old, st, shape)
         return contiguous_strides(shape) if new is None else new, offset
 
-    return _view(input, redo, _restored, strides)
+    return _view(input, redo, _restored, rule or strides)
 
 
 def _permuted(input: Tensor, order: tuple[int, ...]) -> Tensor:
@@ -69,12 +69,7 @@ def region_view(input: Tensor, region: tuple, shape: tuple[int, ...]) -> Tensor:
     def undo(b: Tensor, new: Tensor) -> Tensor:
         return M.update_slice(b, M.reshape(new, sizes()), region)
 
-    def strides(old: Strides, st: Strides, offset: int) -> tuple[Strides, int]:
-        offset += builtins.sum(a * s for a, s in zip(region[0], st, strict=True))
-        inner = tuple(a * s for a, s in zip(region[2], st, strict=True))
-        return reshaped_strides(sizes(), inner, shape) or contiguous_strides(shape), offset
-
-    return _view(input, redo, undo, strides)
+    return _view(input, redo, undo, region_strides(region, shape))
 
 
 # -- shapes ---------------------------------------------------------------------------------------------
@@ -157,7 +152,11 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A new axis of size 1 at ``dim``."""
     (k,) = axes_of("unsqueeze", dim, input.ndim + 1)
-    return _reshaped(input, (*input.shape[:k], 1, *input.shape[k:]))
+
+    def strides(old: Strides, st: Strides, offset: int) -> tuple[Strides, int]:
+        return (*st[:k], old[k] * st[k] if k < len(old) else 1, *st[k:]), offset
+
+    return _reshaped(input, (*input.shape[:k], 1, *input.shape[k:]), strides)
 
 
 def expand_dims(input: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
@@ -172,7 +171,12 @@ def expand_dims(input: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
 def squeeze(input: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
     """Axes of size 1 dropped: all, or those named (of another size they stay)."""
     axes = axes_of("squeeze", pick(dim, axis), input.ndim)
-    return _reshaped(input, tuple(n for k, n in enumerate(input.shape) if not (n == 1 and k in axes)))
+    kept = [k for k, n in enumerate(input.shape) if not (n == 1 and k in axes)]
+
+    def strides(old: Strides, st: Strides, offset: int) -> tuple[Strides, int]:
+        return tuple(st[k] for k in kept), offset
+
+    return _reshaped(input, tuple(input.shape[k] for k in kept), strides)
 
 
 def _at_least(tensors: tuple, ndim: int) -> Any:
