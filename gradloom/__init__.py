@@ -71,6 +71,8 @@ _LAZY = {
     for name in names.split()
 }  # fmt: skip
 
+__array_api_version__ = "2024.12"
+
 # functions of nn.functional that PyTorch has at the top too
 _FUNCTIONAL = frozenset(
     "adaptive_avg_pool1d adaptive_max_pool1d affine_grid_generator alpha_dropout alpha_dropout_ avg_pool1d "
@@ -81,6 +83,18 @@ _FUNCTIONAL = frozenset(
     "max_pool2d max_pool3d pairwise_distance pdist pixel_shuffle pixel_unshuffle poisson_nll_loss prelu relu_ "
     "rms_norm rrelu rrelu_ selu selu_ threshold threshold_ triplet_margin_loss".split()
 )
+
+
+def _array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
+    """The array API standard's namespace: :mod:`gradloom.array_api`. Raises ValueError for a version it is not of."""
+    from gradloom import array_api
+
+    if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+        raise ValueError(f"array API version {api_version!r} is not offered; this is {array_api.__array_api_version__}")
+    return array_api
+
+
+Tensor.__array_namespace__ = _array_namespace  # type: ignore[attr-defined]
 
 
 def is_tensor(x: Any) -> Any:

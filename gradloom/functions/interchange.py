@@ -20,7 +20,7 @@ from gradloom.tensor import Tensor, as_tensor, buffer_of, from_numpy, tensor
 
 __all__ = ["asarray", "from_dlpack", "frombuffer"]
 FUNCTION_ONLY = __all__
-METHODS = ["__array_function__", "__array_ufunc__", "__buffer__", "__dlpack__", "__dlpack_device__"]
+METHODS = "__array_function__ __array_ufunc__ __buffer__ __complex__ __dlpack__ __dlpack_device__ to_device".split()
 
 
 # -- DLPack -----------------------------------------------------------------------------------------------
@@ -63,6 +63,13 @@ def __dlpack__(
 def __dlpack_device__(self: Tensor) -> tuple[int, int]:
     """(1, 0): the CPU."""
     return CPU
+
+
+def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """The array API's way to move an array; the CPU is the only device. Raises DeviceError for another."""
+    if stream is not None:
+        raise ExchangeError(f"stream {stream!r}: there are none on the CPU", code="exchange.stream", hint="use None")
+    return self.to(device)
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
@@ -179,6 +186,11 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
 
 
 # -- NumPy's protocols ------------------------------------------------------------------------------------
+
+
+def __complex__(self: Tensor) -> complex:
+    """The only element as a complex number."""
+    return complex(self.item())
 
 
 def __buffer__(self: Tensor, flags: int) -> memoryview:
