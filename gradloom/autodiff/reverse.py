@@ -267,7 +267,7 @@ def _check_output(o: Any, ct: Any, code: str) -> Any:
         raise GradientError("the cotangent must be a tensor", code=code)
     if ct.shape != o.shape:
         raise GradientError(f"the cotangent has shape {tuple(ct.shape)}, the output {tuple(o.shape)}", code=code)
-    return ct
+    return G.cast(ct, o.dtype)
 
 
 def _mark_freed(outputs: Sequence[Any]) -> None:
