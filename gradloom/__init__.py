@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
-    "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "cpu", "cuda", "datasets", "debug", "fft",
-    "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim", "profiler", "random", "signal",
+    "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "control", "cpu", "cuda", "datasets", "debug",
+    "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim", "profiler", "random", "signal",
     "special", "testing", "train", "utils", "version", "xpu",
 )  # fmt: skip
 
@@ -56,6 +56,8 @@ _LAZY = {
     name: module
     for module, names in {
         "autodiff.vmap": "vmap",
+        "autograd.modes": "inference_mode is_inference_mode_enabled",
+        "higher_order": "cond",
         "io.files": "load save",
         "options": "channels_last channels_last_3d contiguous_format layout memory_format preserve_format strided",
         "printing": "set_printoptions",
@@ -116,11 +118,14 @@ def set_num_threads(n: Any) -> None:
     put(n)
 
 
-def compile(fn: Any, **options: Any) -> Any:
-    """A callable for ``fn`` (a function or module of tensors) that skips Python where shapes and dtypes recur."""
-    from gradloom.compiled import Compiled
+def compile(model: Any = None, **options: Any) -> Any:
+    """A callable with the results of a function or module that skips Python where calls recur; also a decorator.
 
-    return Compiled(fn)
+    The keywords are those of :func:`gradloom.compiled.compile`.
+    """
+    from gradloom.compiled import compile
+
+    return compile(model, **options)
 
 
 def __getattr__(name: str) -> Any:
