@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
+from gradloom.autodiff.trees import Tree, flatten, unflatten
+from gradloom.errors import NotSupportedError
+from gradloom.nn import Module
+from gradloom.ops.batching import is_random
 from gradloom.tape import TAPE, Value
-from gradloom.tensor import Tensor, as_tensor
+from gradloom.tensor import Tensor
 
-__all__ = ["Compiled"]
+__all__ = ["Compiled", "compile"]
+
+BACKENDS = (None, "gradloom", "inductor")
+MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
 class _Plan:
     """A program with where its inputs come from: an argument's place, or a captured tensor."""
 
-    __slots__ = ("avals", "captured", "exe", "many", "numbers", "pointers", "sources")
+    __slots__ = ("avals", "captured", "exe", "expected", "numbers", "pointers", "sources", "tree")
 
     def __init__(
-        self, exe: Any, sources: list[int | Tensor | None], avals: list[Any], many: bool, numbers: dict[int, Any]
+        self, program: Any, sources: list[int | Tensor | None], avals: list[Any], tree: Tree, numbers: dict[int, Any]
     ) -> None:
-        self.exe, self.avals, self.many = exe, avals, many
+        self.exe, self.avals, self.tree = program.exe, avals, tree
+        self.expected = [n.aval for n in program.graph.inputs]
         self.sources = [(k, s) for k, s in enumerate(sources) if isinstance(s, int)]
         self.captured = [(k, s) for k, s in enumerate(sources) if isinstance(s, Tensor)]
         self.pointers = [0] * len(sources)
@@ -30,85 +39,167 @@ class _Plan:
 
 
 class Compiled:
-    """A callable with the results of ``fn``, for pure functions of tensors (or modules).
+    """A callable with the results of ``fn``, for pure functions of trees of tensors (or modules).
 
-    A call whose shapes, dtypes and training mode have been seen runs the native program at once. Where gradients are
-    asked for, or the function draws random numbers, it runs through the tape as always: there prediction does the same
-    work. ``fn`` must not depend on Python state that changes between calls; a number in it is a constant.
+    A call whose structure, shapes, dtypes, other arguments and training modes have been seen runs the native program at
+    once. Where gradients are asked for, within transformations, and where the function draws random numbers or writes
+    into tensors, it runs through the tape as always: there prediction does the same work. ``fn`` must not depend on
+    Python state that changes between calls; a number in it is a constant.
     """
 
-    def __init__(self, fn: Any) -> None:
-        self.fn = fn
+    def __init__(self, fn: Callable[..., Any], module: Module | None = None) -> None:
+        self.fn, self.module = fn, module
+        self._modules = list(module.modules()) if module is not None else []
         self._plans: dict[tuple, _Plan | None] = {}
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
+        self.__doc__ = getattr(fn, "__doc__", None)
+        self.__wrapped__ = fn
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.fn, name)
+        return getattr(self.__dict__["fn"], name)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """A method of the instance, where the function was decorated in a class."""
+        return self if instance is None else lambda *args, **kwargs: self(instance, *args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The results of ``fn(*args)``."""
-        if kwargs or TAPE.target != "cpu":
+        """The results of ``fn(*args, **kwargs)``."""
+        if TAPE.target != "cpu" or TAPE.traces or TAPE.lifted:
             return self.fn(*args, **kwargs)
-        values = []
-        key: list[Any] = [getattr(self.fn, "training", None), TAPE.grad]
-        for a in args:
-            if not isinstance(a, Tensor):
-                a = as_tensor(a)
-            v = a._v
-            if v.buf is None:
-                a._buffer()
-                v = a._v
-            values.append(v)
-            key.append(v.aval)
+        leaves, tree = flatten((args, kwargs))
+        values: list[Value | None] = []
+        key: list[Any] = [tree, TAPE.grad, *(m.training for m in self._modules)]
+        for a in leaves:
+            if isinstance(a, Tensor):
+                if TAPE.grad and a.requires_grad:
+                    return self.fn(*args, **kwargs)
+                if a._v.buf is None:
+                    a._buffer()
+                values.append(a._v)
+                key.append(a._v.aval)
+            else:
+                values.append(None)
+                key.append((type(a), a))
         k = tuple(key)
-        plan = self._plans.get(k)
+        try:
+            plan = self._plans.get(k)
+        except TypeError:  # an argument that is no value: nothing to find it by
+            return self.fn(*args, **kwargs)
         if plan is None:
             if k in self._plans:
-                return self.fn(*args)
-            return self._trace(k, args)
+                return self.fn(*args, **kwargs)
+            return self._trace(k, leaves, tree)
         pointers = plan.pointers
         for at, s in plan.sources:
             pointers[at] = values[s].buf.ptr  # type: ignore[union-attr]
         for at, t in plan.captured:
+            if TAPE.grad and t._rg:
+                return self.fn(*args, **kwargs)
             v = t._v
-            pointers[at] = v.buf.ptr if v.buf is not None else t._buffer().ptr  # type: ignore[union-attr]
+            if v.aval != plan.expected[at]:
+                return self.fn(*args, **kwargs)
+            pointers[at] = v.buf.ptr if v.buf is not None else t._buffer().ptr
         out = plan.exe.run(pointers)
         make = TAPE.make_tensor
-        if plan.many:
-            return tuple(make(Value(a, None, b)) for a, b in zip(plan.avals, out, strict=True))
-        return make(Value(plan.avals[0], None, out[0]))
+        return unflatten(plan.tree, [make(Value(a, None, b)) for a, b in zip(plan.avals, out, strict=True)])
 
-    def _trace(self, key: tuple, args: tuple) -> Any:
+    def _trace(self, key: tuple, leaves: list[Any], tree: Tree) -> Any:
         with TAPE.lock:
             TAPE.flush()
-            tensors = [as_tensor(a) for a in args]
             # handles of their own, so that an argument is told from a captured tensor
-            own = [TAPE.make_tensor(Value(t._v.aval, None, t._buffer())) if not t.requires_grad else t for t in tensors]
-            result = self.fn(*own)
-            many = isinstance(result, (tuple, list))
-            results = list(result) if many else [result]
-            pure = all(
-                isinstance(r, Tensor) and r._v.entry is not None and not r.requires_grad for r in results
-            ) and len({id(r._v) for r in results}) == len(results)
-            bound, numbers = list(TAPE.tensors), dict(TAPE.scalars)
-            at = {id(t): k for k, t in enumerate(own)}
-            entries = [r._v.entry for r in results]
-            rounds = TAPE.rounds
-            TAPE.flush()
-            program = TAPE.latest
+            own = [
+                TAPE.make_tensor(Value(x._v.aval, None, x._buffer())) if isinstance(x, Tensor) else x for x in leaves
+            ]
+            before = [x._v if isinstance(x, Tensor) else None for x in own]
+            args, kwargs = unflatten(tree, own)
+            result = self.fn(*args, **kwargs)
+            results, out_tree = flatten(result)
+            written = False
+            for x, mine, v in zip(leaves, own, before, strict=True):
+                if v is not None and mine._v is not v:  # written into: the caller's tensor is meant
+                    written = True
+                    x._set_value(mine._v)
+            written = written or any(
+                t is not None and t._v is not leaf for t, leaf in zip(TAPE.tensors, TAPE.leaves, strict=True)
+            )
+            pure = (
+                not written
+                and all(isinstance(r, Tensor) and r._v.entry is not None and not r.requires_grad for r in results)
+                and len({id(r._v) for r in results}) == len(results)
+            )
             plan: _Plan | None = None
-            if pure and TAPE.rounds == rounds + 1 and program is not None and program.outputs == len(results):
-                order = [r._v for r in results]
-                nodes = program.graph.outputs[: len(results)]
-                draws = any(
-                    n.prim is not None and (n.prim.kind == "random" or getattr(n.prim, "draws", False))
-                    for n in program.graph.nodes
-                )
-                same = all(n.aval == v.aval for n, v in zip(nodes, order, strict=True))
-                if same and entries and not draws and not program.checks:
-                    sources = [at.get(id(t), t) for t in bound]
-                    plan = _Plan(program.exe, sources, [v.aval for v in order], many, numbers)
+            if pure:
+                plan = _planned(results, out_tree, own)
             if len(self._plans) > 256:
                 self._plans.clear()
             self._plans[key] = plan
         return result
+
+
+def _planned(results: list[Tensor], tree: Tree, own: list[Any]) -> _Plan | None:
+    """The plan of the round that gives ``results``, where running its program is all that there is to do."""
+    bound, numbers = list(TAPE.tensors), dict(TAPE.scalars)
+    at = {id(t): k for k, t in enumerate(own) if isinstance(t, Tensor)}
+    rounds = TAPE.rounds
+    TAPE.flush()
+    program = TAPE.latest
+    if TAPE.rounds != rounds + 1 or program is None or program.outputs != len(results) or program.checks:
+        return None
+    avals = [r._v.aval for r in results]
+    nodes = program.graph.outputs[: len(results)]
+    if any(n.aval != a for n, a in zip(nodes, avals, strict=True)) or any(
+        is_random(n.prim) for n in program.graph.nodes
+    ):
+        return None
+    sources: list[int | Tensor | None] = [at.get(id(t), t) for t in bound]
+    return _Plan(program, sources, avals, tree, numbers)
+
+
+def _compiled_module(model: Module) -> Module:
+    """The module under its own names and class, its call compiled; it shares everything with the original."""
+    cls = type(model)
+    made: Any = object.__new__(type(cls.__name__, (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__}))
+    made.__dict__ = model.__dict__
+    call = Compiled(model, model)
+    type(made).__call__ = lambda self, *args, **kwargs: call(*args, **kwargs)  # type: ignore[method-assign]
+    type(made)._orig_mod = property(lambda self: model)  # type: ignore[attr-defined]
+    return made
+
+
+def compile(
+    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = None,
+    mode: str | None = None, options: dict[str, Any] | None = None, disable: bool = False,
+) -> Any:  # fmt: skip
+    """``model``, a function or a module, as a callable with the same results that skips Python where calls recur.
+
+    Usable as a decorator with or without brackets. A module stays a module of its class: the same parameters under the
+    same names, the same ``state_dict``.
+
+    Parameters
+    ----------
+    fullgraph, dynamic: what they ask for is always so: a function is one program, and kernels take sizes as they come.
+    backend: None, ``"gradloom"`` or ``"inductor"`` (the one compiler that there is); ``"eager"`` for none.
+    mode: PyTorch's names; programs are the same for all of them. options: must be empty. disable: give ``model`` back.
+
+    Raises
+    ------
+    NotSupportedError: for other backends, and for options. ValueError: for an unknown mode.
+    """
+    if backend not in (*BACKENDS, "eager"):
+        raise NotSupportedError(
+            f"compile: backend {backend!r} is not there; gradloom has one compiler", code="compile.backend",
+            hint="leave backend out",
+        )  # fmt: skip
+    if mode not in MODES:
+        raise ValueError(f"compile: mode must be one of {', '.join(map(str, MODES))}, got {mode!r}")
+    if options:
+        raise NotSupportedError(f"compile: no such options: {', '.join(sorted(options))}", code="compile.options")
+    if model is None:
+        return lambda fn: compile(fn, backend=backend, mode=mode, disable=disable, fullgraph=fullgraph, dynamic=dynamic)
+    if disable or backend == "eager":
+        return model
+    if isinstance(model, Module):
+        return _compiled_module(model)
+    if not callable(model):
+        raise TypeError(f"compile: expected a function or a module, got {type(model).__name__}")
+    return Compiled(model)

@@ -19,6 +19,7 @@ from gradloom.entries import Entry
 from gradloom.errors import IndexRangeError, NotSupportedError
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops import elementwise as E
+from gradloom.ops.batching import is_random
 from gradloom.runtime.buffers import as_numpy
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor
@@ -143,8 +144,7 @@ def record(trace: Trace, outs: Sequence[Tensor], counter: int | None = None) -> 
     for e in steps:
         if e.aval is None:
             continue
-        kind = getattr(e.prim, "kind", "")
-        drawn = kind == "create" or (kind == "random" and counter is not None)
+        drawn = getattr(e.prim, "kind", "") == "create" or (is_random(e.prim) and counter is not None)
         if e.prim is PLACEHOLDER or any(id(i) in foreign for i in e.ins):
             foreign.add(id(e))
         elif drawn or any(id(i) in hanging for i in e.ins):
@@ -172,7 +172,7 @@ def record(trace: Trace, outs: Sequence[Tensor], counter: int | None = None) -> 
     for e in body:
         ins = [number[id(i)] for i in e.ins]
         assert e.aval is not None
-        if getattr(e.prim, "kind", "") == "random" and counter is not None:
+        if is_random(e.prim) and counter is not None:
             stream = Aval((), dtypes.int64)
             ins[1] = add(E.add, [ins[1], counter], (), stream, False)
         number[id(e)] = add(e.prim, ins, e.attrs, e.aval, e.grad_mode)
@@ -183,7 +183,7 @@ def record(trace: Trace, outs: Sequence[Tensor], counter: int | None = None) -> 
 
 def draws(trace: Trace) -> bool:
     """Whether the function draws random numbers."""
-    return any(getattr(e.prim, "kind", "") == "random" for e in trace.steps())
+    return any(is_random(e.prim) for e in trace.steps())
 
 
 def refuse_draws(trace: Trace, what: str) -> None:

@@ -17,7 +17,7 @@ from gradloom.entries import LEAF, Entry
 from gradloom.errors import GradientError, IndexRangeError, ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops import structure as S
-from gradloom.ops.batching import apply_batched, batched, draw_batched
+from gradloom.ops.batching import apply_batched, batched, draw_batched, is_random
 from gradloom.random import default_generator
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor
@@ -191,7 +191,7 @@ def _replay(
             continue
         if e.prim is PLACEHOLDER or any(id(i) in foreign for i in e.ins):
             foreign.add(id(e))
-        elif getattr(e.prim, "kind", "") == "random":
+        elif is_random(e.prim):
             if randomness == "error":
                 raise GradientError(
                     "vmap: the function draws random numbers", code="transform.random",
@@ -212,21 +212,21 @@ def _replay(
         for e in steps:
             if id(e) in needed and id(e) in hanging:
                 TAPE.grad = e.grad_mode
-                known[id(e)] = _step(e, known, n)
+                known[id(e)] = _step(e, known, n, randomness)
     finally:
         TAPE.grad = mode
     return [_out(o, known, d, n) for o, d in zip(outs, places, strict=True)]
 
 
-def _step(e: Entry, known: dict[int, Tensor], n: int) -> Tensor:
+def _step(e: Entry, known: dict[int, Tensor], n: int, randomness: str) -> Tensor:
     """One step for all elements."""
     flags = tuple(id(i) in known for i in e.ins)
     args = [known[id(i)] if f else TAPE.handle(i) for i, f in zip(e.ins, flags, strict=True)]
     if getattr(e.prim, "is_check", False):
         flag = G.reduce(S.any_, args[0], None, False, args[0].dtype) if flags[0] else args[0]
         return TAPE.apply(e.prim, (flag, args[1]), e.attrs)
-    if not any(flags):
-        return draw_batched(e.prim, args, e.attrs, n)
+    if randomness == "different" and is_random(e.prim):
+        return draw_batched(e.prim, args, flags, e.attrs, n)
     avals = [i.aval for i in e.ins]
     out = apply_batched(e.prim, args, flags, e.attrs, avals, e.aval, n)  # type: ignore[arg-type]
     assert e.aval is not None

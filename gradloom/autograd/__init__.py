@@ -12,6 +12,7 @@ from gradloom.autodiff.vmap import vmap
 from gradloom.autograd import forward_ad, function, functional
 from gradloom.autograd.checks import GradcheckError, gradcheck, gradgradcheck
 from gradloom.autograd.modes import inference_mode, is_inference_mode_enabled
+from gradloom.debug import detect_anomaly, set_detect_anomaly
 from gradloom.errors import GradientError
 from gradloom.modes import enable_grad, no_grad, set_grad_enabled
 from gradloom.tensor import Tensor
@@ -19,8 +20,9 @@ from gradloom.tensor import Tensor
 Variable = Tensor
 
 __all__ = [
-    "Function", "GradcheckError", "Variable", "backward", "enable_grad", "forward_ad", "function", "functional", "grad",
-    "gradcheck", "gradgradcheck", "inference_mode", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
+    "Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "forward_ad", "function", "functional", "grad",
+    "gradcheck", "gradgradcheck", "inference_mode", "is_inference_mode_enabled", "no_grad", "set_detect_anomaly",
+    "set_grad_enabled",
 ]  # fmt: skip
 
 

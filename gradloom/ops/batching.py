@@ -18,20 +18,27 @@ from gradloom.ops import structure as S
 from gradloom.ops.core import Elementwise, Movement, Primitive, Reduce
 from gradloom.ops.gather import ALONG, Gather, Scatter, index, index_put, take_along
 
-__all__ = ["apply_batched", "batched", "draw_batched"]
+__all__ = ["apply_batched", "batched", "draw_batched", "is_random"]
 
 Flags = tuple[bool, ...]
+
+# references written for any axis, and for any number of axes in front
+_CARRIED = dict.fromkeys(
+    "cumsum cumprod cummax cummin cummax_index cummin_index recurrence sort argsort kth_index median_index mode_index "
+    "topk_index".split(), "axis",
+) | dict.fromkeys(("view_as_real", "view_as_complex"), "leading")  # fmt: skip
 
 
 def apply_batched(
     prim: Primitive, args: Sequence[Any], flags: Flags, attrs: tuple, avals: Sequence[Aval], aval: Aval, n: int
 ) -> Any:
     """One instruction over a batch of ``n``. avals, aval: of one element's operands and result. Batch axis at 0."""
-    if callable(prim.batch):
-        return prim.batch(args, flags, attrs, avals, n)
-    if prim.batch == "leading":
+    how = prim.batch or _CARRIED.get(prim.name)
+    if callable(how):
+        return how(args, flags, attrs, avals, n)
+    if how == "leading":
         return _apply(prim, [_full(a, f, n) for a, f in zip(args, flags, strict=True)], attrs)
-    if prim.batch == "axis":
+    if how == "axis":
         moved = (attrs[0] + 1 if attrs[0] >= 0 else attrs[0], *attrs[1:])
         return _apply(prim, [_full(a, f, n) for a, f in zip(args, flags, strict=True)], moved)
     if isinstance(prim, Elementwise):
@@ -199,8 +206,15 @@ def _scatter(prim: Scatter, args: Sequence[Any], flags: Flags, attrs: tuple, ava
 
 
 # -- random numbers ---------------------------------------------------------------------------------
-def draw_batched(prim: Primitive, args: Sequence[Any], attrs: tuple, n: int) -> Any:
+def is_random(prim: Any) -> bool:
+    """Whether a primitive draws random numbers. Its first operands are the seed and the number of the draw."""
+    return getattr(prim, "kind", "") == "random" or getattr(prim, "draws", False)
+
+
+def draw_batched(prim: Primitive, args: Sequence[Any], flags: Flags, attrs: tuple, n: int) -> Any:
     """Different random numbers for each element: one draw of all."""
+    if len(args) > 2:
+        return _apply(prim, [*args[:2], *(_full(x, f, n) for x, f in zip(args[2:], flags[2:], strict=True))], attrs)
     shape, *rest = attrs
     return _apply(prim, args, ((n, *shape), *rest))
 

@@ -18,8 +18,8 @@ def checkpoint(
 ) -> Any:  # fmt: skip
     """``function(*args, **kwargs)`` without keeping what it computes inside: the backward pass computes it again.
 
-    Its results and what goes in are kept. Random numbers are the same the second time, since they hang on seeds that are
-    kept; gradients are the same bit for bit.
+    Its results and what goes in are kept. Random numbers are the same the second time, for their seeds are kept;
+    gradients are the same bit for bit.
 
     Parameters
     ----------
