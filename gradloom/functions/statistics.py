@@ -10,7 +10,7 @@ from gradloom import dtypes
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.functions.base import Extreme, apply, axes_of, const, operand
 from gradloom.functions.contraction import matmul
-from gradloom.functions.creation import arange, full
+from gradloom.functions.creation import arange, full, zeros_like
 from gradloom.functions.elementwise import (
     add,
     cast,
@@ -34,12 +34,14 @@ from gradloom.functions.elementwise import (
     sub,
     where,
 )
-from gradloom.functions.movement import broadcast_to, narrow, permute, reshape, swap_last, unsqueeze
-from gradloom.functions.reductions import amax, amin, any, drop, fetch, sum, wants_grad
-from gradloom.functions.sorting import ordered, searchsorted, selected
+from gradloom.functions.movement import broadcast_to, cat, narrow, permute, reshape, swap_last, unsqueeze
+from gradloom.functions.reductions import amax, amin, any, argmax, drop, fetch, sum, wants_grad
+from gradloom.functions.scans import cummax
+from gradloom.functions.sorting import argsort, ordered, searchsorted, selected
 from gradloom.functions.spellings import numpy_names
 from gradloom.ops import sorting as S
 from gradloom.ops import structure
+from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
 __all__ = ("bincount corrcoef cov histc histogram histogramdd median mode nanmedian nanquantile quantile").split()
@@ -89,7 +91,26 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extreme:
     (axis,) = axes_of("mode", dim, input.ndim) or (0,)
     if input.ndim and not input.shape[axis]:
         raise IndexRangeError(f"mode: axis {axis} of {tuple(input.shape)} is empty", code="index.mode")
-    return selected(S.mode_index, input, axis, (), keepdim)
+    if not input.ndim:
+        return Extreme(input.clone(), zeros_like(input, dtype=dtypes.int64))
+    at = _mode(detach(input), axis)
+    values = fetch(input, at, axis)
+    if keepdim:
+        return Extreme(values, at)
+    shape = drop(input.shape, (axis,))
+    return Extreme(reshape(values, shape), reshape(at, shape))
+
+
+@composite
+def _mode(x: Tensor, axis: int) -> Tensor:
+    """The position of the end of the longest run in order, the first of equally long ones."""
+    n = x.shape[axis]
+    order = argsort(x, axis)
+    v = fetch(x, order, axis)
+    here = reshape(arange(n), tuple(n if k == axis else 1 for k in range(x.ndim)))
+    before = cat([narrow(v, axis, 0, 1), narrow(v, axis, 0, n - 1)], axis)
+    begin = cummax(where(ne(v, before), here, const(0)), axis).values
+    return fetch(order, argmax(sub(here, begin), axis, True), axis)
 
 
 # -- quantiles ----------------------------------------------------------------------------------------

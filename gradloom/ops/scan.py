@@ -22,6 +22,8 @@ from gradloom.ops.core import Primitive
 class Scan(Primitive):
     """A running result. attrs: (axis, reverse): from the end of the axis to its front where ``reverse``."""
 
+    batch = "axis"
+
     def infer(self, avals: Sequence[Aval], attrs: tuple) -> Aval:
         """Shape and dtype of the operand. Raises ShapeError for operands that differ."""
         for a in avals[1:]:

@@ -8,6 +8,7 @@ and nothing here needs a rule of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -90,18 +91,6 @@ def _median(x: np.ndarray, ignore_nan: bool) -> np.ndarray:
     return np.take_along_axis(order, np.maximum(good - 1, 0) // 2, -1)
 
 
-def _mode(x: np.ndarray) -> np.ndarray:
-    """The last position of the most frequent value, the smallest of those that are equally frequent."""
-    n = x.shape[-1]
-    order = _order(x, False)
-    v = np.take_along_axis(x, order, -1)
-    starts = np.ones(x.shape, np.bool_)
-    starts[..., 1:] = v[..., 1:] != v[..., :-1]
-    begin = np.maximum.accumulate(np.where(starts, np.arange(n), 0), -1)
-    at = np.argmax(np.arange(n) - begin, -1)[..., None]
-    return np.take_along_axis(order, at, -1)
-
-
 BLOCK = 512
 
 
@@ -137,8 +126,6 @@ kth_index = Primitive("kth_index", _along(_kth), _kept(1))
 """Position of the k-th smallest, counted from 0. attrs: (axis, k)."""
 median_index = Primitive("median_index", _along(_median), _kept(1))
 """Position of the lower median; of the first NaN where there is one and it counts. attrs: (axis, ignore_nan)."""
-mode_index = Primitive("mode_index", _along(_mode), _kept(1))
-"""Last position of the most frequent value. attrs: (axis,)."""
 topk_index = Primitive("topk_index", _along(_topk), _kept(None))
 """Positions of the k largest or smallest. attrs: (axis, k, largest, sorted)."""
 
@@ -184,3 +171,22 @@ def _counts(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
 
 counts = Primitive("counts", _counts, lambda a, t: Aval((t[0],), t[1]))
 """How often each place occurs, or its weights' sum; below 0 none. operands (places[, weights]), attrs (n, dtype)."""
+
+
+# -- batches: an axis in front ------------------------------------------------------------------------
+def _search_batch(args: Sequence[Any], flags: Sequence[bool], attrs: tuple, avals: Sequence[Aval], n: int) -> Any:
+    from gradloom import functions as G
+
+    rows, values = args
+    if len(avals[0].shape) == 1 and not flags[0]:
+        return G.apply(searchsorted, (rows, values), attrs)
+    rows, values = (x if f else G.broadcast_to(x, (n, *a.shape)) for x, f, a in zip(args, flags, avals, strict=True))
+    shape = values.shape
+    if rows.ndim == 2:  # one row for each of the batch: its values may have any shape
+        values = G.reshape(values, (n, -1))
+    return G.reshape(G.apply(searchsorted, (rows, values), attrs), shape)
+
+
+for _prim in (sort, argsort, kth_index, median_index, topk_index):
+    _prim.batch = "axis"
+searchsorted.batch = _search_batch
