@@ -214,11 +214,27 @@ def _nextafter(m: Lanes, x: V, y: V) -> V:
 
 
 def _fmod(m: Lanes, x: V, y: V) -> V:
-    """C's fmod. Exact while ``|x / y| < 2**29`` (f32) or ``2**52`` (f64); beyond, some value below ``|y|`` or 0."""
+    """C's fmod. Exact while ``|x / y| < 2**101``, y not subnormal; beyond, some value below ``|y|`` or 0.
+
+    In two steps, as a quotient must fit 52 bits: first by a multiple ``|y| 2**k`` that leaves the remainder as it is.
+    """
     if not m.double:
         w = m.widened()
         return m.narrow(_fmod(w, m.widen(x), m.widen(y)))
+    f = m.f
     ax, ay = m.abs(x), m.abs(y)
+    apart = f.sub(f.lshr(m.to_bits(ax), m.fraction), f.lshr(m.to_bits(ay), m.fraction))
+    k = f.sub(apart, f.const(m.ity, 50))
+    k = f.select(f.icmp("sgt", k, 0), k, f.const(m.ity, 0))
+    k = f.select(f.icmp("slt", k, 1000), k, f.const(m.ity, 1000))
+    multiple = m.mul(ay, m.from_bits(f.shl(f.add(k, m.bias), m.fraction)))
+    r = _fmod_step(m, _fmod_step(m, ax, multiple), ay)
+    bad = f.or_(m.cmp("ueq", ax, float("inf")), m.cmp("ueq", ay, 0.0))
+    return m.select(f.or_(bad, m.isnan(y)), float("nan"), m.copysign(r, x))
+
+
+def _fmod_step(m: Lanes, ax: V, ay: V) -> V:
+    """The remainder of doubles that are not negative, exact where the quotient is below 2**52."""
     u, v, back = ax, ay, None
     if not m.exact_fma:  # the splitting inside two_prod must not overflow
         huge = m.cmp("ogt", ay, 2.0**900)
@@ -230,9 +246,7 @@ def _fmod(m: Lanes, x: V, y: V) -> V:
     r = m.select(m.cmp("olt", r, 0.0), m.add(r, v), r)
     r = m.select(m.cmp("olt", m.abs(r), v), r, 0.0)
     r = m.mul(r, back) if back is not None else r
-    r = m.select(m.cmp("olt", ax, ay), ax, r)
-    bad = m.f.or_(m.cmp("ueq", ax, float("inf")), m.cmp("ueq", ay, 0.0))
-    return m.select(m.f.or_(bad, m.isnan(y)), float("nan"), m.copysign(r, x))
+    return m.select(m.cmp("olt", ax, ay), ax, r)
 
 
 def _mod(m: Lanes, x: V, y: V) -> V:
