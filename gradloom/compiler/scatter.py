@@ -27,7 +27,7 @@ CHUNK_WORK = 1 << 14
 
 MAX_CHUNKS = 64
 LINE = 64
-"""Bytes of a cache line. Where the inner axis is shared out, chunks are multiples of two."""
+"""Bytes of a cache line. Where the inner axis is shared out, chunks are multiples of four."""
 
 
 class Walk(NamedTuple):
@@ -95,7 +95,7 @@ def plan_scatter(s: Scattering, slot: Callable[[Storage], int]) -> Launch:
     chunks = max(1, min(MAX_CHUNKS, math.prod(s.extents) // CHUNK_WORK))
     wide = -(-outer // min(outer, chunks))
     outer_chunks = -(-outer // wide)
-    grain = max(1, 2 * LINE // s.target.itemsize)
+    grain = max(1, 4 * LINE // s.target.itemsize)
     across_chunks = max(1, min(inner // grain, chunks // outer_chunks))
     part = -(-inner // across_chunks)
     part = -(-part // grain) * grain if across_chunks > 1 else inner

@@ -6,6 +6,7 @@ taken in that order, so that results are the same bits whatever the number of th
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = (
     "index_add index_copy index_fill index_put index_reduce put put_along_axis scatter scatter_add scatter_reduce"
 ).split()
 FUNCTION_ONLY = ["put_along_axis"]
+METHODS = ["fill_diagonal_"]
 INPLACE = "index_add index_copy index_fill index_put index_reduce put scatter scatter_add scatter_reduce".split()
 
 _HOW = {"sum": "add", "prod": "mul", "mean": "add", "amax": "max", "amin": "min"}
@@ -235,6 +237,23 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
         (0, "add" if accumulate else "set"),
     )
     return reshape(flat, tuple(input.shape))
+
+
+def fill_diagonal_(input: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """The main diagonal filled in place: of a matrix, or of a tensor whose axes are all of one length.
+
+    wrap: in a matrix with more rows than columns the diagonal starts anew below itself, after a row without one.
+    """
+    shape = tuple(input.shape)
+    if len(shape) < 2 or (len(shape) > 2 and len(set(shape)) > 1):
+        raise ShapeError(
+            f"fill_diagonal_: shape {shape} has no diagonal", code="shape.fill_diagonal",
+            hint="take a matrix, or a tensor whose axes are all of one length",
+        )  # fmt: skip
+    step = 1 + sum(math.prod(shape[k:]) for k in range(1, len(shape)))
+    stop = shape[1] ** 2 if len(shape) == 2 and not wrap else None
+    input.reshape(-1)[:stop:step] = fill_value
+    return input
 
 
 def index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Tensor:

@@ -168,6 +168,14 @@ def test_numpy_spellings() -> None:
     np.testing.assert_array_equal(x.numpy(), n)
 
 
+@pytest.mark.parametrize("shape", [(3, 3), (2, 5), (7, 3), (8, 3), (3, 3, 3), (0, 4)])
+def test_diagonals(shape: tuple[int, ...]) -> None:
+    for wrap in (False, True):
+        x, y = gl.zeros(shape), torch.zeros(shape)
+        assert x.fill_diagonal_(3, wrap) is x
+        np.testing.assert_array_equal(x.numpy(), y.fill_diagonal_(3, wrap).numpy())
+
+
 def test_extremes_hand_on_nan_and_keep_signs() -> None:
     x = np.array([1.0, np.nan, -np.inf])
     i, u = np.array([0, 1, 2, 0]), np.array([np.nan, 5.0, np.inf, 7.0])
@@ -226,6 +234,7 @@ ERRORS: list[tuple[Callable[[gl.Tensor], Any], type[Exception], list[str]]] = [
     (lambda x: x.masked_fill(gl.ones(3, dtype=gl.bool), 0.0), ShapeError, ["(3,)", "(3, 4)"]),
     (lambda x: x.masked_scatter(gl.ones(3, 4, dtype=gl.bool), x[0]), IndexRangeError, ["number of elements"]),
     (lambda x: x.put(t(0, 1), x), ShapeError, ["2 indices", "12 elements"]),
+    (lambda x: gl.zeros(2, 3, 2).fill_diagonal_(1.0), ShapeError, ["(2, 3, 2)", "diagonal"]),
     (lambda x: gl.nonzero_static(x, size=-1), ShapeError, ["-1"]),
 ]  # fmt: skip
 
