@@ -36,7 +36,7 @@ LEAVES = ROWS[-2]  # none of these imports another
 LATE = {("ops", "gradloom.functions")}
 LINES = 700
 
-NEVER = {"torch", "tensorflow", "jax", "jaxlib", "keras", "flax", "onnxruntime", "pickle", "cloudpickle", "dill"}
+NEVER = {"torch", "scipy", "tensorflow", "jax", "jaxlib", "keras", "flax", "onnxruntime", "pickle", "cloudpickle", "dill"}
 ONLY_FROM = {"llvmlite": "gradloom/compiler/llvm/"}
 
 

@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from gradloom.compiler.loops import Access, Contract, Inst, Nest
+from gradloom.ops import special_reference as special
 
 __all__ = ["NUMPY", "interpret_contract", "interpret_nest"]
 
@@ -173,7 +174,7 @@ def _elementwise(inst: Inst, args: list[Array]) -> Array:
         if op in _FLOAT_EXACT:
             return _FLOAT_EXACT[op](*args)
         wide = [a.astype(np.float64) for a in args]
-        return (_FUNCTIONS[op] if op in _FUNCTIONS else _special(op))(*wide)
+        return _FUNCTIONS[op](*wide)
     return _INTEGER[op](*args)
 
 
@@ -237,17 +238,6 @@ def _sign(x: Array) -> Array:
     return np.sign(x)
 
 
-def _special(op: str) -> Callable[..., Array]:
-    """Functions that NumPy lacks; SciPy is asked only when one is met."""
-    from scipy import special
-
-    table: dict[str, Callable[..., Array]] = {
-        "erf": special.erf, "erfc": special.erfc, "erfinv": special.erfinv, "lgamma": special.gammaln,
-        "digamma": special.digamma, "sigmoid": special.expit,
-    }  # fmt: skip
-    return table[op]
-
-
 _ANY: dict[str, Callable[..., Array]] = {
     "cast": _cast,
     "where": lambda inst, c, a, b: np.asarray(np.where(c, a, b)),
@@ -279,7 +269,9 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "rsqrt": lambda x: 1 / np.sqrt(x), "recip": lambda x: 1 / x, "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1,
     "log": np.log, "log2": np.log2, "log10": np.log10, "log1p": np.log1p, "sin": np.sin, "cos": np.cos,
     "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh,
-    "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "erf": special.erf,
+    "erfc": special.erfc, "erfinv": special.erfinv, "lgamma": special.lgamma, "digamma": special.digamma,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }  # fmt: skip
 
 
