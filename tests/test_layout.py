@@ -36,7 +36,9 @@ LEAVES = ROWS[-2]  # none of these imports another
 LATE = {("ops", "gradloom.functions")}
 LINES = 700
 
-NEVER = {"torch", "scipy", "tensorflow", "jax", "jaxlib", "keras", "flax", "onnxruntime", "pickle", "cloudpickle", "dill"}
+NEVER = {
+    "torch", "scipy", "tensorflow", "jax", "jaxlib", "keras", "flax", "onnxruntime", "pickle", "cloudpickle", "dill",
+}  # fmt: skip
 ONLY_FROM = {"llvmlite": "gradloom/compiler/llvm/"}
 
 
