@@ -11,7 +11,7 @@ from typing import Any
 
 from gradloom.ops.formulas import Num, chebyshev, formula, function, where
 
-__all__ = ["entr", "erfcx", "log_ndtr", "ndtr", "ndtri"]
+__all__ = ["entr", "erfcx", "log_ndtr", "ndtr", "ndtri", "quantile"]
 
 exp, log, log1p, sqrt, erfc = map(function, ("exp", "log", "log1p", "sqrt", "erfc"))
 INF, NAN = math.inf, math.nan
@@ -87,23 +87,26 @@ def _log_ndtr(x: Num) -> Num:
     return where(x < -1.0, where(x == -INF, -INF, tail), body)
 
 
-def _ndtri(p: Num) -> Num:
-    """Inverse of the normal distribution function; -inf and inf at 0 and 1, NaN beyond."""
-    y = p - 0.5
+def quantile(y: Num, q: Num) -> Num:
+    """The normal quantile of 1/2 + y, given also the smaller tail q; infinite at ±1/2, NaN beyond."""
     square = y * y
     square = where(square < 0.140625, square, 0.140625)
     mid = y * chebyshev(square * (2 / 0.140625) - 1.0, _NDTRI_MID)
-    q = where(y > 0.0, 1.0 - p, p)
-    q = where(q > 0.0, where(q < 0.125, q, 0.125), 0.125)
-    r = sqrt(log(q) * -2.0)
+    small = where(q > 0.0, where(q < 0.125, q, 0.125), 0.125)
+    r = sqrt(log(small) * -2.0)
     u = 1.0 / r
     near = chebyshev((where(u > 0.125, u, 0.125) - 0.3125) * (1 / 0.1875), _NDTRI_TAIL)
     far = chebyshev((where(u < 0.125, u, 0.125) - 0.075) * 20.0, _NDTRI_FAR)
     tail = where(r < 8.0, near, far) * u - r
     tail = where(y > 0.0, -tail, tail)
-    out = where(abs(y) <= 0.375, mid, tail)
-    out = where(p == 0.0, -INF, where(p == 1.0, INF, out))
-    return where(abs(y) <= 0.5, out, NAN)
+    tail = where(q == 0.0, y * INF, tail)
+    return where(abs(y) <= 0.375, mid, where(abs(y) <= 0.5, tail, NAN))
+
+
+def _ndtri(p: Num) -> Num:
+    """Inverse of the normal distribution function; -inf and inf at 0 and 1, NaN beyond."""
+    y = p - 0.5
+    return quantile(y, where(y > 0.0, 1.0 - p, p))
 
 
 entr = formula("entr", lambda x: where(x > 0.0, -(x * log(x)), where(x == 0.0, 0.0, where(x == x, -INF, x))))

@@ -167,6 +167,15 @@ def test_division_refuses_other_modes() -> None:
         gl.div(gl.ones(2), 2, rounding_mode="up")
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_remainders_of_large_quotients_are_exact(kind: type) -> None:
+    rng = np.random.default_rng(0)
+    x = (10 ** rng.uniform(-5, 28, 500) * rng.choice([-1, 1], 500)).astype(kind)
+    y = (10 ** rng.uniform(-1, 5, 500) * rng.choice([-1, 1], 500)).astype(kind)
+    for name, want in (("fmod", np.fmod), ("remainder", np.remainder), ("floor_divide", np.floor_divide)):
+        np.testing.assert_array_equal(getattr(gl, name)(gl.tensor(x), gl.tensor(y)).numpy(), want(x, y))
+
+
 @pytest.mark.parametrize("decimals", [0, 1, 3, -1, -2])
 def test_rounding_to_decimals(decimals: int) -> None:
     x = np.array([1.25, -1.35, 123.456, 0.0005, 151.0, -49.0])

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 import gradloom as gl
 from gradloom.errors import DTypeError, GradientError, ShapeError
+from gradloom.ops import references
 from gradloom.testing import check_grads, check_reference
 
 RNG = np.random.default_rng(5)
@@ -264,6 +265,19 @@ def test_polynomials_of_a_fixed_degree_have_derivatives() -> None:
         S.legendre_polynomial_p(x, gl.tensor([3])).sum().backward()
     with pytest.raises(DTypeError, match="no integer"):
         S.legendre_polynomial_p(x, 2.5)
+
+
+def test_references_agree_with_scipy() -> None:
+    x = np.r_[uniform(-6, 6), powers(-300, 300), -powers(-3, 2), 0.0, np.inf, -np.inf, np.nan]
+    for name, theirs in (("erf", sp.erf), ("erfc", sp.erfc), ("digamma", sp.digamma), ("lgamma", sp.gammaln)):
+        got, want = getattr(references, name)(x), theirs(x)
+        if name == "lgamma":
+            want[np.isneginf(x)] = np.inf  # as C and PyTorch have it
+        keep = np.abs(x) < 1e15 if name == "digamma" else np.full(x.shape, True)
+        np.testing.assert_allclose(got[keep], want[keep], rtol=1e-11, atol=1e-12)
+    u = np.r_[uniform(-1, 1), 1 - powers(-15, 0), -1.0, 1.0, 1.5, np.nan]
+    np.testing.assert_allclose(references.erfinv(u), sp.erfinv(u), rtol=1e-12)
+    assert references.erfinv(u.astype(np.float32)).dtype == np.float32
 
 
 # -- shapes, dtypes, the namespace ----------------------------------------------------------------------
