@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
-    "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "control", "cpu", "cuda", "datasets", "debug",
-    "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim", "profiler", "random", "signal",
-    "special", "testing", "train", "utils", "version", "xpu",
+    "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "control", "cpu", "cuda", "datasets",
+    "debug", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim", "profiler", "random",
+    "signal", "special", "testing", "train", "utils", "version", "xpu",
 )  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for

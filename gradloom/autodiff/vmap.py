@@ -44,19 +44,20 @@ class Trace:
         TAPE.traces += 1
         self.ins = [placeholder(a, f) for a, f in zip(self.avals, self.flags, strict=True)]
         self.before = TAPE.pos
+        self.after: Entry | None = None
         return self
 
     def __exit__(self, *exc: object) -> None:
         TAPE.traces -= 1
-        self.after = TAPE.pos
+        if self.after is None:
+            self.after = TAPE.pos
 
     def steps(self) -> list[Entry]:
         """What was recorded, in order."""
         path: list[Entry] = []
         e = self.after
-        while e is not self.before:
+        while e is not None and e is not self.before:
             path.append(e)
-            assert e.parent is not None
             e = e.parent
         return path[::-1]
 
@@ -167,14 +168,16 @@ def _map(
             it = iter(trace.ins)
             inner = [x if d is None else next(it) for x, d in zip(leaves, dims, strict=True)]
             outs, out_tree = flatten(func(*unflatten(tree, inner), **kwargs))
-        for o in outs:
-            if not isinstance(o, Tensor):
-                raise GradientError(
-                    f"vmap: the function must return tensors, got {type(o).__name__}", code="transform.output"
-                )
-        places = spread("vmap: out_dims", tuple(out_dims) if isinstance(out_dims, list) else out_dims, out_tree)
-        static = (n, tuple(places), randomness)
-        got = TAPE.macro(_MAP, [*given, *outs], static, lambda: _replay(trace, given, outs, places, n, randomness))
+            trace.after = TAPE.pos
+            for o in outs:
+                if not isinstance(o, Tensor):
+                    raise GradientError(
+                        f"vmap: the function must return tensors, got {type(o).__name__}", code="transform.output"
+                    )
+            places = spread("vmap: out_dims", tuple(out_dims) if isinstance(out_dims, list) else out_dims, out_tree)
+            static = (n, tuple(places), randomness)
+            # still within, for a long round must not be closed now: it would lose what was recorded
+            got = TAPE.macro(_MAP, [*given, *outs], static, lambda: _replay(trace, given, outs, places, n, randomness))
     return unflatten(out_tree, got)
 
 
