@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from gradloom.errors import DeviceError, FileError, NotSupportedError
 from gradloom.io import safetensors, torch_files
 from gradloom.io.values import pack, unpack
@@ -57,8 +59,9 @@ def load(
     Parameters
     ----------
     f: a path, or a file open for reading bytes. map_location: ``"cpu"`` or None; wherever the tensors were, they come
-    to this machine's memory. weights_only: must be true: nothing in a file is ever run. mmap: accepted as a hint that
-    memory is scarce; tensors are read straight into their own memory in any case.
+    to this machine's memory. weights_only: must be true: nothing in a file is ever run. mmap: leave the tensors in the
+    file, which is read as they are looked at and must stay as it is; only for a path. What is written to them stays in
+    memory.
 
     Raises
     ------
@@ -72,13 +75,17 @@ def load(
         )  # fmt: skip
     _check_location(map_location)
     if hasattr(f, "read"):
+        if mmap:
+            raise FileError("mmap=True needs a path, not an open file", code="io.mmap")
         data = f.read()
         if isinstance(data, str):
             raise FileError("the file is open as text", code="io.text", hint="open it with mode 'rb'")
         return _read(io.BytesIO(data), len(data), "the file")
     place = Path(f)
+    size = place.stat().st_size
+    mapped = np.asarray(np.memmap(place, np.uint8, "c")) if mmap and size else None
     with place.open("rb") as file:
-        return _read(file, place.stat().st_size, str(place))
+        return _read(file, size, str(place), mapped)
 
 
 def _check_location(where: Any) -> None:
@@ -88,11 +95,11 @@ def _check_location(where: Any) -> None:
             raise DeviceError(f"device {t!s} is not there; found: cpu", code="device.missing", hint="use 'cpu'")
 
 
-def _read(file: IO[bytes], size: int, where: str) -> Any:
+def _read(file: IO[bytes], size: int, where: str, mapped: np.ndarray | None = None) -> Any:
     head = file.read(64)
     file.seek(0)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return torch_files.read_zip(file)  # type: ignore[arg-type]
+        return torch_files.read_zip(file, mapped)
     if head[8:9] != b"{" or any(head[5:8]):  # a safetensors file says how long its header is, then begins it
         if torch_files.is_legacy(head):
             return torch_files.read_legacy(file.read())
@@ -102,7 +109,7 @@ def _read(file: IO[bytes], size: int, where: str) -> Any:
             f"{where} is none of the formats that are read", code="io.format",
             hint="read are files of gradloom.save, safetensors files and files of torch.save",
         )  # fmt: skip
-    tensors, note = safetensors.read_from(file, size, where)
+    tensors, note = safetensors.read_from(file, size, where, mapped)
     if _KEY not in note:
         return tensors
     try:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gradloom.errors import FileError
+from gradloom.errors import FileError, GradloomError
 
 __all__ = ["Function", "Reader", "read_pickle"]
 
@@ -122,12 +122,16 @@ class Reader:
         """The result of a function of the table."""
         if not isinstance(fn, Function) or not isinstance(args, tuple):
             raise _bad(f"a call of what is no function at byte {self.at}")
+        return self.safely(fn.name, fn.run, *args)
+
+    def safely(self, name: str, fn: Callable[..., Any], *args: Any) -> Any:
+        """The result of a function on what the file gives it, which it may not take."""
         try:
-            return fn.run(*args)
-        except FileError:
+            return fn(*args)
+        except GradloomError:
             raise
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, LookupError) as e:
-            raise _bad(f"{fn.name} does not take what the file gives it ({e})") from None
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as e:
+            raise _bad(f"{name} does not take what the file gives it ({e})") from None
 
     def run(self) -> Any:
         """The value that the pickle describes; ``at`` then stands behind it."""
@@ -295,17 +299,14 @@ def _build(r: Reader) -> None:
     take = getattr(target, "pickled_state", None)
     if take is None:
         raise _bad(f"a state for what takes none at byte {r.at}")
-    try:
-        take(state)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as e:
-        raise _bad(f"a state that does not fit ({e})") from None
+    r.safely("a state", take, state)
 
 
 def _persistent(r: Reader) -> None:
     key = r.pop()
     if r.persistent is None:
         raise _bad("a reference to what is not in the file")
-    r.stack.append(r.persistent(key))
+    r.stack.append(r.safely("a reference", r.persistent, key))
 
 
 def _protocol(r: Reader) -> None:

@@ -106,8 +106,13 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         return read_from(file, place.stat().st_size, str(place))[0]
 
 
-def read_from(file: IO[bytes], size: int, where: str = "the file") -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of an open file of ``size`` bytes; every offset is checked before it is used."""
+def read_from(
+    file: IO[bytes], size: int, where: str = "the file", mapped: np.ndarray | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of an open file of ``size`` bytes; every offset is checked before it is used.
+
+    mapped: the bytes of the file, where tensors are to lie in them rather than in memory of their own.
+    """
 
     def bad(text: str) -> FileError:
         return FileError(f"{where} is no intact safetensors file: {text}", code="io.safetensors")
@@ -155,8 +160,12 @@ def read_from(file: IO[bytes], size: int, where: str = "the file") -> tuple[dict
     if at != size - 8 - length:
         raise bad(f"{size - 8 - length} bytes of data, {at} expected")
     found: dict[str, Tensor] = dict.fromkeys(header)  # type: ignore[assignment]
-    for _, _, name, shape, dtype in sorted(places, key=lambda p: p[:2]):
-        found[name] = _read_tensor(file, shape, dtype, bad)
+    for start, stop, name, shape, dtype in sorted(places, key=lambda p: p[:2]):
+        if mapped is not None and stop > start:
+            lead = 8 + length
+            found[name] = from_numpy(mapped[lead + start : lead + stop].view(dtype.numpy).reshape(shape))
+        else:
+            found[name] = _read_tensor(file, shape, dtype, bad)
     return found, metadata
 
 

@@ -6,20 +6,20 @@ devices, plain containers, NumPy scalars and arrays. Nothing is imported, and no
 
 from __future__ import annotations
 
-import io
 import struct
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
-from gradloom.errors import DTypeError, FileError
+from gradloom.errors import DTypeError, FileError, GradloomError
 from gradloom.io.pickled import MAX_BYTES, Function, read_pickle
 from gradloom.modes import no_grad
+from gradloom.runtime.buffers import allocate, as_numpy
 from gradloom.tensor import Size, Tensor, from_numpy
 
 __all__ = ["is_legacy", "read_legacy", "read_zip"]
@@ -278,40 +278,15 @@ def _dtype_or_name(name: _TypeName) -> Any:
         return f"torch.{name}"
 
 
-def read_zip(data: bytes | memoryview | io.BufferedIOBase) -> Any:
+def read_zip(file: IO[bytes], mapped: np.ndarray | None = None) -> Any:
     """What ``torch.save`` wrote in its zip format.
 
+    mapped: the bytes of the file, where tensors are to lie in them rather than in memory of their own.
     Raises FileError where the file is damaged or asks for more than data, DTypeError for a dtype gradloom lacks.
     """
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data) if isinstance(data, (bytes, memoryview)) else data)  # type: ignore[arg-type]
-        members = {m.filename: m for m in archive.infolist()}
-        root = next((n[: -len("data.pkl")] for n in members if n.endswith("data.pkl") and n.count("/") <= 1), None)
-        if root is None:
-            what = "a TorchScript archive" if any("/code/" in n for n in members) else "a zip file without data.pkl"
-            raise FileError(f"{what} is no file of torch.save", code="io.torch", hint="save model.state_dict()")
-        if f"{root}constants.pkl" in members:
-            raise FileError(
-                "a TorchScript archive holds a program, which is not read", code="io.torch",
-                hint="in PyTorch: torch.save(torch.jit.load(path).state_dict(), other_path)",
-            )  # fmt: skip
-
-        def record(name: str, limit: int) -> bytes:
-            member = members.get(root + name)
-            if member is None:
-                raise FileError(f"the file lacks its part {root + name}", code="io.torch")
-            if member.file_size > limit or member.compress_size > limit:
-                raise FileError(
-                    f"part {root + name} of {member.file_size} bytes is larger than the {limit} expected",
-                    code="io.torch",
-                )
-            with archive.open(member) as f:
-                found = f.read(member.file_size + 1)
-            if len(found) != member.file_size:
-                raise FileError(f"part {root + name} is cut off", code="io.torch")
-            return found
-
-        swap = f"{root}byteorder" in members and record("byteorder", 64).strip() == b"big"
+        archive = _Archive(file, mapped)
+        swap = "byteorder" in archive and archive.read("byteorder", 64).strip() == b"big"
         builder = _Builder(swap)
         storages: dict[str, _Storage] = {}
 
@@ -321,19 +296,73 @@ def read_zip(data: bytes | memoryview | io.BufferedIOBase) -> Any:
             kind, name, count = _storage_type(key[1]), key[2], int(key[4])
             if name not in storages:
                 width = 1 if kind == "uint8" else builder.dtype(kind).itemsize
-                raw = record(f"data/{name}", max(0, count) * width)
-                storages[name] = _Storage(kind, np.frombuffer(bytearray(raw), np.uint8))
+                storages[name] = _Storage(kind, archive.array(f"data/{name}", max(0, count) * width))
             return storages[name]
 
-        value, _ = read_pickle(record("data.pkl", MAX_BYTES), builder.table, persistent)
+        value, _ = read_pickle(archive.read("data.pkl", MAX_BYTES), builder.table, persistent)
         return _settle(value)
-    except (
-        zipfile.BadZipFile, EOFError, OSError, struct.error, NotImplementedError, RuntimeError, ValueError,
-        OverflowError,
-    ) as e:  # fmt: skip
-        if isinstance(e, (FileError, DTypeError)):
-            raise
+    except GradloomError:
+        raise
+    except (zipfile.BadZipFile, EOFError, OSError, struct.error, RuntimeError, ValueError, OverflowError) as e:
         raise FileError(f"the file is no intact zip file of torch.save ({e})", code="io.torch") from e
+
+
+class _Archive:
+    """The parts of a zip file of ``torch.save``."""
+
+    def __init__(self, file: IO[bytes], mapped: np.ndarray | None) -> None:
+        self.zip = zipfile.ZipFile(file)
+        self.mapped = mapped
+        members = {m.filename: m for m in self.zip.infolist()}
+        root = next((n[: -len("data.pkl")] for n in members if n.endswith("data.pkl") and n.count("/") <= 1), None)
+        if root is None or f"{root}constants.pkl" in members:
+            script = root is not None or any("/code/" in n for n in members)
+            raise FileError(
+                f"{'a TorchScript archive, which holds a program' if script else 'a zip file without data.pkl'}, "
+                "is no file of torch.save", code="io.torch",
+                hint="in PyTorch: torch.save(torch.jit.load(path).state_dict(), other_path)" if script else "",
+            )  # fmt: skip
+        self.root, self.members = root, members
+
+    def __contains__(self, name: str) -> bool:
+        return self.root + name in self.members
+
+    def member(self, name: str, limit: int) -> zipfile.ZipInfo:
+        """A part of at most ``limit`` bytes."""
+        found = self.members.get(self.root + name)
+        if found is None:
+            raise FileError(f"the file lacks its part {self.root + name}", code="io.torch")
+        if found.file_size > limit or found.compress_size > limit + 1024:
+            raise FileError(
+                f"part {self.root + name} has {found.file_size} bytes, {limit} at most were expected", code="io.torch"
+            )
+        return found
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The bytes of a part."""
+        return self.array(name, limit, whole=True).tobytes()
+
+    def array(self, name: str, limit: int, whole: bool = False) -> np.ndarray:
+        """The bytes of a part: read into memory of their own and checked, or where they lie in the mapped file."""
+        member = self.member(name, limit)
+        n = member.file_size
+        if self.mapped is not None and not whole and member.compress_type == zipfile.ZIP_STORED:
+            head = self.mapped[member.header_offset : member.header_offset + 30].tobytes()
+            if len(head) == 30 and head[:4] == b"PK\x03\x04":
+                start = member.header_offset + 30 + sum(struct.unpack("<HH", head[26:30]))
+                if start + n <= self.mapped.size:
+                    return self.mapped[start : start + n]
+            raise FileError(f"part {self.root + name} is not where the file says", code="io.torch")
+        out = as_numpy(allocate(max(1, n)), np.uint8, (n,))
+        at = 0
+        with self.zip.open(member) as f:
+            while at < n:
+                k = f.readinto(out[at:].data)  # type: ignore[attr-defined]
+                if not k:
+                    raise FileError(f"part {self.root + name} is cut off", code="io.torch")
+                at += k
+            f.read(1)  # at the end of a part its checksum is compared
+        return out
 
 
 def is_legacy(head: bytes) -> bool:

@@ -209,6 +209,21 @@ def test_torch_plain_values(protocol):
     assert got["np"] == 1.5 and np.array_equal(got["arr"], value["arr"])
 
 
+def test_mapped_files(tmp_path):
+    value = {"w": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3, dtype=torch.bfloat16), "e": torch.zeros(0)}
+    torch.save(value, tmp_path / "t.pt")
+    gl.save({k: gl.from_dlpack(v) for k, v in value.items()}, tmp_path / "g.gl")
+    for name in ("t.pt", "g.gl"):
+        got = gl.load(tmp_path / name, mmap=True)
+        for k, v in value.items():
+            assert got[k].tolist() == v.tolist()
+        got["w"].add_(1)
+        got["w"].numpy()[0, 0] = 9
+        assert gl.load(tmp_path / name)["w"].tolist() == value["w"].tolist()
+    with pytest.raises(FileError, match="path"):
+        gl.load(io.BytesIO(b"x" * 50), mmap=True)
+
+
 class Evil:
     def __init__(self, fn, *args):
         self.fn, self.args = fn, args
