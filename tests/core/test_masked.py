@@ -22,8 +22,7 @@ MASK[:, 0] |= np.array([True, True, False, True])
 SOME = np.array([True, False, True, True, False])
 
 CASES: dict[str, tuple[str, tuple, dict]] = {
-    **{f"{n} {a}": (n, a, {}) for n in ("sum", "prod", "amax", "amin", "mean", "var", "std", "logsumexp", "norm")
-       for a in [()] if n not in ("norm",)},
+    **{n: (n, (), {}) for n in ("sum", "prod", "amax", "amin", "mean", "var", "std", "logsumexp")},
     **{f"{n} of rows": (n, (1,), {"keepdim": True}) for n in ("sum", "prod", "amax", "amin", "mean", "var", "std",
                                                             "logsumexp", "argmax", "argmin", "median")},
     **{f"{n} of columns": (n, (0,), {}) for n in ("sum", "amax", "mean", "argmin", "cumsum", "cumprod", "softmax",
@@ -37,16 +36,15 @@ CASES: dict[str, tuple[str, tuple, dict]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("mask", ["full", "broadcast", "none"])
+@pytest.mark.parametrize("mask", ["full", "broadcast"])
 def test_like_pytorch(name: str, mask: str) -> None:
     function, args, kwargs = CASES[name]
-    chosen = {"full": MASK, "broadcast": SOME, "none": None}[mask]
+    chosen = {"full": MASK, "broadcast": SOME}[mask]
 
     def run(module: Any) -> Any:
         told = {k: getattr(module, v) if isinstance(v, str) else v for k, v in kwargs.items()}
-        m = None if chosen is None else module.tensor(chosen)
-        if m is not None and module is torch:
-            m = m.expand(4, 5)
+        m = module.tensor(chosen)
+        m = m.expand(4, 5) if module is torch else m
         return getattr(module.masked, function)(module.tensor(X), *args, mask=m, **told)
 
     with warnings.catch_warnings():

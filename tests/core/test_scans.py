@@ -21,7 +21,7 @@ RNG = np.random.default_rng(6)
 ZEROS = np.array([[1.5, 0.0, -2.0, 0.5, 0.0], [0.7, 2.0, -1.0, 3.0, 0.25]])
 X = RNG.standard_normal((3, 5)).round(3)
 
-SHAPES = [(0,), (1,), (17,), (1000,), (3, 0), (7, 9), (65, 3), (3, 65), (2, 40, 5), (2, 9, 130)]
+SHAPES = [(0,), (1,), (37,), (7, 9), (2, 9, 70)]  # tests/compiler/test_along.py has more
 DTYPES = ["float32", "float64", "int32", "int64", "uint8"]
 NAMES = ["cumsum", "cumprod", "cummax", "cummin"]
 
@@ -95,7 +95,7 @@ def test_logcumsumexp() -> None:
         np.testing.assert_allclose(got.numpy(), want.numpy(), 1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     hnp.arrays(np.float64, (3, 6), elements=st.floats(-2, 2)), hnp.arrays(np.float64, (3, 6), elements=st.floats(-9, 9))
 )

@@ -57,7 +57,7 @@ def test_slices(function: str, dim: int) -> None:
         same(getattr(gl.tensor(x), function)(**asked), getattr(torch.tensor(x), function)(**asked))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(hnp.arrays(np.int64, hnp.array_shapes(max_dims=2, max_side=9), elements=st.integers(-4, 4)))
 def test_array_api(x: np.ndarray) -> None:
     t = gl.tensor(x)
@@ -72,7 +72,7 @@ def test_array_api(x: np.ndarray) -> None:
     np.testing.assert_array_equal(got.values.numpy()[got.inverse_indices.numpy()], x)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(hnp.arrays(np.int64, (3, 4), elements=st.integers(-9, 9)), hnp.arrays(np.int64, 5, elements=st.integers(-9, 9)))
 def test_isin(x: np.ndarray, among: np.ndarray) -> None:
     for invert in (False, True):

@@ -18,7 +18,7 @@ from gradloom.testing import check_grads, check_reference
 
 RNG = np.random.default_rng(7)
 DTYPES = ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "bool"]
-SHAPES = [(0,), (1,), (31,), (33,), (1500,), (3, 40), (40, 3), (2, 50, 4)]
+SHAPES = [(0,), (1,), (33,), (2, 50, 4)]  # tests/compiler/test_along.py has more
 X = RNG.permutation(24).reshape(4, 6) / 7.0
 
 
@@ -58,7 +58,7 @@ def test_nan_infinities_and_signed_zeros(dtype: str, n: int) -> None:
         np.testing.assert_array_equal(k.values.float().numpy(), w.values.float().numpy())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(hnp.arrays(np.int64, hnp.array_shapes(max_dims=2, max_side=70), elements=st.integers(-(2**63), 2**63 - 1)))
 def test_extreme_integers(x: np.ndarray) -> None:
     np.testing.assert_array_equal(gl.sort(gl.tensor(x)).values.numpy(), np.sort(x))
@@ -66,7 +66,7 @@ def test_extreme_integers(x: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("shape", [(5,), (40, 100), (3, 2000), (70_000,)])
-@pytest.mark.parametrize("k", [0, 1, 5, 34])
+@pytest.mark.parametrize("k", [0, 5, 34])
 @pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])
 def test_topk(shape: tuple[int, ...], k: int, dtype: str) -> None:
     k = min(k, shape[-1])
@@ -90,8 +90,8 @@ def test_kthvalue(k: int) -> None:
         np.testing.assert_array_equal(got.indices.numpy(), want.indices.numpy())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "uint8"])
-@pytest.mark.parametrize("n", [1, 7, 64, 1000])
+@pytest.mark.parametrize("dtype", ["float64", "int32", "uint8"])
+@pytest.mark.parametrize("n", [7, 64])
 def test_searchsorted(dtype: str, n: int) -> None:
     rows = np.sort(RNG.integers(0, 60, (3, 2, n)).astype(dtype))
     wanted = RNG.integers(0, 70, (3, 2, 11)).astype(dtype)

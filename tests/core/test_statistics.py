@@ -89,7 +89,7 @@ def test_like_pytorch(name: str) -> None:
     like_pytorch(fn, *arrays)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=6), elements=st.floats(-9, 9)), st.floats(0, 1))
 def test_quantiles_like_numpy(x: np.ndarray, q: float) -> None:
     np.testing.assert_allclose(gl.quantile(gl.tensor(x), q).numpy(), np.quantile(x, q), 1e-9, 1e-9)
