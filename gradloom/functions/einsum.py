@@ -46,14 +46,14 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     if isinstance(equation, str):
         given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
         tensors = [operand(t) for t in given]
-        terms, result = _parse(equation, len(tensors))
+        labels, out = _planned(equation, tuple(tuple(t.shape) for t in tensors))
     else:
         tensors, terms, result = _sublists([equation, *operands])
+        labels, out = _numbered(terms, result, [tuple(t.shape) for t in tensors])
     if not tensors:
         raise ShapeError("einsum: needs at least one operand", code="shape.einsum")
     for t in tensors[1:]:
         same_dtype("einsum", tensors[0], t)
-    labels, out = _numbered(terms, result, [tuple(t.shape) for t in tensors])
     return _contract(labels, out, *tensors)
 
 
@@ -99,6 +99,11 @@ def _parse(equation: str, count: int) -> tuple[list[Labels], Labels | None]:
     if len(terms) != count:
         raise ShapeError(f"einsum: {equation!r} names {len(terms)} operands, {count} were given", code="shape.einsum")
     return terms, _term(right) if arrow else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _planned(equation: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[Labels, ...], Labels]:
+    return _numbered(*_parse(equation, len(shapes)), list(shapes))
 
 
 def _sublists(args: list[Any]) -> tuple[list[Tensor], list[Labels], Labels | None]:
@@ -312,7 +317,7 @@ def _pair(
 
     def shaped(labels: Labels, t: Tensor, first: list[int], second: list[int]) -> Tensor:
         moved = permute(t, tuple(labels.index(k) for k in (*batch, *first, *second)))
-        wide = (*(size[k] for k in batch), *(math.prod(size[k] for k in part) for part in (first, second)))
+        wide = (*(size[k] for k in batch), *(math.prod(size[k] for k in group) for group in (first, second)))
         return reshape(moved, wide)
 
     product = dot(shaped(la, x, free_a, inside), shaped(lb, y, inside, free_b))
