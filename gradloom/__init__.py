@@ -55,6 +55,8 @@ _SUBMODULES = (
 _LAZY = {
     name: module
     for module, names in {
+        "array_api": "__array_namespace_info__ astype broadcast_arrays isdtype repeat unique_all unique_counts "
+        "unique_inverse unique_values",
         "autodiff.vmap": "vmap",
         "autograd.modes": "inference_mode is_inference_mode_enabled",
         "higher_order": "cond",

@@ -615,7 +615,7 @@ def tensor(
         d = as_dtype(dtype)
         if d.name == "uint64" and a.dtype.kind == "f" and isinstance(data, list | tuple):
             a = np.asarray(data, object)  # NumPy takes integers of 2**63 and more beside others for floats
-    elif isinstance(data, np.ndarray | np.generic | Tensor):
+    elif isinstance(data, np.ndarray | np.generic | Tensor) or hasattr(data, "__array__"):  # columns and frames too
         d = as_dtype(a.dtype)
     else:
         d = _inferred(data, a)

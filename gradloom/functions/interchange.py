@@ -127,10 +127,10 @@ def asarray(
     d = None if dtype is None else as_dtype(dtype)
     if isinstance(obj, Tensor):
         t = obj
+    elif hasattr(obj, "__dlpack__") and not isinstance(obj, (np.ndarray, np.generic)):
+        t = from_dlpack(obj, copy=copy)
     elif hasattr(obj, "__array__") or hasattr(obj, "__array_interface__"):
         t = _from_array(obj, copy)
-    elif hasattr(obj, "__dlpack__"):
-        t = from_dlpack(obj, copy=copy)
     elif isinstance(obj, (memoryview, bytearray, bytes)) or hasattr(obj, "__buffer__"):
         t = _from_array(memoryview(obj), copy)
     else:

@@ -77,6 +77,13 @@ def test_array_shares_memory():
     assert gl.asarray(source, copy=True).numpy().ctypes.data != source.ctypes.data
 
 
+def test_arrays_of_other_libraries_share_memory():
+    torch = pytest.importorskip("torch")
+    for theirs in (torch.ones(2, 3), torch.ones(2, dtype=torch.bfloat16)):
+        ours = gl.asarray(theirs)
+        assert ours.numpy().ctypes.data == theirs.data_ptr() and ours.dtype.name == str(theirs.dtype)[6:]
+
+
 def test_buffers():
     assert gl.frombuffer(array.array("d", [1, 2, 3]), dtype=gl.float64, offset=8).tolist() == [2.0, 3.0]
     assert gl.asarray(memoryview(array.array("i", [1, 2]))).tolist() == [1, 2]
@@ -99,6 +106,7 @@ def test_columns_and_frames(library):
     column = lib.Series([1.0, 2.0, 3.0])
     assert gl.asarray(column).tolist() == [1.0, 2.0, 3.0]
     assert gl.as_tensor(column).tolist() == gl.tensor(column).tolist() == [1.0, 2.0, 3.0]
+    assert gl.tensor(column).dtype is gl.asarray(column).dtype is gl.float64
     frame = lib.DataFrame({"a": [1, 2], "b": [0.5, 1.5]})
     assert gl.asarray(frame).tolist() == [[1.0, 0.5], [2.0, 1.5]]
     with pytest.raises(DTypeError, match="no numbers"):
