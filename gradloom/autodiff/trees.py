@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from gradloom.errors import ShapeError
@@ -65,38 +65,39 @@ def _open(x: Any) -> tuple[Sequence[Any], Any, Any] | None:
     return None
 
 
+# functions that call themselves stand here and not inside of others: a closure that refers to itself would keep the
+# leaves alive until the garbage collector comes by
+def _walk(x: Any, leaves: list[Any]) -> Tree:
+    opened = _open(x)
+    if opened is None:
+        leaves.append(x)
+        return LEAF
+    children, kind, meta = opened
+    return Tree(kind, meta, tuple(_walk(c, leaves) for c in children))
+
+
 def flatten(tree: Any) -> tuple[list[Any], Tree]:
     """The leaves from left to right, and the structure."""
     leaves: list[Any] = []
+    return leaves, _walk(tree, leaves)
 
-    def walk(x: Any) -> Tree:
-        opened = _open(x)
-        if opened is None:
-            leaves.append(x)
-            return LEAF
-        children, kind, meta = opened
-        return Tree(kind, meta, tuple(walk(c) for c in children))
 
-    return leaves, walk(tree)
+def _make(t: Tree, it: Iterator[Any]) -> Any:
+    if t.kind is None:
+        return next(it)
+    children = [_make(c, it) for c in t.children]
+    if t.kind is type(None):
+        return None
+    if t.kind in (dict, OrderedDict):
+        return t.kind(zip(t.meta, children, strict=True))
+    if t.kind in _registered:
+        return _registered[t.kind][1](t.meta, children)
+    return t.kind(children) if t.kind in (tuple, list) else t.kind(*children)
 
 
 def unflatten(tree: Tree, leaves: Sequence[Any]) -> Any:
     """The tree of this structure with these leaves."""
-    it = iter(leaves)
-
-    def make(t: Tree) -> Any:
-        if t.kind is None:
-            return next(it)
-        children = [make(c) for c in t.children]
-        if t.kind is type(None):
-            return None
-        if t.kind in (dict, OrderedDict):
-            return t.kind(zip(t.meta, children, strict=True))
-        if t.kind in _registered:
-            return _registered[t.kind][1](t.meta, children)
-        return t.kind(children) if t.kind in (tuple, list) else t.kind(*children)
-
-    return make(tree)
+    return _make(tree, iter(leaves))
 
 
 def leaves_of(tree: Any) -> list[Any]:
@@ -111,33 +112,33 @@ def map_leaves(fn: Callable[..., Any], tree: Any, *others: Any) -> Any:
     return unflatten(shape, [fn(*xs) for xs in zip(leaves, *rest, strict=True)])
 
 
-def spread(name: str, prefix: Any, tree: Tree, none_is_leaf: bool = True) -> list[Any]:
+def spread(name: str, prefix: Any, tree: Tree) -> list[Any]:
     """Values for all leaves of ``tree`` from a tree that stops earlier: one stands for all leaves below its place.
 
-    Raises ShapeError where it is no prefix. ``none_is_leaf``: None is such a value.
+    None is such a value. Raises ShapeError where it is no prefix.
     """
     out: list[Any] = []
-
-    def walk(p: Any, t: Tree) -> None:
-        opened = None if p is None and none_is_leaf else _open(p)
-        if opened is None:
-            out.extend([p] * t.leaves)
-            return
-        children, kind, meta = opened
-        alike = t.kind is not None and len(children) == len(t.children)
-        sequences = (tuple, list)
-        if not alike or (kind is not t.kind and not (kind in sequences and t.kind in sequences)):
-            raise ShapeError(
-                f"{name} {prefix!r} does not fit the structure of the values", code="transform.tree",
-                hint="give one value for all, or a tree that is the beginning of theirs",
-            )  # fmt: skip
-        order = range(len(children))
-        if meta != t.meta and kind in (dict, OrderedDict):
-            if set(meta) != set(t.meta):
-                raise ShapeError(f"{name} has the keys {meta}, the values have {t.meta}", code="transform.tree")
-            order = [meta.index(k) for k in t.meta]  # type: ignore[assignment]
-        for k, c in zip(order, t.children, strict=True):
-            walk(children[k], c)
-
-    walk(prefix, tree)
+    _spread(name, prefix, tree, out)
     return out
+
+
+def _spread(name: str, p: Any, t: Tree, out: list[Any]) -> None:
+    opened = None if p is None else _open(p)
+    if opened is None:
+        out.extend([p] * t.leaves)
+        return
+    children, kind, meta = opened
+    alike = t.kind is not None and len(children) == len(t.children)
+    sequences = (tuple, list)
+    if not alike or (kind is not t.kind and not (kind in sequences and t.kind in sequences)):
+        raise ShapeError(
+            f"{name} {p!r} does not fit the structure of the values", code="transform.tree",
+            hint="give one value for all, or a tree that is the beginning of theirs",
+        )  # fmt: skip
+    order = list(range(len(children)))
+    if meta != t.meta and kind in (dict, OrderedDict):
+        if set(meta) != set(t.meta):
+            raise ShapeError(f"{name} has the keys {meta}, the values have {t.meta}", code="transform.tree")
+        order = [meta.index(k) for k in t.meta]
+    for k, c in zip(order, t.children, strict=True):
+        _spread(name, children[k], c, out)
