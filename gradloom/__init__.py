@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
-    "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "control", "cpu", "cuda", "datasets",
+    "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "control", "cpu", "cuda", "datasets", "distributions",
     "debug", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim", "profiler", "random",
     "signal", "special", "testing", "train", "utils", "version", "xpu",
 )  # fmt: skip
@@ -55,7 +55,7 @@ _SUBMODULES = (
 _LAZY = {
     name: module
     for module, names in {
-        "array_api": "__array_namespace_info__ astype broadcast_arrays isdtype repeat unique_all unique_counts "
+        "array_api": "__array_namespace_info__ astype broadcast_arrays isdtype unique_all unique_counts "
         "unique_inverse unique_values",
         "autodiff.vmap": "vmap",
         "autograd.modes": "inference_mode is_inference_mode_enabled",

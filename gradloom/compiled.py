@@ -68,7 +68,7 @@ class Compiled:
             return self.fn(*args, **kwargs)
         leaves, tree = flatten((args, kwargs))
         values: list[Value | None] = []
-        key: list[Any] = [tree, TAPE.grad, *(m.training for m in self._modules)]
+        key: list[Any] = [tree, TAPE.grad, TAPE.autocast, *(m.training for m in self._modules)]
         for a in leaves:
             if isinstance(a, Tensor):
                 if TAPE.grad and a.requires_grad:

@@ -64,6 +64,15 @@ def test_states_do_not_mix():
     assert f(x).dtype is gl.float16
 
 
+def test_compiled_functions_know_the_state():
+    f = gl.compile(lambda a: a @ a.T)
+    x = gl.tensor(X)
+    for _ in range(3):
+        assert f(x).dtype is gl.float32
+        with autocast():
+            assert f(x).dtype is gl.bfloat16
+
+
 def test_refusals_and_devices():
     with pytest.raises(DTypeError, match="float64"):
         autocast(dtype=gl.float64)

@@ -121,6 +121,8 @@ def test_scalars_figures_and_refusals(tmp_path):
         w.add_image("x", np.ones((2, 4, 4)))
     with pytest.raises(ValueError, match="finite"):
         w.add_histogram("x", [float("nan")])
+    with pytest.raises(AttributeError, match="add_text"):
+        w.add_graph(None)
     w.close()
     w.close()
     with pytest.raises(ValueError, match="closed"):

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -193,6 +193,18 @@ class SummaryWriter:
         shape = blob(2, blob(2, number(1, 1)))
         data = number(1, 7) + shape + blob(8, text_string.encode())
         self._summary(f"{tag}/text_summary", blob(8, data), global_step, walltime, blob(1, text(1, "text")))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("add_"):
+                from gradloom.absent import AbsentError
+
+                raise AbsentError(
+                    f"SummaryWriter deliberately has no {name!r}",
+                    hint="there are add_scalar, add_scalars, add_histogram, add_image, add_images, add_figure and add_text",
+                )
+            raise AttributeError(f"'SummaryWriter' object has no attribute {name!r}")
 
     # -- the end --------------------------------------------------------------------------------------------
     def get_logdir(self) -> str:
