@@ -27,7 +27,8 @@ def _join_np(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _sgn_np(x: np.ndarray) -> np.ndarray:
     r = np.abs(x)
-    return np.where(r == 0, 0, x / np.where(r == 0, 1, r))
+    r = np.where(r == 0, 1, r)
+    return _join_np(x.real / r, x.imag / r)
 
 
 join = _ew("complex", _join_np, takes=FLOAT, result="complex")

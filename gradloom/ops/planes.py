@@ -249,13 +249,18 @@ def _isfinite(b: Builder, x: Plane, y: Plane) -> Plane:
 
 
 # -- functions ----------------------------------------------------------------------------------------
+def _lost(b: Builder, x: Plane, y: Plane) -> Plane:
+    """Where a size is infinite and the angle that turns it is unknown."""
+    return b(E.isinf, x) & b(E.bitwise_not, b(E.isfinite, y))
+
+
 @unary(E.exp)
 def exp(b: Builder, x: Plane, y: Plane) -> Pair:
-    """e**x (cos y + i sin y); real where y is 0."""
-    e = b(E.exp, x)
-    return Pair(
-        b(E.where, y == 0.0, e, e * b(E.cos, y)), b(E.where, y == 0.0, y, e * b(E.sin, y))
-    )  # fmt: skip
+    """e**x (cos y + i sin y); real where y is 0, of infinite or no size where only that is known."""
+    e, lost = b(E.exp, x), _lost(b, x, y)
+    re = b(E.where, lost | (y == 0.0), e, e * b(E.cos, y))
+    im = b(E.where, lost & (e == 0.0), e, e * b(E.sin, y))
+    return Pair(re, b(E.where, y == 0.0, y, im))
 
 
 @unary(E.exp2)
@@ -313,36 +318,40 @@ def _rsqrt(b: Builder, x: Plane, y: Plane) -> Pair:
 
 @unary(E.sinh)
 def sinh(b: Builder, x: Plane, y: Plane) -> Pair:
-    """The hyperbolic sine, sinh x cos y + i cosh x sin y."""
-    return Pair(b(E.sinh, x) * b(E.cos, y), b(E.cosh, x) * b(E.sin, y))
+    """The hyperbolic sine, sinh x cos y + i cosh x sin y; exactly 0 where x or y makes it so."""
+    re = b(E.where, _lost(b, x, y), abs(x), b(E.where, x == 0.0, x, b(E.sinh, x) * b(E.cos, y)))
+    return Pair(re, b(E.where, y == 0.0, y, b(E.cosh, x) * b(E.sin, y)))
 
 
 @unary(E.cosh)
 def cosh(b: Builder, x: Plane, y: Plane) -> Pair:
-    """The hyperbolic cosine, cosh x cos y + i sinh x sin y."""
-    return Pair(b(E.cosh, x) * b(E.cos, y), b(E.sinh, x) * b(E.sin, y))
+    """The hyperbolic cosine, cosh x cos y + i sinh x sin y; exactly 0 where x or y makes it so."""
+    re = b(E.where, _lost(b, x, y), abs(x), b(E.cosh, x) * b(E.cos, y))
+    return Pair(re, b(E.where, x == 0.0, x, b(E.where, y == 0.0, y, b(E.sinh, x) * b(E.sin, y))))
 
 
 @unary(E.tanh)
 def tanh(b: Builder, x: Plane, y: Plane) -> Pair:
-    """Kahan 1987: by tan y and sinh x; beyond where sinh overflows, its limit."""
+    """Kahan 1987: by tan y and sinh x; its limit before sinh overflows."""
     t, s = b(E.tan, y), b(E.sinh, x)
     beta = 1.0 + t * t
     down = 1.0 + beta * s * s
     far = abs(x) > 22.0
-    limit = 4.0 * b(E.sin, y) * b(E.cos, y) * b(E.exp, -2.0 * abs(x))
-    re = b(E.where, far, b(F.copysign, 1.0, x), beta * b(E.sqrt, 1.0 + s * s) * s / down)
-    return Pair(re, b(E.where, far, limit, t / down))
+    limit = b(E.where, b(E.isinf, x), 0.0, 4.0 * b(E.sin, y) * b(E.cos, y) * b(E.exp, -2.0 * abs(x)))
+    one = b(F.copysign, 1.0, x) + limit * 0.0  # NaN where the angle is unknown and not all is decided by x
+    re = b(E.where, far, one, b(E.where, x == 0.0, x, beta * b(E.sqrt, 1.0 + s * s) * s / down))
+    return Pair(re, b(E.where, far, limit, b(E.where, y == 0.0, y, t / down)))
 
 
 @unary(E.sin)
 def _sin(b: Builder, x: Plane, y: Plane) -> Pair:
-    return Pair(b(E.sin, x) * b(E.cosh, y), b(E.cos, x) * b(E.sinh, y))
+    u, v = sinh(b, -y, x)  # sin z = -i sinh iz
+    return Pair(v, -u)
 
 
 @unary(E.cos)
 def _cos(b: Builder, x: Plane, y: Plane) -> Pair:
-    return Pair(b(E.cos, x) * b(E.cosh, y), -(b(E.sin, x) * b(E.sinh, y)))
+    return cosh(b, -y, x)  # cos z = cosh iz
 
 
 @unary(E.tan)
