@@ -20,7 +20,7 @@ from gradloom.functions import linalg_products, einsum, linalg_solve, linalg_spe
 from gradloom.functions import complex_numbers, conversion, interchange
 from gradloom.functions import distances, scans, sets, sorting, statistics
 from gradloom.functions import masks, scatters
-from gradloom.functions import polynomials, special
+from gradloom.functions import activations, polynomials, special
 from gradloom.functions import copies, hooks, images, joins, layouts, legacy, overlaps, pieces, placing, rearrange, resizing, sampling, views
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
@@ -185,7 +185,7 @@ from gradloom.ops import scan as _scan
 from gradloom.ops import special as _special
 from gradloom.ops import structure as _structure
 
-MODULES = (base, elementwise, floats, special, polynomials,
+MODULES = (base, elementwise, floats, special, polynomials, activations,
            movement, creation, reductions, contraction, gathers, linalg_products, einsum, interchange,
            complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms, fft, windows,
     joins, rearrange, images, layouts, views, pieces, overlaps, copies, resizing, placing, legacy, hooks, sampling,

@@ -11,7 +11,6 @@ import warnings
 
 from gradloom import functions as G
 from gradloom.dtypes import DType
-from gradloom.errors import ShapeError
 from gradloom.nn.checks import even_axis
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -170,26 +169,6 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 
 @composite
-def _prelu(input: Tensor, weight: Tensor) -> Tensor:
-    count = weight.numel()
-    axis = 1 if input.ndim > 1 else 0
-    weight = G.reshape(weight, tuple(count if i == axis else 1 for i in range(input.ndim)) if count > 1 else ())
-    return G.where(input > 0, input, input * weight)
-
-
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """X where x > 0, else weight·x; `weight` has one entry, or one for each channel (axis 1)."""
-    count, shape = weight.numel(), tuple(input.shape)
-    channels = shape[1] if len(shape) > 1 else 1
-    if count not in (1, channels):
-        raise ShapeError(
-            f"prelu: weight has {count} entries, input of shape {shape} has {channels} channels", code="shape.prelu",
-            hint="weight has one entry, or one for each channel (axis 1)",
-        )  # fmt: skip
-    return _prelu(input, weight)
-
-
-@composite
 def _celu(input: Tensor, alpha: float) -> Tensor:
     positive = input > 0
     below = G.where(positive, 0.0, input)
@@ -201,12 +180,6 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0")
     return _in_place(input, _celu(input, float(alpha)), inplace)
-
-
-@composite
-def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """0 where -lambd <= x <= lambd, else x."""
-    return G.where(G.logical_and(input >= -lambd, input <= lambd), 0.0, input)
 
 
 @composite

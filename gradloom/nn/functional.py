@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gradloom import functions as G
 from gradloom.errors import ShapeError
+from gradloom.functions.activations import hardshrink, prelu
 from gradloom.functions.distances import pairwise_distance, pdist
 from gradloom.functions.einsum import bilinear
 from gradloom.functions.images import channel_shuffle, pixel_shuffle, pixel_unshuffle
@@ -16,7 +17,6 @@ from gradloom.nn.activation_functions import (
     elu_,
     gelu,
     glu,
-    hardshrink,
     hardsigmoid,
     hardswish,
     hardtanh,
@@ -26,7 +26,6 @@ from gradloom.nn.activation_functions import (
     log_softmax,
     logsigmoid,
     mish,
-    prelu,
     relu,
     relu6,
     relu_,
@@ -69,6 +68,13 @@ from gradloom.nn.noise_functions import (
     rrelu,
     rrelu_,
 )
+
+# functions that PyTorch has at the top only: gradloom finds them here
+from gradloom.nn.noise_functions import alpha_dropout_ as alpha_dropout_
+from gradloom.nn.noise_functions import dropout_ as dropout_
+from gradloom.nn.noise_functions import feature_alpha_dropout_ as feature_alpha_dropout_
+from gradloom.nn.noise_functions import feature_dropout as feature_dropout
+from gradloom.nn.noise_functions import feature_dropout_ as feature_dropout_
 from gradloom.nn.padding_functions import pad
 from gradloom.nn.similarity import cosine_similarity, normalize
 from gradloom.tape import composite

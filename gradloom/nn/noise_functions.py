@@ -65,6 +65,21 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return _drop_channels("dropout3d", (4, 5), input, p, training, inplace)
 
 
+def feature_dropout(input: Tensor, p: float = 0.5, train: bool = True) -> Tensor:
+    """Zero whole channels of (N, C, …) with probability p and divide the others by 1 - p."""
+    return _drop_channels("feature_dropout", (max(input.ndim, 2), max(input.ndim, 2)), input, p, train, False)
+
+
+def feature_dropout_(input: Tensor, p: float = 0.5, train: bool = True) -> Tensor:
+    """:func:`feature_dropout` written into the input."""
+    return _drop_channels("feature_dropout", (max(input.ndim, 2), max(input.ndim, 2)), input, p, train, True)
+
+
+def dropout_(input: Tensor, p: float = 0.5, train: bool = True) -> Tensor:
+    """:func:`dropout` written into the input."""
+    return dropout(input, p, train, inplace=True)
+
+
 def _alpha(name: str, input: Tensor, p: float, training: bool, inplace: bool, channels: bool) -> Tensor:
     _probability(p, name)
     if not training or p == 0.0:
@@ -92,6 +107,16 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """:func:`alpha_dropout` of whole channels of (N, C, …)."""
     return _alpha("feature_alpha_dropout", input, p, training, inplace, True)
+
+
+def alpha_dropout_(input: Tensor, p: float = 0.5, train: bool = False) -> Tensor:
+    """:func:`alpha_dropout` written into the input."""
+    return alpha_dropout(input, p, train, inplace=True)
+
+
+def feature_alpha_dropout_(input: Tensor, p: float = 0.5, train: bool = False) -> Tensor:
+    """:func:`feature_alpha_dropout` written into the input."""
+    return feature_alpha_dropout(input, p, train, inplace=True)
 
 
 def rrelu(
