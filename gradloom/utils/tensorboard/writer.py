@@ -202,7 +202,7 @@ class SummaryWriter:
 
                 raise AbsentError(
                     f"SummaryWriter deliberately has no {name!r}",
-                    hint="there are add_scalar, add_scalars, add_histogram, add_image, add_images, add_figure and add_text",
+                    hint="it has add_scalar, add_scalars, add_histogram, add_image, add_images, add_figure, add_text",
                 )
             raise AttributeError(f"'SummaryWriter' object has no attribute {name!r}")
 
