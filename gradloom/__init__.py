@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
-    "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "control", "cpu", "cuda", "datasets", "distributions",
-    "debug", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim", "profiler", "random",
+    "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "control", "cpu", "cuda", "datasets",
+    "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim", "profiler", "random",
     "signal", "special", "testing", "train", "utils", "version", "xpu",
 )  # fmt: skip
 
