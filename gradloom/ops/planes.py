@@ -345,8 +345,8 @@ def tanh(b: Builder, x: Plane, y: Plane) -> Pair:
 
 @unary(E.sin)
 def _sin(b: Builder, x: Plane, y: Plane) -> Pair:
-    u, v = sinh(b, -y, x)  # sin z = -i sinh iz
-    return Pair(v, -u)
+    u, v = sinh(b, y, -x)  # sin z = i sinh -iz
+    return Pair(-v, u)
 
 
 @unary(E.cos)
