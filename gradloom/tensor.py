@@ -443,12 +443,15 @@ class Tensor:
         if was._base is not None:
             siblings = was._base._views or []
             was._base._views = [r for r in siblings if r() is not self] + [weakref.ref(was)]
-        new = view(was)
-        self._v, self._views = new._v, None
-        self._base, self._redo, self._undo, self._strides = new._base, new._redo, new._undo, new._strides
-        if was._views is None:
-            was._views = []
-        was._views[:] = [r for r in was._views if r() is not new] + [weakref.ref(self)]
+        self._views = None
+        return self._take_over(view(was))
+
+    def _take_over(self, view: Tensor) -> Tensor:
+        """Be the view that another handle is."""
+        self._v, self._base, self._redo, self._undo = view._v, view._base, view._redo, view._undo
+        self._strides = view._strides
+        assert view._base is not None and view._base._views is not None
+        view._base._views[:] = [r for r in view._base._views if r() is not view] + [weakref.ref(self)]
         return self
 
     def _write(self, new: Tensor, inner: bool = False) -> Tensor:

@@ -21,7 +21,7 @@ from gradloom.functions import complex_numbers, conversion, interchange
 from gradloom.functions import distances, scans, sets, sorting, statistics
 from gradloom.functions import masks, scatters
 from gradloom.functions import activations, polynomials, special
-from gradloom.functions import copies, hooks, images, joins, layouts, legacy, overlaps, pieces, placing, rearrange, resizing, sampling, views
+from gradloom.functions import copies, hooks, images, joins, layouts, legacy, overlaps, pieces, placing, rearrange, repeats, resizing, sampling, views
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
 from gradloom.functions.conversion import convert
@@ -188,7 +188,7 @@ from gradloom.ops import structure as _structure
 MODULES = (base, elementwise, floats, special, polynomials, activations,
            movement, creation, reductions, contraction, gathers, linalg_products, einsum, interchange,
            complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms, fft, windows,
-    joins, rearrange, images, layouts, views, pieces, overlaps, copies, resizing, placing, legacy, hooks, sampling,
+    joins, rearrange, repeats, images, layouts, views, pieces, overlaps, copies, resizing, placing, legacy, hooks, sampling,
 )
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:

@@ -16,8 +16,8 @@ from gradloom.ops import structure as S
 from gradloom.options import channels_last, channels_last_3d, check_format, contiguous_format
 from gradloom.tensor import Tensor
 
-__all__ = ["clone"]
-METHODS = "contiguous data_ptr is_contiguous storage storage_offset stride untyped_storage".split()
+__all__ = ["clone", "is_same_size"]
+METHODS = "contiguous data_ptr dim_order is_contiguous is_set_to storage storage_offset stride untyped_storage".split()
 
 Strides = tuple[int, ...]
 Rule = Callable[[tuple, Strides, int], tuple[Strides, int]]
@@ -111,6 +111,23 @@ def data_ptr(self: Tensor) -> int:
     """Address of the first element; the same for a tensor and its views, until one of them is written to."""
     root, _, offset = layout_of(self)
     return root._buffer().ptr + offset * self.itemsize if self.numel() else 0
+
+
+def dim_order(self: Tensor) -> tuple[int, ...]:
+    """The axes by their strides, the slowest first."""
+    strides = layout_of(self)[1]
+    return tuple(sorted(range(self.ndim), key=lambda k: -strides[k]))
+
+
+def is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """Whether both are the same elements of the same memory."""
+    (a, *mine), (b, *theirs) = layout_of(self), layout_of(tensor)
+    return (a is b or a._v is b._v) and mine == theirs and self.shape == tensor.shape
+
+
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Whether the shapes are equal."""
+    return input.shape == other.shape
 
 
 def is_contiguous(self: Tensor, memory_format: Any = contiguous_format) -> bool:

@@ -6,7 +6,6 @@ They are written to only where no element stands twice; PyTorch refuses the same
 from __future__ import annotations
 
 import builtins
-import math
 from collections.abc import Sequence
 from typing import Any
 

@@ -17,10 +17,10 @@ from gradloom.functions.legacy import class_name, dtype_of
 from gradloom.options import check_format, check_options
 from gradloom.tensor import Tensor
 
-__all__: list[str] = []
+__all__ = ["get_device"]
 METHODS = (
-    "astype bfloat16 bool cpu cuda double float get_device half int is_pinned is_shared long pin_memory share_memory_ "
-    "to type type_as"
+    "astype bfloat16 bool cpu cuda double float half int is_pinned is_shared long pin_memory share_memory_ "
+    "to to_dense type type_as"
 ).split()
 
 
@@ -64,8 +64,8 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return convert(self, other.dtype)
 
 
-def astype(self: Tensor, dtype: Any, copy: builtins.bool = False) -> Tensor:
-    """Converted to a dtype."""
+def astype(self: Tensor, dtype: Any, copy: builtins.bool = True) -> Tensor:
+    """Converted to a dtype; a copy also where it has that dtype, unless ``copy=False``, as in NumPy."""
     return to(self, as_dtype(dtype), copy=copy)
 
 
@@ -115,9 +115,14 @@ def cuda(self: Tensor, device: Any = None, non_blocking: builtins.bool = False, 
     return to(self, "cuda" if device is None else device)
 
 
-def get_device(self: Tensor) -> builtins.int:
+def get_device(input: Tensor) -> builtins.int:
     """-1, the number of the CPU."""
     return -1
+
+
+def to_dense(self: Tensor, dtype: Any = None) -> Tensor:
+    """Itself, or converted to a dtype: every tensor is dense."""
+    return self if dtype is None else to(self, dtype)
 
 
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:

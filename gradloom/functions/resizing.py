@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gradloom.errors import GradientError
+from gradloom.errors import DTypeError, GradientError
 from gradloom.functions import overlaps, views
 from gradloom.functions.base import apply, sizes_of
 from gradloom.functions.creation import empty
@@ -16,7 +16,7 @@ from gradloom.options import check_options
 from gradloom.tensor import Tensor
 
 __all__: list[str] = []
-METHODS = ("as_strided_ resize_ resize_as_ squeeze_ swapaxes_ swapdims_ t_ transpose_ unsqueeze_").split()
+METHODS = ("as_strided_ resize_ resize_as_ set_ squeeze_ swapaxes_ swapdims_ t_ transpose_ unsqueeze_").split()
 
 
 def _in_place(view: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -63,3 +63,20 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
 def resize_as_(self: Tensor, other: Tensor, memory_format: Any = None) -> Tensor:
     """As :meth:`resize_`, to another tensor's shape."""
     return resize_(self, tuple(other.shape), memory_format=memory_format)
+
+
+def set_(self: Tensor, source: Tensor) -> Tensor:
+    """Made a view of all of ``source``, which must have this dtype: writes to either reach both."""
+    if source.dtype is not self.dtype:
+        raise DTypeError(
+            f"set_: the source has dtype {source.dtype.name}, this tensor {self.dtype.name}", code="dtype.set",
+            hint="convert it with .to(dtype)",
+        )  # fmt: skip
+    if source.requires_grad or self.requires_grad:
+        raise GradientError(
+            "set_: neither tensor may require grad", code="gradient.inplace", hint="use .detach(), or assign to .data"
+        )  # fmt: skip
+    if source is self:
+        return self
+    self._views = None
+    return self._take_over(views.view(source, tuple(source.shape)))

@@ -8,7 +8,6 @@ strides over flat memory (``overlaps``). The library's own formulas use the plai
 
 from __future__ import annotations
 
-import builtins
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -231,3 +231,9 @@ def test_unravel_index() -> None:
 def test_refused(call: Callable[[Any], Any], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         call(gl.zeros(3, 4))
+
+
+def test_repeat_is_numpys_as_a_function() -> None:
+    a = np.arange(6).reshape(2, 3)
+    for repeats, axis in ((2, None), (3, 1), ([1, 2], 0)):
+        np.testing.assert_array_equal(gl.repeat(gl.tensor(a), repeats, axis=axis).numpy(), np.repeat(a, repeats, axis))

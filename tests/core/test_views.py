@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gradloom as gl
-from gradloom.errors import GradientError, IndexRangeError, NotSupportedError, ShapeError, StateError
+from gradloom.errors import DTypeError, GradientError, IndexRangeError, NotSupportedError, ShapeError, StateError
 from gradloom.testing import check_grads
 
 View = Callable[[Any, Any], Any]
@@ -358,3 +358,18 @@ def test_scalars_and_nothing() -> None:
 def test_refused(call: Callable[[Any], Any], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         call(gl.zeros(4, 6))
+
+
+def test_set() -> None:
+    x, y = gl.zeros(2, 3), gl.ones(4)
+    assert x.set_(y) is x and x.is_set_to(y)
+    x[0] = 5.0
+    y += 1
+    np.testing.assert_array_equal(x.numpy(), [6, 2, 2, 2])
+    np.testing.assert_array_equal(y.numpy(), [6, 2, 2, 2])
+    assert not x.is_set_to(gl.ones(4)) and not x.is_set_to(y[1:])
+    assert gl.is_same_size(x, y) and gl.zeros(2, 3).T.dim_order() == (1, 0)
+    with pytest.raises(DTypeError, match="int64"):
+        x.set_(gl.arange(3))
+    with pytest.raises(GradientError, match="require grad"):
+        x.set_(gl.ones(2, requires_grad=True))
