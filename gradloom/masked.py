@@ -198,8 +198,9 @@ def _moments(
     x = _real(input, dtype)
     center = G.div(sum(x, dim, keepdim=True, mask=mask), _share(input, dim, True, mask))
     size = G.sub(x, center)
+    size = G.abs(size) if x.dtype.is_complex else size
     total = sum(G.mul(size, size), dim, keepdim=keepdim, mask=mask)
-    count = G.cast(_share(input, dim, keepdim, mask), x.dtype)
+    count = G.cast(_share(input, dim, keepdim, mask), x.dtype.to_real())
     return G.cast(G.div(total, G.clamp(G.sub(count, const(c)), 0.0)), x.dtype)
 
 

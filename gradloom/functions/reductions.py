@@ -11,6 +11,7 @@ from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError
 from gradloom.functions.base import Extreme, apply, axes_of, const
+from gradloom.functions.complex_numbers import real
 from gradloom.functions.creation import arange, full, zeros_like
 from gradloom.functions.elementwise import (
     absolute,
@@ -198,8 +199,8 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, other: Any, largest: bool) 
     pair = other if other is not None else dim if isinstance(dim, Tensor) else None
     if pair is not None:
         return (maximum if largest else minimum)(input, pair)
-    if dim is None:
-        return (amax if largest else amin)(input, None, keepdim)
+    if dim is None or isinstance(dim, (tuple, list)):  # several axes have no one position: NumPy's meaning
+        return (amax if largest else amin)(input, dim, keepdim)
     at = (argmax if largest else argmin)(input, dim, True)
     if wants_grad(input) and input.ndim:
         values = fetch(input, at, axes_of("max" if largest else "min", dim, input.ndim)[0])
@@ -213,7 +214,7 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, other: Any, largest: bool) 
 
 @numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """Largest element; along an axis (values, indices); of two tensors the elementwise maximum.
+    """Largest element; along an axis (values, indices); over several the values; of two tensors the larger elements.
 
     Along an axis the gradient goes to the element at the index; without one equals share it.
     """
@@ -325,7 +326,8 @@ def _logsumexp(x: Tensor, dim: Any, keepdim: bool) -> Tensor:
     axes = axes_of("logsumexp", dim, x.ndim)
     kept = tuple(1 if k in axes else n for k, n in enumerate(x.shape))
     if math.prod(x.shape[k] for k in axes):
-        m = amax(detach(x), axes, True) if axes else detach(x)
+        m = real(detach(x)) if x.dtype.is_complex else detach(x)
+        m = amax(m, axes, True) if axes else m
         m = where(isfinite(m), m, const(0.0))
         e = exp(sub(x, m))
         s = log(sum(e, axes, True) if axes else e) + m

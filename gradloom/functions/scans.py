@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gradloom import dtypes
 from gradloom.dtypes import as_dtype
 from gradloom.errors import DTypeError, ShapeError
@@ -36,6 +38,11 @@ def recurrence(a: Tensor, b: Tensor, dim: int = -1, reverse: bool = False) -> Te
     return apply(S.recurrence, (a, b), (_axis("recurrence", b, dim), reverse))
 
 
+def _exact(x: Tensor) -> Tensor:
+    """Half precision as float32, in which running results are kept; the rest as it is."""
+    return cast(x, dtypes.float32) if x.dtype in (dtypes.float16, dtypes.bfloat16) else x
+
+
 # -- running results ----------------------------------------------------------------------------------
 def _running(prim: S.Scan, input: Tensor, dim: int, dtype: Any) -> Tensor:
     x = cast(input, total_dtype(input, dtype))
@@ -44,7 +51,7 @@ def _running(prim: S.Scan, input: Tensor, dim: int, dtype: Any) -> Tensor:
         return x.clone()
     if x.dtype is dtypes.bool_:  # asked for by dtype=bool
         return cast(apply(prim, (cast(x, dtypes.int64),), (axis, False)), dtypes.bool_)
-    return apply(prim, (x,), (axis, False))
+    return cast(apply(prim, (_exact(x),), (axis, False)), x.dtype)
 
 
 @numpy_names
@@ -104,12 +111,12 @@ def _running_extreme(values: S.Scan, index: S.ScanIndex, input: Tensor, dim: int
     if not input.ndim:
         return Extreme(input.clone(), zeros_like(input, dtype=dtypes.int64))
     boolean = input.dtype is dtypes.bool_
-    x = cast(input, dtypes.uint8) if boolean else input
+    x = cast(input, dtypes.uint8) if boolean else _exact(input)
     at = apply(index, (detach(x),), (axis, False))
     if wants_grad(input):
-        return Extreme(fetch(x, at, axis), at)
+        return Extreme(cast(fetch(x, at, axis), input.dtype), at)
     best = apply(values, (x,), (axis, False))
-    return Extreme(cast(best, dtypes.bool_) if boolean else best, at)
+    return Extreme(cast(best, input.dtype), at)
 
 
 @numpy_names
@@ -126,11 +133,9 @@ def cummin(input: Tensor, dim: int) -> Extreme:
 
 @composite
 def _logcumsumexp(x: Tensor, axis: int) -> Tensor:
-    from ml_dtypes import finfo
-
     # with m the running maximum, s[t] = s[t - 1] * exp(m[t - 1] - m[t]) + exp(x[t] - m[t]): nothing overflows
     m = apply(S.cummax, (detach(x),), (axis, False))
-    most = float(finfo(x.dtype.numpy).max)  # in place of infinities, whose differences would be NaN
+    most = float(np.finfo(x.dtype.numpy).max)  # in place of infinities, whose differences would be NaN
     m = clamp(m, -most, most)
     n = x.shape[axis]
     last = cat([narrow(m, axis, 0, min(n, 1)), narrow(m, axis, 0, max(n - 1, 0))], axis)
@@ -146,7 +151,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
             f"logcumsumexp: dtype {input.dtype.name} is not floating", code="dtype.logcumsumexp", hint="use .float()"
         )
     axis = _axis("logcumsumexp", input, dim)
-    return _logcumsumexp(input, axis) if input.ndim else input.clone()
+    return cast(_logcumsumexp(_exact(input), axis), input.dtype) if input.ndim else input.clone()
 
 
 # -- differences --------------------------------------------------------------------------------------

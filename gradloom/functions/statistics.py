@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from gradloom import dtypes
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.functions.base import Extreme, apply, axes_of, const, operand
+from gradloom.functions.complex_numbers import complex as complex_of
+from gradloom.functions.complex_numbers import conj, imag, real
 from gradloom.functions.contraction import matmul
 from gradloom.functions.creation import arange, full, zeros_like
 from gradloom.functions.elementwise import (
@@ -371,7 +373,7 @@ def cov(
         size: Tensor = const(float(max(n - correction, 0)))
         weighted = d
     else:
-        w = cast(weights, x.dtype)
+        w = cast(weights, x.dtype.to_real())
         total = sum(w)
         d = sub(x, div(sum(mul(x, w), 1, True), total))
         weighted = mul(d, w)
@@ -381,6 +383,7 @@ def cov(
         else:
             size = sub(total, const(float(correction)))
         size = clamp(size, 0.0)
+    weighted = conj(weighted) if x.dtype.is_complex else weighted
     c = div(matmul(d, swap_last(weighted)), cast(size, x.dtype))
     return reshape(c, ()) if x.shape[0] == 1 else c
 
@@ -393,4 +396,6 @@ def corrcoef(input: Tensor) -> Tensor:
     n = c.shape[0]
     scale = sqrt(apply(structure.slice_, (reshape(c, (-1,)),), ((0,), (n * n,), (n + 1,))))
     out = div(div(c, unsqueeze(scale, 1)), unsqueeze(scale, 0))
+    if out.dtype.is_complex:
+        return complex_of(clamp(real(out), -1.0, 1.0), clamp(imag(out), -1.0, 1.0))
     return clamp(out, -1.0, 1.0)

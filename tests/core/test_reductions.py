@@ -153,6 +153,7 @@ def test_numpy_spellings() -> None:
     t = gl.tensor(X)
     np.testing.assert_allclose(gl.mean(t, axis=(0, 1), keepdims=True).numpy(), X.mean((0, 1), keepdims=True))
     np.testing.assert_array_equal(gl.argmax(t, axis=2).numpy(), X.argmax(2))
+    np.testing.assert_array_equal(gl.max(t, axis=(0, 2)).numpy(), X.max((0, 2)))
     with pytest.raises(TypeError, match="axis and dim are the same parameter"):
         gl.sum(t, axis=0, dim=1)
 

@@ -72,6 +72,8 @@ CASES: dict[str, tuple[Callable[..., Any], list[np.ndarray]]] = {
     "cov, weighted": (lambda m, x, f, a: m.cov(x, fweights=f, aweights=a), [X, np.arange(1, 7), RNG.random(6)]),
     "cov, counted": (lambda m, x, f: m.cov(x, fweights=f, correction=2), [X, np.arange(1, 7)]),
     "cov of integers": (lambda m, x: m.cov(x), [COUNTS]),
+    "cov of complex numbers": (lambda m, x: m.cov(x), [POINTS + 1j * POINTS[::-1] ** 2]),
+    "corrcoef of complex numbers": (lambda m, x: m.corrcoef(x), [POINTS + 1j * POINTS[::-1] ** 2]),
     "corrcoef": (lambda m, x: m.corrcoef(x), [X]),
     "corrcoef of one row": (lambda m, x: m.corrcoef(x), [X[0]]),
     "dist": (lambda m, x, y: m.dist(x, y, 3), [X, X[:1]]),
