@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 _SUBMODULES = (
     "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "control", "cpu", "cuda", "datasets",
-    "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim", "profiler", "random",
-    "signal", "special", "testing", "train", "utils", "version", "xpu",
+    "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim",
+    "profiler", "random", "signal", "special", "testing", "train", "utils", "version", "xpu",
 )  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for
@@ -63,12 +63,16 @@ _LAZY = {
         "io.files": "load save",
         "options": "channels_last channels_last_3d contiguous_format layout memory_format preserve_format strided",
         "printing": "set_printoptions",
-        "amp": "GradScaler autocast get_autocast_dtype is_autocast_available is_autocast_enabled",
-        "settings": "are_deterministic_algorithms_enabled compiled_with_cxx11_abi get_deterministic_debug_mode "
-        "get_float32_matmul_precision get_num_interop_threads get_rng_state "
-        "is_deterministic_algorithms_warn_only_enabled is_distributed is_storage is_warn_always_enabled seed "
-        "set_default_tensor_type set_deterministic_debug_mode set_float32_matmul_precision set_flush_denormal "
-        "set_num_interop_threads set_rng_state set_warn_always typename use_deterministic_algorithms",
+        "amp": "GradScaler autocast clear_autocast_cache get_autocast_dtype is_autocast_available is_autocast_enabled "
+        "set_autocast_dtype set_autocast_enabled",
+        "debug": "is_anomaly_check_nan_enabled is_anomaly_enabled set_anomaly_enabled",
+        "settings": "OutOfMemoryError are_deterministic_algorithms_enabled compiled_with_cxx11_abi "
+        "get_deterministic_debug_mode get_float32_matmul_precision get_num_interop_threads "
+        "get_rng_state has_lapack has_mkl has_openmp has_spectral "
+        "is_deterministic_algorithms_warn_only_enabled is_distributed is_signed is_storage "
+        "is_warn_always_enabled seed set_default_tensor_type set_deterministic_debug_mode "
+        "set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_rng_state "
+        "set_warn_always typename use_deterministic_algorithms",
         "random": "default_generator",
         "utils.dlpack": "to_dlpack",
     }.items()

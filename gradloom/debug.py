@@ -21,7 +21,10 @@ from gradloom.graph.node import Aval, Node
 from gradloom.runtime.buffers import allocate, as_numpy
 from gradloom.tape import TAPE
 
-__all__ = ["NonFiniteError", "check_finite", "detect_anomaly", "set_detect_anomaly"]
+__all__ = [
+    "NonFiniteError", "check_finite", "detect_anomaly", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
+    "set_anomaly_enabled", "set_detect_anomaly",
+]  # fmt: skip
 
 MODES = ("off", "flag", "replay")
 _PACKAGE = str(Path(__file__).parent)
@@ -309,3 +312,16 @@ class set_detect_anomaly(check_finite):
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
         super().__init__("replay" if mode and check_nan else "off", nan_only=True)
+
+
+def set_anomaly_enabled(mode: bool, check_nan: bool = True) -> None:
+    """As :class:`set_detect_anomaly`, for good."""
+    set_detect_anomaly(mode, check_nan)
+
+
+def is_anomaly_enabled() -> bool:
+    """Whether results are checked now."""
+    return _current is not None
+
+
+is_anomaly_check_nan_enabled = is_anomaly_enabled

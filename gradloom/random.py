@@ -24,6 +24,25 @@ class Generator:
         self.offset = 0
         return self
 
+    def seed(self) -> int:
+        """Start anew from the clock; the seed."""
+        self.manual_seed(time.time_ns())
+        return self.seed_value
+
+    def get_offset(self) -> int:
+        """How many draws were made."""
+        return self.offset
+
+    def set_offset(self, offset: int) -> None:
+        """Continue after so many draws."""
+        self.offset = int(offset)
+
+    def clone_state(self) -> Generator:
+        """Another generator that goes on as this one does."""
+        out = Generator()
+        out.set_state(self.get_state())
+        return out
+
     def initial_seed(self) -> int:
         """The seed."""
         return self.seed_value

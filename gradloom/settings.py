@@ -15,6 +15,7 @@ from gradloom.random import default_generator
 from gradloom.tensor import Tensor, from_numpy
 
 __all__ = [
+    "OutOfMemoryError", "has_lapack", "has_mkl", "has_openmp", "has_spectral", "is_signed",
     "are_deterministic_algorithms_enabled", "compiled_with_cxx11_abi", "get_deterministic_debug_mode",
     "get_float32_matmul_precision", "get_num_interop_threads", "get_rng_state",
     "is_deterministic_algorithms_warn_only_enabled", "is_distributed", "is_storage", "is_warn_always_enabled", "seed",
@@ -22,6 +23,10 @@ __all__ = [
     "set_deterministic_debug_mode", "set_float32_matmul_precision", "set_flush_denormal", "set_num_interop_threads",
     "set_rng_state", "set_warn_always", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
+
+OutOfMemoryError = MemoryError
+has_lapack = has_spectral = True  # linalg and fft are there
+has_mkl = has_openmp = False
 
 _state: dict[str, Any] = {"precision": "highest", "deterministic": False, "warn_only": False, "warn_always": False}
 
@@ -148,6 +153,11 @@ def is_warn_always_enabled() -> bool:
 def is_storage(obj: Any) -> bool:
     """False: memory has no object of its own apart from its tensor."""
     return False
+
+
+def is_signed(input: Tensor) -> bool:
+    """Whether the dtype holds negative numbers."""
+    return input.dtype.is_signed
 
 
 def is_distributed() -> bool:

@@ -2,20 +2,26 @@
 
 from gradloom.amp.autocast import (
     autocast,
+    clear_autocast_cache,
     custom_bwd,
     custom_fwd,
     get_autocast_dtype,
     is_autocast_available,
     is_autocast_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
 )
 from gradloom.amp.scaler import GradScaler
 
 __all__ = [
     "GradScaler",
     "autocast",
+    "clear_autocast_cache",
     "custom_bwd",
     "custom_fwd",
     "get_autocast_dtype",
     "is_autocast_available",
     "is_autocast_enabled",
+    "set_autocast_dtype",
+    "set_autocast_enabled",
 ]

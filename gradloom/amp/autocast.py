@@ -18,7 +18,8 @@ from gradloom.tape import TAPE
 from gradloom.tensor import Tensor
 
 __all__ = [
-    "autocast", "custom_bwd", "custom_fwd", "get_autocast_dtype", "is_autocast_available", "is_autocast_enabled",
+    "autocast", "clear_autocast_cache", "custom_bwd", "custom_fwd", "get_autocast_dtype", "is_autocast_available",
+    "is_autocast_enabled", "set_autocast_dtype", "set_autocast_enabled",
 ]  # fmt: skip
 
 LOWER = frozenset(
@@ -32,6 +33,7 @@ FLOAT32 = frozenset(
     "triplet_margin_with_distance_loss poisson_nll_loss gaussian_nll_loss ctc_loss cosine_similarity cosine "
     "pairwise_distance cdist pdist".split()
 )
+_default = [dtypes.bfloat16]
 _NARROW = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
 
 
@@ -81,7 +83,7 @@ class autocast(contextlib.ContextDecorator):
     def __init__(
         self, device_type: str = "cpu", dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None
     ) -> None:
-        d = as_dtype(dtype) if dtype is not None else dtypes.bfloat16
+        d = as_dtype(dtype) if dtype is not None else _default[0]
         if d not in (dtypes.bfloat16, dtypes.float16):
             raise DTypeError(f"autocast: dtype {d.name}", code="dtype.autocast", hint="use bfloat16 or float16")
         if str(device_type).split(":")[0] != "cpu":
@@ -114,8 +116,27 @@ def is_autocast_available(device_type: str) -> bool:
 
 def get_autocast_dtype(device_type: str = "cpu") -> DType:
     """The dtype that products are cast to: that of the autocast around, else bfloat16."""
-    dtype: DType = TAPE.autocast.dtype if TAPE.autocast is not None else dtypes.bfloat16
+    dtype: DType = TAPE.autocast.dtype if TAPE.autocast is not None else _default[0]
     return dtype
+
+
+def set_autocast_enabled(*args: Any) -> None:
+    """Switch casting on or off for good: ``(enabled)`` or ``(device_type, enabled)``."""
+    device_type, enabled = args if len(args) == 2 else ("cpu", *args)
+    if device_type == "cpu":
+        TAPE.autocast = _casts(_default[0]) if enabled else None
+
+
+def set_autocast_dtype(device_type: str, dtype: Any) -> None:
+    """The dtype that products are cast to where none is given. Raises DTypeError for another than the two."""
+    if device_type == "cpu":
+        _default[0] = autocast(dtype=dtype).fast_dtype
+        if TAPE.autocast is not None:
+            TAPE.autocast = _casts(_default[0])
+
+
+def clear_autocast_cache() -> None:
+    """Nothing is kept between casts."""
 
 
 def custom_fwd(

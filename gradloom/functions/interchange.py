@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.dtypes import as_dtype
+from gradloom.dtypes import as_dtype, default_float
 from gradloom.errors import DeviceError, DTypeError, ExchangeError, GradientError
 from gradloom.runtime.dlpack import CPU, capsule_of, from_capsule
 from gradloom.tensor import Tensor, as_tensor, buffer_of, from_numpy, tensor
 
-__all__ = ["asarray", "from_dlpack", "frombuffer"]
+__all__ = ["asarray", "from_dlpack", "from_file", "frombuffer"]
 FUNCTION_ONLY = __all__
 METHODS = "__array_function__ __array_ufunc__ __buffer__ __complex__ __dlpack__ __dlpack_device__ to_device".split()
 
@@ -182,6 +182,26 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
     """
     a = np.frombuffer(buffer, as_dtype(dtype).numpy, count, offset)
     t = from_numpy(a)
+    return t.requires_grad_() if requires_grad else t
+
+
+def from_file(
+    filename: Any, shared: bool = False, size: int = 0, *, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A 1-d tensor of ``size`` elements over a file's bytes, which are read as they are looked at.
+
+    shared: what is written through ``t.numpy()`` reaches the file, which grows to the size where it is shorter.
+    Raises ValueError where a file that is not shared is too short.
+    """
+    d = as_dtype(dtype) if dtype is not None else default_float()
+    if not size:
+        t = from_numpy(np.empty(0, d.numpy))
+    else:
+        if shared:
+            with open(filename, "ab") as f:
+                f.truncate(max(f.tell(), size * d.itemsize))
+        mapped = np.memmap(filename, np.uint8, "r+" if shared else "c", shape=(size * d.itemsize,))
+        t = from_numpy(np.asarray(mapped).view(d.numpy))
     return t.requires_grad_() if requires_grad else t
 
 

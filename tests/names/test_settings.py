@@ -26,6 +26,48 @@ def test_random_state():
         gl.set_rng_state(gl.zeros(5))
 
 
+def test_generators():
+    g = gl.Generator()
+    assert g.seed() == g.initial_seed()
+    gl.rand(2, generator=g)
+    other = g.clone_state()
+    assert (
+        other.get_offset() == g.get_offset()
+        and gl.rand(3, generator=other).tolist() == gl.rand(3, generator=g).tolist()
+    )
+    g.set_offset(0)
+    assert g.get_offset() == 0
+
+
+def test_files_as_tensors(tmp_path):
+    path = tmp_path / "x"
+    np.arange(4, dtype=np.float32).tofile(path)
+    t = gl.from_file(str(path), size=3)
+    t.numpy()[0] = 9
+    assert t.tolist() == [9.0, 1.0, 2.0] and np.fromfile(path, np.float32)[0] == 0
+    shared = gl.from_file(str(path), True, 6, dtype=gl.float32)
+    shared.numpy()[5] = 7
+    del shared
+    assert np.fromfile(path, np.float32).tolist() == [0, 1, 2, 3, 0, 7]
+    assert gl.from_file(str(path)).shape == (0,)
+    with pytest.raises(ValueError, match="mmap"):
+        gl.from_file(str(path), size=100)
+
+
+def test_modes_for_good():
+    gl.set_autocast_enabled("cpu", True)
+    assert gl.is_autocast_enabled() and gl.get_autocast_dtype("cpu") is gl.bfloat16
+    gl.set_autocast_dtype("cpu", gl.float16)
+    assert (gl.ones(2, 2) @ gl.ones(2, 2)).dtype is gl.float16
+    gl.set_autocast_dtype("cpu", gl.bfloat16)
+    gl.set_autocast_enabled(False)
+    assert not gl.is_autocast_enabled()
+    gl.set_anomaly_enabled(True)
+    assert gl.is_anomaly_enabled() and gl.is_anomaly_check_nan_enabled()
+    gl.set_anomaly_enabled(False)
+    assert not gl.is_anomaly_enabled() and gl.is_signed(gl.ones(1)) and gl.OutOfMemoryError is MemoryError
+
+
 def test_determinism_and_precision():
     gl.use_deterministic_algorithms(True, warn_only=True)
     assert gl.are_deterministic_algorithms_enabled() and gl.get_deterministic_debug_mode() == 1
