@@ -118,17 +118,6 @@ def zero(x: Tensor) -> Tensor:
     return const(0.0 if x.dtype.category >= 2 else 0)
 
 
-def half_lower(x: Tensor) -> Tensor:
-    """The lower triangle with half of the diagonal (Murray 2016 writes it as Phi)."""
-    i, j = _grid(x.shape[-2], x.shape[-1])
-    return where(eq(i, j), x * const(0.5), lower(x))
-
-
-def symmetric(x: Tensor) -> Tensor:
-    """``(x + x^H) / 2``."""
-    return (x + mH(x)) * const(0.5)
-
-
 def diagonal_of(x: Tensor) -> Tensor:
     """The main diagonals of matrices: (..., n, m) -> (..., min(n, m))."""
     *batch, n, m = x.shape

@@ -6,6 +6,7 @@ import builtins
 import math
 from typing import Any
 
+from gradloom import dtypes
 from gradloom.dtypes import as_dtype
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import axes_of, const, operand, pick
@@ -91,6 +92,8 @@ def vector_norm(
 
 @composite
 def _vector(x: Tensor, p: float, axes: tuple[int, ...], keep: bool) -> Tensor:
+    if x.dtype.itemsize < 4:  # squares of half precision overflow early
+        return cast(_vector(cast(x, dtypes.float32), p, axes, keep), x.dtype)
     if p == 2:
         square = mul(real(x), real(x)) + mul(imag(x), imag(x)) if is_complex(x) else mul(x, x)
         return _root(sum(square, axes, keep), 2.0)

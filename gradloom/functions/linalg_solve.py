@@ -12,7 +12,8 @@ from gradloom.functions.linalg_base import (
     batch_of,
     columns,
     conj,
-    half_lower,
+    diagonal_matrix,
+    diagonal_of,
     identity,
     imag,
     is_complex,
@@ -23,7 +24,6 @@ from gradloom.functions.linalg_base import (
     need_square,
     part,
     same_dtype,
-    symmetric,
     upper,
 )
 from gradloom.functions.movement import broadcast_to, cat, narrow, permute, reshape, swap_last, unsqueeze
@@ -258,9 +258,8 @@ def logdet(input: Tensor) -> Tensor:
 # -- Cholesky -------------------------------------------------------------------------------------------
 def _cholesky(name: str, a: Tensor, up: bool, check: bool) -> tuple[Tensor, Tensor]:
     need_square(name, a)
-    low = mH(a) if up else a
-    factor, info = (part(L.cholesky, k, (low,), (check,)) for k in range(2))
-    return (mH(factor) if up else factor), info
+    factor, info = (part(L.cholesky, k, (a,), (check, bool(up))) for k in range(2))
+    return factor, info
 
 
 def linalg_cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
@@ -283,12 +282,15 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
 
 @L.cholesky.part.gradient
 def _cholesky_vjp(ct: Tensor, out: Tensor, ins: Any, attrs: tuple) -> Any:
-    # Murray (2016), "Differentiation of the Cholesky decomposition"
-    low = mH(out)
-    phi = half_lower(matmul(low, ct))
-    inner = apply(F.triangular, (low, phi), (True, False))  # L^-H phi
-    outer = mH(apply(F.triangular, (low, mH(inner)), (True, False)))  # ... L^-1
-    return None, symmetric(outer)
+    # Murray (2016), "Differentiation of the Cholesky decomposition". An imaginary part that the cotangent has on the
+    # diagonal, where the factor is real, stays in the gradient, as in PyTorch; no Hermitian direction feels it
+    up = attrs[2]
+    low = out if up else mH(out)  # L^H
+    inner = matmul(low, mH(ct) if up else ct)
+    strict = lower(inner, -1)
+    sym = mul(strict + mH(strict) + diagonal_matrix(diagonal_of(inner)), const(0.5))
+    half = apply(F.triangular, (low, sym), (True, False))  # L^-H sym
+    return None, mH(apply(F.triangular, (low, mH(half)), (True, False)))  # ... L^-1
 
 
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:

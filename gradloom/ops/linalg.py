@@ -209,29 +209,29 @@ def _minor(a: Array) -> int:
 
 
 def _cholesky(arrays: Sequence[Array], attrs: tuple) -> list[Array]:
-    (a,) = arrays
+    check, upper = attrs
+    a = arrays[0].conj().swapaxes(-1, -2) if upper else arrays[0]
     info = np.zeros(a.shape[:-2], np.int32)
     try:
-        return [np.linalg.cholesky(a), info]
+        out = np.linalg.cholesky(a)
     except np.linalg.LinAlgError:
-        pass
-    out = np.tril(a)
-    for at in np.ndindex(info.shape):
-        try:
-            out[at] = np.linalg.cholesky(a[at])
-        except np.linalg.LinAlgError:
-            info[at] = _minor(a[at])
-    if attrs[0]:
+        out = np.tril(a)
+        for at in np.ndindex(info.shape):
+            try:
+                out[at] = np.linalg.cholesky(a[at])
+            except np.linalg.LinAlgError:
+                info[at] = _minor(a[at])
+    if check and info.any():
         raise failed(
             "cholesky", "is not positive-definite: its leading minor of order {} is not positive", info,
             "linalg.cholesky", "the matrix must be symmetric positive-definite; adding a small multiple of the unit "
             "matrix often helps",
         )  # fmt: skip
-    return [out, info]
+    return [out.conj().swapaxes(-1, -2) if upper else out, info]
 
 
 cholesky = Factorisation("cholesky", _cholesky, lambda a, t: [Part(a[0].shape[-2:], a[0].dtype), _INFO])
-"""operands (a), attrs (raise,): the lower factor (only the lower triangle of a is read), info."""
+"""operands (a), attrs (raise, upper): that triangular factor (only that triangle of a is read), info."""
 
 
 # -- eigenvalues and singular values ----------------------------------------------------------------------

@@ -173,6 +173,11 @@ def test_forms_of_norm(k: int) -> None:
     agree(str(k), lambda x: NORMS[k](gl, x), lambda x: NORMS[k](torch, x), [made(3, 4, dtype=np.float32)])
 
 
+def test_norm_of_half_precision_does_not_overflow() -> None:
+    x = gl.full((4,), 300.0, dtype=gl.float16)
+    assert gl.norm(x).item() == 600 and gl.norm(x).dtype is gl.float16
+
+
 def test_gradient_of_norms_at_zero_is_zero() -> None:
     for p in (2, 1, 0.5, 3, math.inf):
         x = gl.zeros(3, requires_grad=True)
