@@ -1,6 +1,7 @@
 # make demo      from nothing: a virtual environment, the package, both first programs on Fashion-MNIST
 # make test      lint, types, quick tests            make test-all  the slow ones too
-# make bench     gradloom and its peers in one run    make lint / make format / make clean
+# make bench     gradloom and its peers in one run    make docs      the API reference, as pages
+# make lint / make format / make clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
@@ -14,9 +15,9 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 	$(shell command -v $(p) >/dev/null 2>&1 && $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 PYTEST_ARGS ?= -n auto
 
-.PHONY: demo test test-all bench lint format types clean help
+.PHONY: demo test test-all docs bench lint format types clean help
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 # An environment is made again where its interpreter no longer runs (a moved checkout, an upgraded Python).
 define ENSURE_VENV
@@ -64,8 +65,14 @@ test: lint types
 test-all: lint types
 	@$(PY) -m pytest $(PYTEST_ARGS)
 
+# the API reference, from the docstrings, as pages to open in a browser
+docs: $(VENV)/.stamp-dev
+	@$(PIP) install -q -e '.[docs]'
+	$(PY) docs/reference.py
+	echo "open docs/reference/gradloom.html"
+
 bench:
 	@$(MAKE) --no-print-directory -C benchmarks bench
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/reference .pytest_cache .mypy_cache .ruff_cache .hypothesis
