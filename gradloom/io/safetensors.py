@@ -162,8 +162,8 @@ def read_from(
     found: dict[str, Tensor] = dict.fromkeys(header)  # type: ignore[assignment]
     for start, stop, name, shape, dtype in sorted(places, key=lambda p: p[:2]):
         if mapped is not None and stop > start:
-            lead = 8 + length
-            found[name] = from_numpy(mapped[lead + start : lead + stop].view(dtype.numpy).reshape(shape))
+            body = 8 + length
+            found[name] = from_numpy(mapped[body + start : body + stop].view(dtype.numpy).reshape(shape))
         else:
             found[name] = _read_tensor(file, shape, dtype, bad)
     return found, metadata
