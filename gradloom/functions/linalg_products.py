@@ -15,8 +15,9 @@ from gradloom.functions.contraction import dot as batched_dot
 from gradloom.functions.creation import ones_like
 from gradloom.functions.elementwise import _add, mul, sub
 from gradloom.functions.linalg_base import conj, same_dtype
-from gradloom.functions.movement import broadcast_to, cat, narrow, permute, reshape, stack, swap_last, unsqueeze
+from gradloom.functions.movement import broadcast_to, cat, narrow, permute, reshape, swap_last, unsqueeze
 from gradloom.functions.reductions import sum
+from gradloom.functions.scans import cumprod
 from gradloom.ops.core import broadcast_shapes
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -286,12 +287,7 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     n = x.shape[-1] if N is None else N
     if n < 1:
         raise ShapeError(f"vander: N must be positive, got {n}", code="shape.vander")
-    return _powers(x, n)
-
-
-@composite
-def _powers(x: Tensor, n: int) -> Tensor:
-    out = [ones_like(x)]
-    for _ in range(n - 1):
-        out.append(mul(out[-1], x))
-    return stack(out, -1)
+    ones = ones_like(unsqueeze(x, -1))
+    if n == 1:
+        return ones
+    return cat([ones, cumprod(broadcast_to(unsqueeze(x, -1), (*x.shape, n - 1)), -1)], -1)
