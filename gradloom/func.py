@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from gradloom import functions as G
+from gradloom.autodiff.control import associative_scan, cond, fori_loop, map, scan, while_loop
+from gradloom.autodiff.custom import custom_jvp, custom_vjp
 from gradloom.autodiff.transforms import (
     grad,
     grad_and_value,
@@ -24,8 +26,9 @@ from gradloom.nn import Module
 from gradloom.tensor import Tensor
 
 __all__ = [
-    "functional_call", "functionalize", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
-    "stack_module_state", "value_and_grad", "vjp", "vmap",
+    "associative_scan", "cond", "custom_jvp", "custom_vjp", "fori_loop", "functional_call", "functionalize", "grad",
+    "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "map", "scan", "stack_module_state",
+    "value_and_grad", "vjp", "vmap", "while_loop",
 ]  # fmt: skip
 
 

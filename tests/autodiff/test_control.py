@@ -1,0 +1,232 @@
+"""scan, cond, while_loop, fori_loop, map and associative_scan: values, derivatives, batches, and what is compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradloom as gl
+from gradloom import control, func
+from gradloom.autodiff.bodies import Body
+from gradloom.autodiff.trees import leaves_of
+from gradloom.errors import DTypeError, GradientError, IndexRangeError, NotSupportedError, ShapeError
+from gradloom.tape import TAPE
+
+RNG = np.random.default_rng(8)
+W, H = gl.tensor(RNG.normal(size=(3, 3))), gl.tensor(RNG.normal(size=3))
+XS, BATCH = gl.tensor(RNG.normal(size=(5, 3))), gl.tensor(RNG.normal(size=(4, 5, 3)))
+
+
+def near(a: Any, b: Any) -> None:
+    xs, ys = leaves_of(a), leaves_of(b)
+    assert len(xs) == len(ys)
+    for x, y in zip(xs, ys, strict=True):
+        assert x.shape == y.shape
+        np.testing.assert_allclose(x.detach().numpy(), y.detach().numpy(), 1e-9, 1e-10)
+
+
+def rnn(w: Any, h: Any, xs: Any, reverse: bool = False) -> Any:
+    h, ys = control.scan(lambda h, x: ((h @ w + x).tanh(),) * 2, h, xs, reverse=reverse)
+    return (h * h).sum() + (ys.sin() * gl.arange(5)[:, None]).sum()
+
+
+def looped(w: Any, h: Any, xs: Any, reverse: bool = False) -> Any:
+    ys: list[Any] = [None] * 5
+    for t in range(4, -1, -1) if reverse else range(5):
+        h = ys[t] = (h @ w + xs[t]).tanh()
+    return (h * h).sum() + (gl.stack(ys).sin() * gl.arange(5)[:, None]).sum()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scan_has_derivatives_of_every_order(reverse: bool) -> None:
+    f, g = (lambda *a: rnn(*a, reverse)), (lambda *a: looped(*a, reverse))
+    near(f(W, H, XS), g(W, H, XS))
+    near(func.grad(f, (0, 1, 2))(W, H, XS), func.grad(g, (0, 1, 2))(W, H, XS))
+    near(func.hessian(f, 1)(W, H, XS), func.hessian(g, 1)(W, H, XS))
+    near(func.jvp(f, (W, H, XS), (W, H, XS)), func.jvp(g, (W, H, XS), (W, H, XS)))
+
+
+def test_scan_under_vmap_and_over_it() -> None:
+    dims = (None, None, 0)
+    near(func.vmap(rnn, dims)(W, H, BATCH), func.vmap(looped, dims)(W, H, BATCH))
+    near(func.vmap(func.grad(rnn, (0, 1, 2)), dims)(W, H, BATCH), func.vmap(func.grad(looped, (0, 1, 2)), dims)(W, H, BATCH))
+    total = lambda f: lambda *a: func.vmap(f, dims)(*a).sum()  # noqa: E731
+    near(func.grad(total(rnn), (0, 1, 2))(W, H, BATCH), func.grad(total(looped), (0, 1, 2))(W, H, BATCH))
+    many = gl.tensor(RNG.normal(size=(2, 3)))
+    near(func.vmap(lambda h: func.vmap(rnn, dims)(W, h, BATCH))(many),
+         func.vmap(lambda h: func.vmap(looped, dims)(W, h, BATCH))(many))  # fmt: skip
+
+
+def test_backward_reaches_captured_parameters() -> None:
+    w = gl.tensor(W.numpy(), requires_grad=True)
+    rnn(w, H, XS).backward()
+    near(w.grad, func.grad(looped)(W, H, XS))
+
+
+def test_a_body_is_compiled_once_whatever_the_length() -> None:
+    def run(n: int) -> None:
+        xs = gl.ones(n, 3, dtype=gl.float64)
+        func.grad(lambda w: control.scan(lambda h, x: ((h @ w + x).tanh(), None), H, xs)[0].sum())(W).numpy()
+
+    run(3)
+    before = Body.compiled
+    for n in (4, 7, 20, 1):
+        run(n)
+    assert Body.compiled == before
+
+
+def test_trees_integers_and_lengths() -> None:
+    def f(carry: Any, x: Any) -> Any:
+        i, s = carry["i"], carry["s"]
+        return {"i": i + 1, "s": s + x["a"] * i}, (s, None, {"i": i})
+
+    start = {"i": gl.tensor(0), "s": gl.zeros(2)}
+    end, (s, nothing, more) = control.scan(f, start, {"a": gl.ones(4, 2)})
+    assert nothing is None
+    assert end["i"].item() == 4
+    near(end["s"], gl.full((2,), 6.0))
+    near(more["i"], gl.arange(4))
+    assert s.shape == (4, 2)
+    end, ys = control.scan(lambda c, x: (c * 2, c), 1, None, length=5)
+    assert end.item() == 32
+    near(ys, gl.tensor([1, 2, 4, 8, 16]))
+    end, ys = control.scan(lambda c, x: (c + x, c), gl.ones(2), gl.zeros(0, 2))
+    assert ys.shape == (0, 2)
+    near(end, gl.ones(2))
+    near(control.map(lambda x: x.sum() * 2, XS), XS.sum(1) * 2)
+
+
+def test_random_numbers_differ_from_step_to_step() -> None:
+    draw = lambda: control.scan(lambda c, x: (c, gl.rand(3)), None, None, length=4)[1].numpy()  # noqa: E731
+    gl.manual_seed(1)
+    a, b = draw(), draw()
+    assert len(np.unique(np.concatenate([a, b]))) == 24
+    gl.manual_seed(1)
+    np.testing.assert_array_equal(draw(), a)
+
+
+def test_checks_inside_a_body() -> None:
+    with pytest.raises(IndexRangeError, match="loop"):
+        control.scan(lambda c, i: (c, XS[i]), None, gl.tensor([0, 7]))[1].numpy()
+    near(control.scan(lambda c, i: (c, XS[i]), None, gl.tensor([0, 4]))[1], XS[gl.tensor([0, 4])])
+
+
+def test_the_reference_target() -> None:
+    want = rnn(W, H, XS).item()
+    gl.set_target("reference")
+    try:
+        assert abs(rnn(W, H, XS).item() - want) < 1e-12
+    finally:
+        gl.set_target("cpu")
+
+
+def branch(p: Any, x: Any) -> Any:
+    return control.cond(p > 0, lambda x: x * p.sin() * 3, lambda x: x.exp() * p, x).sum()
+
+
+def chosen(p: Any, x: Any) -> Any:
+    return gl.where(p > 0, x * p.sin() * 3, x.exp() * p).sum()
+
+
+@pytest.mark.parametrize("p", [0.7, -0.7])
+def test_cond(p: float) -> None:
+    t = gl.tensor(p, dtype=gl.float64)
+    near(branch(t, H), chosen(t, H))
+    near(func.grad(branch, (0, 1))(t, H), func.grad(chosen, (0, 1))(t, H))
+    near(func.hessian(branch, (0, 1))(t, H), func.hessian(chosen, (0, 1))(t, H))
+    near(func.vmap(func.grad(branch), (None, 0))(t, XS), func.vmap(func.grad(chosen), (None, 0))(t, XS))
+
+
+def test_cond_on_a_batch() -> None:
+    ps = gl.tensor([0.5, -0.5, 2.0], dtype=gl.float64)
+    near(func.vmap(branch, (0, None))(ps, H), func.vmap(chosen, (0, None))(ps, H))
+    near(func.vmap(func.grad(branch, (0, 1)), (0, None))(ps, H), func.vmap(func.grad(chosen, (0, 1)), (0, None))(ps, H))
+    total = lambda f: lambda p, x: func.vmap(f, (0, None))(p, x).sum()  # noqa: E731
+    near(func.grad(total(branch), (0, 1))(ps, H), func.grad(total(chosen), (0, 1))(ps, H))
+
+
+def test_cond_computes_one_side_and_takes_bools() -> None:
+    x = gl.tensor([1.0, 2.0])
+    assert control.cond(True, lambda x: x + 1, lambda x: x, x).tolist() == [2, 3]
+    # the other side would be refused as it runs
+    got = control.cond(x.sum() > 0, lambda x: x, lambda x: x[(x * 100).long()], x)
+    assert got.tolist() == [1, 2]
+    assert gl.cond(x.sum() > 0, lambda a, b: a + b, lambda a, b: a, (x, x)).tolist() == [2, 4]
+
+
+def test_while_and_fori() -> None:
+    f = lambda x: control.while_loop(lambda s: s[0] < 100, lambda s: (s[0] * 2, s[1] + 1), (x, gl.tensor(0)))  # noqa: E731
+    assert [t.item() for t in f(gl.tensor(3.0))] == [192, 6]
+    near(func.vmap(f)(gl.tensor([1.0, 3.0, 200.0])), (gl.tensor([128.0, 192, 200]), gl.tensor([7, 6, 0])))
+    assert control.fori_loop(2, 5, lambda i, v: v + i, gl.tensor(0)).item() == 9
+    assert control.fori_loop(2, gl.tensor(5), lambda i, v: v + i, gl.tensor(0)).item() == 9
+    x = gl.tensor(2.0, dtype=gl.float64)
+    one = gl.tensor(1.0, dtype=gl.float64)
+    assert func.grad(lambda x: control.fori_loop(0, 3, lambda i, v: v * x, one))(x).item() == 12.0
+    with pytest.raises(GradientError, match="while_loop has no derivative"):
+        func.grad(lambda x: control.while_loop(lambda v: v < 9, lambda v: v * 2, x))(x)
+    with pytest.raises(NotSupportedError, match="random"):
+        control.while_loop(lambda v: v < 9, lambda v: v + gl.rand(()), x)
+
+
+def test_loops_inside_loops() -> None:
+    def inner(c: Any, x: Any) -> Any:
+        s = control.scan(lambda a, b: (a * b.cos(), None), c, x)[0]
+        return control.cond(s.sum() > 0, lambda s: s * 2, lambda s: s - 1, s), s
+
+    def f(c: Any, xs: Any) -> Any:
+        end, ys = control.scan(inner, c, xs)
+        return end.sum() + ys.sum()
+
+    def g(c: Any, xs: Any) -> Any:
+        total = gl.zeros((), dtype=gl.float64)
+        for row in xs:
+            for x in row:
+                c = c * x.cos()
+            total = total + c.sum()
+            c = gl.where(c.sum() > 0, c * 2, c - 1)
+        return c.sum() + total
+
+    xs = gl.tensor(RNG.normal(size=(3, 2, 3)))
+    near(func.grad(f, (0, 1))(H, xs), func.grad(g, (0, 1))(H, xs))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 13])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_associative_scan(n: int, reverse: bool) -> None:
+    a = RNG.normal(size=(2, n))
+    got = control.associative_scan(lambda x, y: x + y, gl.tensor(a), reverse, axis=1)
+    want = np.cumsum(a[:, ::-1], 1)[:, ::-1] if reverse else np.cumsum(a, 1)
+    np.testing.assert_allclose(got.numpy(), want, 1e-10, 1e-12)
+    # a linear recurrence: pairs compose
+    b = RNG.normal(size=(n, 2))
+    c = RNG.normal(size=(n, 2))
+    _, got = control.associative_scan(lambda p, q: (p[0] * q[0], p[1] * q[0] + q[1]), (gl.tensor(b), gl.tensor(c)))
+    y = np.zeros(2)
+    for t in range(n):
+        y = b[t] * y + c[t]
+    np.testing.assert_allclose(got.numpy()[-1], y, 1e-9, 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: control.scan(lambda c, x: (c, x), 0, (gl.ones(3), gl.ones(4))), ShapeError, "lengths"),
+        (lambda: control.scan(lambda c, x: (c, x), 0), ShapeError, "neither"),
+        (lambda: control.scan(lambda c, x: c, 0, gl.ones(3)), GradientError, "pair"),
+        (lambda: control.scan(lambda c, x: (c[:1], x), gl.ones(2), gl.ones(3)), ShapeError, "keep shapes"),
+        (lambda: control.scan(lambda c, x: (c.double(), x), gl.ones(2), gl.ones(3)), DTypeError, "float64"),
+        (lambda: control.scan(lambda c, x: ((c, c), x), gl.ones(2), gl.ones(3)), ShapeError, "structure"),
+        (lambda: control.scan(lambda c, x: (c, x), 0, gl.tensor(1.0)), ShapeError, "0-d"),
+        (lambda: control.cond(gl.ones(2) > 0, gl.sin, gl.cos, gl.ones(2)), ShapeError, "one element"),
+        (lambda: control.cond(gl.ones(()) > 0, gl.sin, lambda x: x[:1], gl.ones(2)), ShapeError, "second"),
+        (lambda: control.while_loop(lambda x: x > 0, lambda x: x, gl.ones(2)), ShapeError, "one element"),
+        (lambda: control.scan(lambda c, x: (c if c > 0 else -c, x), gl.ones(()), gl.ones(3)), GradientError, "cond"),
+    ],
+)
+def test_refused(call: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        call()
+    assert not TAPE.traces
