@@ -66,10 +66,10 @@ class Average:
 
     @property
     def limit_share(self) -> float:
-        """The share of what the machine can do at most that was reached."""
-        if not (self.flops or self.nbytes):
-            return 0.0
-        return machine_limits().share(self.flops, self.nbytes, self.cpu_time_total * 1e-6)
+        """The least time that the machine needs for this work, as a share of the time taken."""
+        limits = machine_limits()
+        seconds = self.cpu_time_total * 1e-6
+        return sum(limits.least(e.flops, e.nbytes) for e in self.events) / seconds if seconds > 0 else 0.0
 
     def add(self, e: Event) -> None:
         """Take one more event in."""
@@ -159,7 +159,7 @@ class EventList(list):
                 _time(own), _time(a.cpu_time_total), _time(a.cpu_time), str(a.count),
                 f"{a.flops / seconds / 1e9:.2f}" if work and a.flops else "",
                 f"{a.nbytes / seconds / 1e9:.2f}" if work and a.nbytes else "",
-                f"{100 * a.limit_share:.0f}%" if work and (a.flops or a.nbytes) else "",
+                f"{100 * a.limit_share:.0f}%" if work and a.limit_share else "",
             ]  # fmt: skip
             cells += [str(list(a.input_shapes))] if shapes else []
             cells += [f"{a.memory} b" if a.memory else ""] if memory else []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 __all__ = ["Limits", "machine_limits"]
+
+CACHES = 16 << 20
 
 
 class Limits(NamedTuple):
@@ -17,24 +20,33 @@ class Limits(NamedTuple):
     flops: float
     nbytes: float
 
-    def share(self, flops: float, nbytes: float, seconds: float) -> float:
-        """The least time that the machine needs for this, as a share of the time taken (the roofline model)."""
-        return max(flops / self.flops, nbytes / self.nbytes) / seconds if seconds > 0 else 0.0
+    def least(self, flops: float, nbytes: float) -> float:
+        """The least seconds that the machine needs for this (the roofline model: Williams et al. 2009).
+
+        Bytes count where they are more than caches hold; what is less may have been there already.
+        """
+        return max(flops / self.flops, nbytes / self.nbytes if nbytes > CACHES else 0.0)
 
 
 @functools.cache
 def machine_limits() -> Limits:
-    """The limits, as NumPy's own product and copy reach them, the best of a few tries: some 50 ms."""
-    n = 640
+    """The limits, as NumPy's own product and copy reach them: the best of many tries, as the machine may be busy."""
+    n = 320
     a = np.ones((n, n), np.float32)
     out = np.empty_like(a)
-    source = np.ones(8 << 20, np.float32)
+    source = np.ones(4 << 20, np.float32)
     target = np.zeros_like(source)
-    product = copy = float("inf")
-    for _ in range(4):
-        start = time.perf_counter()
-        np.matmul(a, a, out)
-        middle = time.perf_counter()
-        np.copyto(target, source)
-        product, copy = min(product, middle - start), min(copy, time.perf_counter() - middle)
+    product = _best(lambda: np.matmul(a, a, out))
+    copy = _best(lambda: np.copyto(target, source))
     return Limits(2 * n**3 / product, 2 * source.nbytes / copy)
+
+
+def _best(run: Callable[[], object], budget: float = 0.05, least: int = 8) -> float:
+    """The shortest of as many runs as fit into a time, in seconds."""
+    best, spent, tries = float("inf"), 0.0, 0
+    while spent < budget or tries < least:
+        start = time.perf_counter()
+        run()
+        took = time.perf_counter() - start
+        best, spent, tries = min(best, took), spent + took, tries + 1
+    return best
