@@ -31,12 +31,16 @@ class Fuser(Gathers):
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
-        self.uses.update(id(x) for n in graph.nodes for x in n.ins)
-        self.uses.update(map(id, graph.outputs))
+        for n in graph.nodes:
+            for x in n.ins:
+                self.users.setdefault(id(x), []).append(n)
+        for n in graph.outputs:
+            self.users.setdefault(id(n), []).append(None)
         for k, n in enumerate(graph.inputs):
             self.storages[id(n)] = Storage(n, k)
         for n in graph.nodes:
             self._add(n)
+            self.done.add(id(n))
         self.outputs = self._outputs()
 
     # -- joining ----------------------------------------------------------------------------------
@@ -257,10 +261,10 @@ class Fuser(Gathers):
         assert n.prim is not None
         if n.prim.name == "update_slice":
             base, x = n.ins
-            s = self.overwritten(n, base)
+            s, before = self.overwritten(n, base)
             region = move(View.whole(s, n.aval.shape), "slice", n.attrs)
             assert region is not None
-            self.write(x, region, list(s.writers), alone=True)
+            self.write(x, region, before, alone=True)
             return
         s = self.storages[id(n)] = Storage(n)
         whole = View.whole(s, n.aval.shape)

@@ -68,7 +68,7 @@ class Gathers(Kernels):
     # -- scatter ----------------------------------------------------------------------------------
     def _scatter(self, n: Node) -> None:
         x, u, *indices = n.ins
-        s = self.overwritten(n, x)
+        s, before = self.overwritten(n, x)
         target = View.whole(s, n.aval.shape)
         if not u.aval.size or not n.aval.size:
             return
@@ -89,9 +89,8 @@ class Gathers(Kernels):
         assert job is not None
         g = self.open("scatter", ())
         g.scatter = job
-        for t in (s, job.values, job.index):
-            for w in t.writers:
-                self.depend(g, w)
+        for w in (*before, *job.values.writers, *job.index.writers):
+            self.depend(g, w)
         s.writers.append(g)
 
     def _places(

@@ -40,7 +40,7 @@ class Storage:
 class Group:
     """A kernel under construction.
 
-    kind: ``"nest"``, ``"contract"``, ``"scatter"`` or ``"host"``. extents, axes: of the loops. values: what is at hand, by node:
+    kind: nest, contract, scatter or host. extents, axes: of the loops. values: what is at hand, by node:
     (instruction, dims). computed: the nodes that are computed here. before: a bit for each group that must run first.
     stores: (instruction, storage, offset, strides by axis). dot: the operands of a contraction as views.
     host: node and operand views of what is done in NumPy, and the view that its result goes to.
@@ -68,6 +68,18 @@ class Group:
     def reduced(self) -> set[int]:
         """The reduced axes."""
         return {k for k, a in enumerate(self.axes) if a == "r"}
+
+    @property
+    def sources(self) -> set[Storage]:
+        """The storages that it reads."""
+        out = {a[0] for a in self.body.accesses}
+        if self.dot is not None:
+            out |= {self.dot[0].storage, self.dot[1].storage}
+        if self.host is not None:
+            out |= {v.storage for v in self.host[1]}
+        if self.scatter is not None:
+            out |= {self.scatter.values, self.scatter.index}
+        return out
 
     @property
     def size(self) -> int:

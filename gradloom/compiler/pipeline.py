@@ -59,7 +59,8 @@ def _footprints(fuser: Fuser) -> list[Footprint]:
     for p in prints:
         for s in p.reads:
             for w in s.writers:
-                p.before |= w.bit
+                if not w.before & p.group.bit:  # it writes over what this reads
+                    p.before |= w.bit
         p.before |= p.group.before & sum(q.group.bit for q in prints)
         p.before &= ~p.group.bit
     close(prints)

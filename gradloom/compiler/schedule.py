@@ -82,6 +82,8 @@ def donations(
             continue
         writers = [p for p in prints if to in p.writes]
         copy = next((p for p in writers if len(writers) > 1 and _copies(p.group, to, frm)), None)
+        if copy is not None and not all(p is copy or p.before & copy.group.bit for p in writers):
+            continue  # it puts back what another has written over
         changing = [p for p in writers if p is not copy]
         if (copy is None and len(writers) > 1) or not all(_in_place(p, to, frm) for p in changing):
             continue

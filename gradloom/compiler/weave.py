@@ -6,7 +6,6 @@ that memory, or a permutation of loop axes inside a kernel.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from gradloom.compiler.groups import Dims, Group, Storage
@@ -41,7 +40,8 @@ class Kernels:
     """Groups under construction and the memory between them; :class:`gradloom.compiler.fuse.Fuser` fills it.
 
     groups: those that are left, in order of creation. home: the group that computes a node. at_hand: the groups that
-    have it. storages, views, copies: where nodes lie in memory. uses: how often a node is an operand or an output.
+    have it. storages, views, copies: where nodes lie in memory. users: the nodes that a node is an operand of; None
+    among them where it is an output. done: the nodes that were walked.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,8 @@ class Kernels:
         self.storages: dict[int, Storage] = {}
         self.views: dict[int, View] = {}
         self.copies: dict[int, View] = {}
-        self.uses: Counter[int] = Counter()
+        self.users: dict[int, list[Node | None]] = {}
+        self.done: set[int] = set()
         self.count = 0
 
     # -- groups -----------------------------------------------------------------------------------
@@ -208,15 +209,34 @@ class Kernels:
         for h in after:
             self.depend(g, h)
 
-    def overwritten(self, n: Node, base: Node) -> Storage:
-        """Memory with the values of ``base`` that ``n`` goes on to change: its own where nothing else needs it."""
-        if self.uses[id(base)] == 1 and base.prim is not None and not moves(base) and not is_leaf(base):
+    def overwritten(self, n: Node, base: Node) -> tuple[Storage, list[Group]]:
+        """Memory with the values of ``base`` that ``n`` goes on to change, and the kernels that must run before.
+
+        It is the memory of ``base`` itself where whoever else needs that has read it by then.
+        """
+        if base.prim is not None and not moves(base) and not is_leaf(base) and self._last_use(n, base):
             s = self.storage(base)
         else:
             s = Storage(n)
             self.write(base, View.whole(s, n.aval.shape), alone=True)
         self.storages[id(n)] = s
-        return s
+        return s, [*s.writers, *(g for g in self.groups if s in g.sources and g not in s.writers)]
+
+    def _last_use(self, n: Node, base: Node) -> bool:
+        """Whether all others that use a value, or what movement makes of it, were walked before ``n``."""
+        if any(x is base for x in n.ins[1:]):
+            return False
+        stack = [base]
+        while stack:
+            x = stack.pop()
+            for u in self.users.get(id(x), ()):
+                if u is None or (u is n and x is not base):
+                    return False
+                if u is not n and moves(u):
+                    stack.append(u)
+                elif u is not n and id(u) not in self.done:
+                    return False
+        return True
 
     def on_host(self, n: Node, views: list[View], to: View) -> Group:
         """Let NumPy compute a value from operands in memory and put it where ``to`` says."""
