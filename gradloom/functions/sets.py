@@ -44,9 +44,10 @@ def _codes(a: np.ndarray, axis: int | None) -> np.ndarray:
     """A vector that is ordered and equal just where the elements, or the slices along an axis, are."""
     if axis is None:
         return a.reshape(-1)
-    rows = np.ascontiguousarray(np.moveaxis(a, axis, 0)).reshape(a.shape[axis], -1)
-    if not rows.shape[1]:
-        return np.zeros(len(rows), np.int64)
+    n = a.shape[axis]
+    if not a.size:
+        return np.zeros(n, np.int64)
+    rows = np.ascontiguousarray(np.moveaxis(a, axis, 0)).reshape(n, -1)
     order = np.lexsort(rows.T[::-1])
     step = np.zeros(len(rows), np.int64)
     step[1:] = np.any(rows[order[1:]] != rows[order[:-1]], 1)

@@ -10,7 +10,7 @@ from typing import Any
 from gradloom import dtypes
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.functions.base import Extreme, apply, axes_of, operand
-from gradloom.functions.creation import zeros, zeros_like
+from gradloom.functions.creation import zeros_like
 from gradloom.functions.elementwise import cast, detach
 from gradloom.functions.movement import narrow, permute, reshape
 from gradloom.functions.reductions import drop, fetch, wants_grad
@@ -104,7 +104,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     if not 0 <= k <= n:
         raise IndexRangeError(f"topk: k = {k} is out of range for an axis of {n} elements", code="index.topk")
     if not input.ndim:
-        return sort(input) if k else Extreme(zeros(0, dtype=input.dtype), zeros(0, dtype=dtypes.int64))
+        return sort(input)
     if k <= FEW or (n >= LONG and k * 2048 <= n):
         at = on_rows(S.topk_index, input, axis, int(k), bool(largest), bool(sorted))
     else:  # so many that the whole axis may as well be sorted

@@ -53,7 +53,7 @@ def test_like_pytorch(function: str, name: str) -> None:
 @pytest.mark.parametrize("dim", [0, 1, -1])
 def test_slices(function: str, dim: int) -> None:
     asked = {"return_inverse": True, "return_counts": True, "dim": dim}
-    for x in (ROWS, ROWS / 2, ROWS.reshape(3, 2, 3)):
+    for x in (ROWS, ROWS / 2, ROWS.reshape(3, 2, 3), np.zeros((0, 0))):
         same(getattr(gl.tensor(x), function)(**asked), getattr(torch.tensor(x), function)(**asked))
 
 
