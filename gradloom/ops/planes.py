@@ -36,6 +36,12 @@ class Builder(Protocol):
     def broadcast(self, *planes: Plane) -> list[Plane]:
         """Planes brought to their common shape."""
 
+    def interleave(self, pair: Pair) -> Plane:
+        """Both parts along a new last axis."""
+
+    def part(self, x: Plane) -> Pair:
+        """The opposite."""
+
 
 class Plane:
     """A real value of the program. Operators record instructions."""
@@ -201,6 +207,16 @@ def _join(b: Builder, xs: Sequence[Plane], attrs: tuple) -> Pair:
     return Pair(*b.broadcast(re, im))
 
 
+@rule(C.as_real)
+def _as_real(b: Builder, xs: Sequence[Pair], attrs: tuple) -> Plane:
+    return b.interleave(xs[0])
+
+
+@rule(C.as_complex)
+def _as_complex(b: Builder, xs: Sequence[Plane], attrs: tuple) -> Pair:
+    return b.part(xs[0])
+
+
 @unary(C.real)
 def _real(b: Builder, x: Plane, y: Plane) -> Plane:
     return x
@@ -278,6 +294,17 @@ def _expm1(b: Builder, x: Plane, y: Plane) -> Pair:
 def log(b: Builder, x: Plane, y: Plane) -> Pair:
     """The logarithm, log |z| + i arg z."""
     return Pair(b(E.log, b(F.hypot, x, y)), b(E.atan2, y, x))
+
+
+@rule(E.pow_)
+def _pow(b: Builder, xs: Sequence[Pair], attrs: tuple) -> Pair:
+    """exp(y log x); 1 where y is 0, and 0 where x is 0 and y has a positive real part."""
+    x, y = xs
+    re, im = exp(b, *times(y, log(b, *x)))
+    one = (y.re == 0.0) & (y.im == 0.0)
+    none = (x.re == 0.0) & (x.im == 0.0) & (y.re > 0.0)
+    re = b(E.where, one, 1.0, b(E.where, none, 0.0, re))
+    return Pair(re, b(E.where, one | none, 0.0, im))
 
 
 def _scaled(prim: Primitive, factor: float) -> None:

@@ -87,22 +87,27 @@ class _Split:
         return [p if p.node.aval.shape == shape else self(S.expand, p, attrs=(shape,)) for p in planes]
 
     # -- between planes and memory ----------------------------------------------------------------
-    def unpack(self, n: Node, aval: Aval) -> Pair:
-        """The planes of a complex array in memory."""
-        nd = len(aval.shape)
+    def part(self, x: Plane) -> Pair:
+        """The planes of what lies as real and imaginary parts along the last axis."""
+        *shape, _ = x.node.aval.shape
         parts = []
         for k in (0, 1):
-            region = ((0,) * nd + (k,), (*aval.shape, k + 1), (1,) * (nd + 1))
-            parts.append(Plane(self, self._node(S.reshape, [self._node(S.slice_, [n], region)], (aval.shape,))))
+            region = ((0,) * len(shape) + (k,), (*shape, k + 1), (1,) * (len(shape) + 1))
+            parts.append(self(S.reshape, self(S.slice_, x, attrs=region), attrs=(tuple(shape),)))
         return Pair(*parts)
+
+    def interleave(self, pair: Pair) -> Plane:
+        """Real and imaginary parts along a new last axis."""
+        re, im = self.broadcast(*pair)
+        shape = (*re.node.aval.shape, 1)
+        parts = [self(S.reshape, p, attrs=(shape,)) for p in (re, im)]
+        return self(S.cat, *parts, attrs=(len(shape) - 1,))
 
     def pack(self, old: Node) -> Node:
         """A complex value as it lies in memory."""
         n = self.whole.get(id(old))
         if n is None:
-            shape = (*old.aval.shape, 1)
-            parts = [self._node(S.reshape, [p.node], (shape,)) for p in self.broadcast(*self.pairs[id(old)])]
-            n = self.whole[id(old)] = self._node(S.cat, parts, (len(shape) - 1,))
+            n = self.whole[id(old)] = self.interleave(self.pairs[id(old)]).node
         return n
 
     # -- instructions -----------------------------------------------------------------------------
@@ -156,7 +161,7 @@ class _Split:
         new = self._node(prim, [self.pack(i) if id(i) in self.pairs else self.real(i) for i in n.ins], n.attrs)
         if n.aval.dtype.is_complex:
             self.whole[id(n)] = new
-            self.pairs[id(n)] = self.unpack(new, n.aval)
+            self.pairs[id(n)] = self.part(Plane(self, new))
         else:
             self.reals[id(n)] = new
 
@@ -171,7 +176,7 @@ def split_complex(graph: Graph) -> Graph:
         if n.aval.dtype.is_complex:
             new = Node(None, (), (), _in_memory(n.aval))
             s.whole[id(n)] = new
-            s.pairs[id(n)] = s.unpack(new, n.aval)
+            s.pairs[id(n)] = s.part(Plane(s, new))
         else:
             new = s.reals[id(n)] = n
         inputs.append(new)
