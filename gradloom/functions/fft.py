@@ -20,11 +20,12 @@ from gradloom.functions.complex_numbers import conj, view_as_real
 from gradloom.functions.creation import arange, full
 from gradloom.functions.elementwise import cast, div, eq, logical_or, mul, where
 from gradloom.functions.movement import cat, flip, narrow, reshape, swap_last, unsqueeze
+from gradloom.functions.windows import table
 from gradloom.ops import fft as F
 from gradloom.ops import structure as S
 from gradloom.ops.gather import take, take_put
 from gradloom.tape import composite
-from gradloom.tensor import Tensor, tensor
+from gradloom.tensor import Tensor
 
 __all__ = ["istft", "stft"]
 
@@ -272,18 +273,18 @@ def ihfft2(
 
 
 # -- frequencies ------------------------------------------------------------------------------------------
-def _frequencies(values: np.ndarray, dtype: Any, requires_grad: bool) -> Tensor:
-    return tensor(values, dtype=dtype or dtypes.default_float(), requires_grad=requires_grad)
-
-
-def fftfreq(n: int, d: float = 1.0, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def fftfreq(
+    n: int, d: float = 1.0, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """The frequencies of :func:`fft`'s result for samples ``d`` apart: positive ones first."""
-    return _frequencies(np.fft.fftfreq(n, d), dtype, requires_grad)
+    return table(np.fft.fftfreq(n, d), dtype, layout, device, False, requires_grad)
 
 
-def rfftfreq(n: int, d: float = 1.0, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def rfftfreq(
+    n: int, d: float = 1.0, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """The frequencies of :func:`rfft`'s result for samples ``d`` apart."""
-    return _frequencies(np.fft.rfftfreq(n, d), dtype, requires_grad)
+    return table(np.fft.rfftfreq(n, d), dtype, layout, device, False, requires_grad)
 
 
 def _rolled(name: str, x: Tensor, dim: Any, up: bool) -> Tensor:

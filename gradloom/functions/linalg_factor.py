@@ -174,7 +174,9 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     return sub(_unit(m, n, A), matmul(w, matmul(t, mH(narrow(w, -2, 0, n)))))
 
 
-orgqr = householder_product
+def orgqr(input: Tensor, tau: Tensor) -> Tensor:
+    """As ``linalg.householder_product`` (LAPACK's name)."""
+    return householder_product(input, tau)
 
 
 def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:

@@ -217,6 +217,11 @@ def det(input: Tensor) -> Tensor:
     return apply(L.det, (input,))
 
 
+def linalg_det(A: Tensor) -> Tensor:
+    """Determinants of square matrices: (..., n, n) -> (...)."""
+    return det(A)
+
+
 @L.det.gradient
 def _det_vjp(ct: Tensor, out: Tensor, ins: Any, attrs: tuple) -> Any:
     return (mul(columns(columns(ct)), conj(apply(L.cofactor, (ins[0],)))),)
@@ -235,6 +240,11 @@ def slogdet(input: Tensor) -> SignLog:
     """Sign and log |det| of square matrices; 0 and -inf where one is singular."""
     need_square("slogdet", input)
     return SignLog(part(L.slogdet, 0, (input,)), part(L.slogdet, 1, (input,)))
+
+
+def linalg_slogdet(A: Tensor) -> SignLog:
+    """Sign and log |det| of square matrices; 0 and -inf where one is singular."""
+    return slogdet(A)
 
 
 @L.slogdet.part.gradient
@@ -342,6 +352,16 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
             square = matmul(square, square)
     assert out is not None
     return input.clone() if out is input else out
+
+
+def linalg_matrix_power(A: Tensor, n: int) -> Tensor:
+    """As ``gradloom.matrix_power``."""
+    return matrix_power(A, n)
+
+
+def linalg_matrix_exp(A: Tensor) -> Tensor:
+    """The exponential of square matrices, sum of ``A^k / k!``."""
+    return matrix_exp(A)
 
 
 def matrix_exp(input: Tensor) -> Tensor:

@@ -14,15 +14,17 @@ import numpy as np
 from gradloom import dtypes
 from gradloom.dtypes import as_dtype
 from gradloom.errors import DTypeError, ShapeError
-from gradloom.functions.creation import full
+from gradloom.options import check_options
 from gradloom.tensor import Tensor, tensor
 
 __all__ = "bartlett_window blackman_window hamming_window hann_window kaiser_window".split()
 FUNCTION_ONLY = __all__
 
+Values = Callable[[np.ndarray, int], np.ndarray]  # of positions and the length of a period
+
 
 def _made(
-    name: str, M: int, sym: bool, values: Callable[[np.ndarray, int], np.ndarray], dtype: Any, layout: Any,
+    name: str, M: int, sym: bool, values: Values, dtype: Any, layout: Any,
     device: Any, requires_grad: bool, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """``values(positions, length of a period)``; a window of one point is 1."""
@@ -31,14 +33,31 @@ def _made(
         raise DTypeError(f"{name}: dtype {d.name} is not floating", code="dtype.window")
     if M < 0:
         raise ShapeError(f"{name}: a window of {M} points", code="shape.window", hint="M must not be negative")
-    # the common checks of device, layout and memory are those of every new tensor
-    options = {"layout": layout, "pin_memory": pin_memory}
-    empty = full((0,), 0.0, dtype=d, device=device, **{k: v for k, v in options.items() if v})
-    if M == 0:
-        return empty.requires_grad_(requires_grad)
     n = np.arange(M, dtype=np.float64)
-    table = np.ones(1) if M == 1 else values(n, M - 1 if sym else M)
-    return tensor(table, dtype=d, requires_grad=requires_grad)
+    numbers = n + 1 if M < 2 else values(n, M - 1 if sym else M)
+    return table(numbers, d, layout, device, pin_memory, requires_grad)
+
+
+def table(values: np.ndarray, dtype: Any, layout: Any, device: Any, pin_memory: bool, requires_grad: bool) -> Tensor:
+    """A new tensor of numbers made by NumPy, in the default dtype unless one is given."""
+    check_options(device, layout, pin_memory)
+    return tensor(values, dtype=dtype or dtypes.default_float(), requires_grad=requires_grad)
+
+
+def _triangle(n: np.ndarray, period: int) -> np.ndarray:
+    return 1 - np.abs(2 * n / period - 1)
+
+
+def _sum_of_cosines(a: list[float]) -> Values:
+    k = np.arange(len(a))
+    signed = np.array(a) * (-1.0) ** k
+    return lambda n, period: (np.cos(2 * np.pi * n[:, None] * k / period) * signed).sum(1)
+
+
+def _kaiser(beta: float) -> Values:
+    if beta < 0:
+        raise ValueError(f"kaiser: beta must not be negative, got {beta}")
+    return lambda n, period: np.i0(beta * np.sqrt(np.maximum(1 - (2 * n / period - 1) ** 2, 0))) / np.i0(beta)
 
 
 def general_cosine(
@@ -50,11 +69,7 @@ def general_cosine(
     if not weights:
         raise ValueError("general_cosine: a must not be empty")
 
-    def values(n: np.ndarray, period: int) -> np.ndarray:
-        k = np.arange(len(weights))
-        return (np.cos(2 * np.pi * n[:, None] * k / period) * (np.array(weights) * (-1.0) ** k)).sum(1)
-
-    return _made("general_cosine", M, sym, values, dtype, layout, device, requires_grad)
+    return _made("general_cosine", M, sym, _sum_of_cosines(weights), dtype, layout, device, requires_grad)
 
 
 def general_hamming(
@@ -91,7 +106,7 @@ def bartlett(
     M: int, *, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Bartlett's window: a triangle, 0 at both ends."""
-    return _made("bartlett", M, sym, lambda n, p: 1 - np.abs(2 * n / p - 1), dtype, layout, device, requires_grad)
+    return _made("bartlett", M, sym, _triangle, dtype, layout, device, requires_grad)
 
 
 def cosine(
@@ -135,39 +150,59 @@ def kaiser(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Kaiser's window, ``i0(beta sqrt(1 - (2 n / (M - 1) - 1)**2)) / i0(beta)``."""
-    if beta < 0:
-        raise ValueError(f"kaiser: beta must not be negative, got {beta}")
-
-    def values(n: np.ndarray, period: int) -> np.ndarray:
-        x = 2 * n / period - 1
-        return np.i0(beta * np.sqrt(np.maximum(1 - x * x, 0))) / np.i0(beta)
-
-    return _made("kaiser", M, sym, values, dtype, layout, device, requires_grad)
+    return _made("kaiser", M, sym, _kaiser(beta), dtype, layout, device, requires_grad)
 
 
 # -- the older names ------------------------------------------------------------------------------------
-def hann_window(window_length: int, periodic: bool = True, **options: Any) -> Tensor:
+def hann_window(
+    window_length: int, periodic: bool = True, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """:func:`hann`; ``periodic`` is ``not sym``."""
-    return hann(window_length, sym=not periodic, **options)
+    return _older("hann_window", window_length, periodic, [0.5, 0.5], dtype, layout, device, pin_memory, requires_grad)
 
 
 def hamming_window(
-    window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, **options: Any
-) -> Tensor:
+    window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *, dtype: Any = None,
+    layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """``alpha - beta * cos(2 pi n / N)``."""
-    return general_cosine(window_length, a=[alpha, beta], sym=not periodic, **options)
+    return _older(
+        "hamming_window", window_length, periodic, [alpha, beta], dtype, layout, device, pin_memory, requires_grad
+    )
 
 
-def bartlett_window(window_length: int, periodic: bool = True, **options: Any) -> Tensor:
-    """:func:`bartlett`; ``periodic`` is ``not sym``."""
-    return bartlett(window_length, sym=not periodic, **options)
-
-
-def blackman_window(window_length: int, periodic: bool = True, **options: Any) -> Tensor:
+def blackman_window(
+    window_length: int, periodic: bool = True, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """:func:`blackman`; ``periodic`` is ``not sym``."""
-    return blackman(window_length, sym=not periodic, **options)
+    a = [0.42, 0.5, 0.08]
+    return _older("blackman_window", window_length, periodic, a, dtype, layout, device, pin_memory, requires_grad)
 
 
-def kaiser_window(window_length: int, periodic: bool = True, beta: float = 12.0, **options: Any) -> Tensor:
+def bartlett_window(
+    window_length: int, periodic: bool = True, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """:func:`bartlett`; ``periodic`` is ``not sym``."""
+    return _made(
+        "bartlett_window", window_length, not periodic, _triangle, dtype, layout, device, requires_grad, pin_memory
+    )
+
+
+def kaiser_window(
+    window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """:func:`kaiser`; ``periodic`` is ``not sym``."""
-    return kaiser(window_length, beta=beta, sym=not periodic, **options)
+    return _made(
+        "kaiser_window", window_length, not periodic, _kaiser(beta), dtype, layout, device, requires_grad, pin_memory
+    )
+
+
+def _older(
+    name: str, n: int, periodic: bool, a: list[float], dtype: Any, layout: Any, device: Any, pin_memory: bool,
+    requires_grad: bool,
+) -> Tensor:  # fmt: skip
+    return _made(name, n, not periodic, _sum_of_cosines(a), dtype, layout, device, requires_grad, pin_memory)
