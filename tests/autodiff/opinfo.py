@@ -1,8 +1,8 @@
 """PyTorch's operator database under transformations: vmap against a loop, forward mode and second order.
 
-``python -m tests.autodiff.opinfo [name ...]`` prints what fails and why. Every oracle is independent of the rule that is
-tested: vmap is compared with a loop, forward mode with reverse mode by a scalar product, second order with differences
-of the gradient.
+``python -m tests.autodiff.opinfo [name ...]`` prints what fails and why. Every oracle is independent of the rule that
+is tested: vmap is compared with a loop, forward mode with reverse mode by a scalar product, second order with
+differences of the gradient.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.testing._internal.opinfo.core import OpInfo
 
 import gradloom as gl
 from gradloom import func
 from gradloom.autodiff.trees import flatten, unflatten
+from gradloom.tape import TAPE
 from tests.parity import operators as parity
 
 N = 3
+_plain = OpInfo.__dataclass_fields__["gradcheck_wrapper"].default
 SAMPLES = 5
 # values decide the shape of the result, or the result is no function of the values alone
+ROUNDED = {"half", "bfloat16", "chalf"}  # results rounded too much to compare derivatives
 NO_VMAP = set("nonzero argwhere masked_select unique unique_consecutive bincount item combinations "
               "repeat_interleave tensor_split histc histogram histogramdd equal allclose".split())  # fmt: skip
 
@@ -87,7 +91,9 @@ def check_forward(f: Callable[..., Any], xs: list[Any]) -> bool:
         return False
     cts = tuple(gl.tensor(rng.standard_normal(tuple(o.shape))) for o in outs)
     _, pull = func.vjp(g, *xs)
-    grads = pull(cts if len(cts) > 1 else cts)
+    grads = pull(cts)
+    if not all(np.isfinite(t.numpy()).all() for t in (*outs, *tangents, *grads)):
+        return True  # infinities and NaN meet in different sums
     left = sum(float((c * t).sum().item()) for c, t in zip(cts, tangents, strict=True))
     right = sum(float((c * t).sum().item()) for c, t in zip(grads, dots, strict=True))
     _near(left, right, "jvp and vjp", 1e-9)
@@ -118,7 +124,7 @@ def check_second(f: Callable[..., Any], xs: list[Any]) -> None:
             _near(g, (a - b) / (2 * eps), f"second order, input {k}", 1e-5)
 
 
-def run(op: Any, limit: int = 30) -> str | None:
+def run(op: Any, limit: int = 30, samples: int = SAMPLES) -> str | None:
     """What is wrong, None, or ``"skip"``."""
     fn = parity.ours(op)
     if fn is None or torch.float64 not in op.dtypes:
@@ -130,7 +136,7 @@ def run(op: Any, limit: int = 30) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for k, sample in enumerate(parity.samples_of(op, "float64", False)):
-                if k >= SAMPLES:
+                if k >= samples:
                     break
                 leaves, tree, at = _split(sample)
                 if not at or op.name in parity.SHAPE_ONLY:
@@ -142,12 +148,15 @@ def run(op: Any, limit: int = 30) -> str | None:
                 if op.name not in NO_VMAP:
                     what = "vmap"
                     check_vmap(f, xs)
-                if op.supports_autograd:
+                if op.supports_autograd and op.name not in ROUNDED:
                     what = "jvp"
-                    if check_forward(f, xs) and op.supports_gradgrad:
+                    # with a wrapper the operator only takes special matrices, which no difference keeps
+                    plain = op.gradcheck_wrapper is _plain and not op.name.startswith(("linalg.pinv", "linalg.eig"))
+                    if check_forward(f, xs) and op.supports_gradgrad and plain:
                         what = "second"
                         check_second(f, xs)
     except Exception as e:
+        TAPE.forget()
         if what == "forward":
             return "skip"
         return f"{what}: {type(e).__name__}: {' '.join(str(e).split())[:230]}  <- {parity.describe(sample)}"

@@ -51,7 +51,10 @@ def test_scan_has_derivatives_of_every_order(reverse: bool) -> None:
 def test_scan_under_vmap_and_over_it() -> None:
     dims = (None, None, 0)
     near(func.vmap(rnn, dims)(W, H, BATCH), func.vmap(looped, dims)(W, H, BATCH))
-    near(func.vmap(func.grad(rnn, (0, 1, 2)), dims)(W, H, BATCH), func.vmap(func.grad(looped, (0, 1, 2)), dims)(W, H, BATCH))
+    near(
+        func.vmap(func.grad(rnn, (0, 1, 2)), dims)(W, H, BATCH),
+        func.vmap(func.grad(looped, (0, 1, 2)), dims)(W, H, BATCH),
+    )
     total = lambda f: lambda *a: func.vmap(f, dims)(*a).sum()  # noqa: E731
     near(func.grad(total(rnn), (0, 1, 2))(W, H, BATCH), func.grad(total(looped), (0, 1, 2))(W, H, BATCH))
     many = gl.tensor(RNG.normal(size=(2, 3)))

@@ -150,9 +150,7 @@ def test_looking_at_values_inside_is_fine() -> None:
             continue
         np.testing.assert_allclose(made(f)(gl.tensor(X)).numpy(), made(plain)(gl.tensor(X)).numpy(), 1e-12)
     x = gl.tensor(X)
-    np.testing.assert_allclose(
-        func.jvp(f, (x,), (x,))[1].numpy(), func.jvp(plain, (x,), (x,))[1].numpy(), 1e-12
-    )
+    np.testing.assert_allclose(func.jvp(f, (x,), (x,))[1].numpy(), func.jvp(plain, (x,), (x,))[1].numpy(), 1e-12)
 
 
 def test_gradients_of_what_is_captured_still_flow() -> None:

@@ -19,7 +19,7 @@ from gradloom.tensor import Tensor
 RNG = np.random.default_rng(4)
 A = RNG.normal(size=(3, 4, 5))
 B = RNG.normal(size=(3, 5, 2))
-I = RNG.integers(0, 4, (3, 6))  # noqa: E741
+I = RNG.integers(0, 4, (3, 6))
 N = 3
 
 
