@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradloom.errors import ShapeError
-from gradloom.functions.elementwise import ge, gt, le, logical_and, mul, where
+from gradloom.functions.elementwise import ge, gt, in_single, le, logical_and, mul, where
 from gradloom.functions.movement import reshape
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -18,6 +18,7 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 
 @composite
+@in_single
 def _prelu(input: Tensor, weight: Tensor) -> Tensor:
     count = weight.numel()
     axis = 1 if input.ndim > 1 else 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import functools
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -25,11 +27,13 @@ __all__ = (
     "round rsqrt sigmoid sign sin sinh sqrt square sub subtract tan tanh true_divide trunc where "
     "power mod bitwise_invert invert fabs rint"
 ).split()
-INTERNAL = ["cast"]
+INTERNAL = ["cast", "in_single"]
 FUNCTION_ONLY = (
     "detach dropout where power mod bitwise_invert invert fabs rint".split()
 )  # no methods, or methods written by hand
 INPLACE = [n for n in __all__ if n not in FUNCTION_ONLY]
+
+F = typing.TypeVar("F", bound=Callable[..., Tensor])
 
 
 def _unary(prim: Primitive, doc: str) -> Callable[[Any], Tensor]:
@@ -48,6 +52,19 @@ def _binary(prim: Primitive, doc: str) -> Callable[[Any, Any], Tensor]:
     fn.__name__ = fn.__qualname__ = prim.name
     fn.__doc__ = doc + " Operands broadcast and promote."
     return fn
+
+
+def in_single(fn: F) -> F:
+    """A formula of several steps, worked in float32 where its operands have half precision, and rounded once."""
+
+    @functools.wraps(fn)
+    def run(input: Any, *args: Any, **kwargs: Any) -> Tensor:
+        if not isinstance(input, Tensor) or input.dtype not in (dtypes.float16, dtypes.bfloat16):
+            return fn(input, *args, **kwargs)
+        rest = [cast(a, dtypes.float32) if isinstance(a, Tensor) and a.dtype is input.dtype else a for a in args]
+        return cast(fn(cast(input, dtypes.float32), *rest, **kwargs), input.dtype)
+
+    return typing.cast(F, run)
 
 
 mul, _div = _binary(E.mul, "input * other."), _binary(E.div, "input / other, as real numbers.")

@@ -22,6 +22,7 @@ from gradloom.functions.elementwise import (
     eq,
     exp2,
     gt,
+    in_single,
     isfinite,
     isinf,
     isnan,
@@ -178,6 +179,7 @@ def _is_one(x: Any) -> bool:
     return not isinstance(x, Tensor) and x == 1
 
 
+@in_single
 def lerp(input: Any, end: Any, weight: Any) -> Tensor:
     """``input + weight * (end - input)``, written so that weight 1 gives ``end`` exactly."""
     a, b, w = operand(input), operand(end), operand(weight)
@@ -261,6 +263,7 @@ def _limits(dtype: dtypes.DType) -> tuple[float, float]:
     return float(np.finfo(dtype.numpy).max), float(np.finfo(dtype.numpy).min)
 
 
+@in_single
 def logit(input: Any, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)); ``eps`` brings x into [eps, 1 - eps] first. NaN outside of [0, 1]."""
     x = operand(input)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradloom.errors import ShapeError
 from gradloom.functions.base import apply, const, operand
-from gradloom.functions.elementwise import _binary, _unary, add, digamma, lgamma, sub
+from gradloom.functions.elementwise import _binary, _unary, add, digamma, in_single, lgamma, sub
 from gradloom.ops import bessel as B
 from gradloom.ops import gamma as Y
 from gradloom.ops import special as S
@@ -56,6 +56,7 @@ def polygamma(n: int, input: Any) -> Tensor:
 
 
 @composite
+@in_single
 def _mvlgamma(x: Tensor, p: int) -> Tensor:
     total = lgamma(x)
     for k in range(1, p):

@@ -11,6 +11,7 @@ import warnings
 
 from gradloom import functions as G
 from gradloom.dtypes import DType
+from gradloom.functions.elementwise import in_single
 from gradloom.nn.checks import even_axis
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -29,6 +30,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite
+@in_single
 def _leaky_relu(input: Tensor, slope: float) -> Tensor:
     return G.where(input > 0, input, input * slope)
 
@@ -39,6 +41,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 
 
 @composite
+@in_single
 def _elu(input: Tensor, alpha: float, scale: float) -> Tensor:
     positive = input > 0
     below = G.where(positive, 0.0, input)
@@ -56,6 +59,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite
+@in_single
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x·Φ(x) (Hendrycks and Gimpel 2016); approximate="tanh" takes the tanh formula of the paper."""
     if approximate == "none":
@@ -67,6 +71,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 
 @composite
+@in_single
 def _silu(input: Tensor) -> Tensor:
     return input * G.sigmoid(input)
 
@@ -92,6 +97,7 @@ def _softplus_of(x: Tensor) -> Tensor:
 
 
 @composite
+@in_single
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + e^(beta·x)) / beta, and x itself where beta·x > threshold."""
     scaled = input * beta
@@ -99,6 +105,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 
 @composite
+@in_single
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)), without overflow."""
     return G.minimum(input, 0.0) - G.log1p(G.exp(-G.abs(input)))
@@ -126,6 +133,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite
+@in_single
 def _hardsigmoid(input: Tensor) -> Tensor:
     return _hardtanh(input + 3.0, 0.0, 6.0) / 6.0
 
@@ -136,6 +144,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite
+@in_single
 def _hardswish(input: Tensor) -> Tensor:
     middle = input * (input + 3.0) / 6.0
     return G.where(input <= -3.0, input * 0.0, G.where(input < 3.0, middle, input))
@@ -147,6 +156,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite
+@in_single
 def _mish(input: Tensor) -> Tensor:
     return input * G.tanh(_softplus_of(input))
 
@@ -157,18 +167,21 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite
+@in_single
 def softsign(input: Tensor) -> Tensor:
     """X / (1 + |x|)."""
     return input / (G.abs(input) + 1.0)
 
 
 @composite
+@in_single
 def tanhshrink(input: Tensor) -> Tensor:
     """X - tanh(x)."""
     return input - G.tanh(input)
 
 
 @composite
+@in_single
 def _celu(input: Tensor, alpha: float) -> Tensor:
     positive = input > 0
     below = G.where(positive, 0.0, input)
@@ -183,6 +196,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 @composite
+@in_single
 def _softshrink(input: Tensor, lambd: float) -> Tensor:
     inside = G.logical_and(input >= -lambd, input <= lambd)
     return G.where(inside, 0.0, G.where(input > 0, input - lambd, input + lambd))
@@ -196,6 +210,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 
 @composite
+@in_single
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """First half times the sigmoid of the second half along `dim` (Dauphin et al. 2016)."""
     axis = even_axis(input, dim, "glu")

@@ -115,6 +115,18 @@ def test_cosine_similarity() -> None:
     assert np.isfinite(g.numpy()).all()
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_half_precision_is_rounded_once(name: str, options: dict[str, Any], dtype: str) -> None:
+    half = getattr(gl, dtype)
+    x = gl.tensor(X.astype(np.float32), dtype=half)
+    got = getattr(F, name)(x, **options)
+    assert got.dtype is half
+    want = getattr(F, name)(x.float(), **options).to(half).float().numpy()
+    bound = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
+    np.testing.assert_allclose(got.float().numpy(), want, rtol=bound, atol=6e-8)
+
+
 # -- what draws -----------------------------------------------------------------------------------------
 def test_channels_are_dropped_whole() -> None:
     gl.manual_seed(3)
