@@ -6,6 +6,7 @@ import math
 
 from gradloom import functions as G
 from gradloom.dtypes import promote
+from gradloom.functions.elementwise import in_single
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
@@ -26,6 +27,7 @@ def _norm(x: Tensor, p: float, dim: int) -> Tensor:
 
 
 @composite
+@in_single
 def _normalize(input: Tensor, p: float, dim: int, eps: float) -> Tensor:
     return input / G.clamp(_norm(input, p, dim), eps)
 
@@ -37,6 +39,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, o
 
 
 @composite
+@in_single
 def _cosine(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
     unit = []
     for x in (x1, x2):
