@@ -67,15 +67,22 @@ class Reader:
         """A number in the given layout."""
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
+    def raw_line(self, limit: int = 4096) -> bytes:
+        """Bytes up to the end of the line."""
+        window = 4096
+        while True:
+            raw = bytes(self.data[self.at : self.at + window])
+            end = raw.find(b"\n")
+            if end >= 0:
+                self.at += end + 1
+                return raw[:end]
+            if len(raw) < window or window >= limit:
+                raise _bad(f"no end of the line that begins at byte {self.at}")
+            window *= 4
+
     def line(self) -> str:
         """Text up to the end of the line."""
-        limit = min(len(self.data), self.at + 4096)
-        raw = bytes(self.data[self.at : limit])
-        end = raw.find(b"\n")
-        if end < 0:
-            raise _bad(f"no end of the line that begins at byte {self.at}")
-        self.at += end + 1
-        return self.text(raw[:end])
+        return self.text(self.raw_line())
 
     def text(self, raw: bytes) -> str:
         """UTF-8 text."""
@@ -200,6 +207,13 @@ def _int(r: Reader) -> Any:
     if text in ("00", "01"):
         return text == "01"
     return _number(text.rstrip("L"), int)
+
+
+def _escaped(r: Reader) -> str:
+    try:
+        return r.raw_line(MAX_BYTES).decode("raw-unicode-escape")
+    except UnicodeDecodeError:
+        raise _bad(f"text before byte {r.at} has a broken escape") from None
 
 
 def _number(text: str, kind: type) -> Any:
@@ -336,7 +350,7 @@ _INSTRUCTIONS: dict[int, Callable[[Reader], Any]] = {
         "\x8b": _push(lambda r: _long(r, r.unpack("<i"))),
         "F": _push(lambda r: _number(r.line(), float)),
         "G": _push(lambda r: r.unpack(">d")),
-        "V": _push(lambda r: r.line()),
+        "V": _push(_escaped),
         "X": _push(lambda r: r.text(r.take(r.unpack("<I")))),
         "\x8c": _push(lambda r: r.text(r.take(r.unpack("<B")))),
         "\x8d": _push(lambda r: r.text(r.take(r.unpack("<Q")))),

@@ -126,6 +126,7 @@ def _names(tensors: Mapping[str, Any]) -> dict[str, Any]:
         functions[f"{module} frozenset"] = lambda items=(): frozenset(items)
         functions[f"{module} complex"] = lambda re=0.0, im=0.0: complex(float(re), float(im))
         functions[f"{module} bytearray"] = _bytearray
+        functions[f"{module} bytes"] = lambda: b""  # how the empty ones are written
         functions[f"{module} slice"] = lambda *args: slice(*args)
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         functions[f"{module} scalar"] = _scalar

@@ -64,6 +64,7 @@ def test_trace(tmp_path):
         assert outer["ts"] <= e["ts"] and e["ts"] + e["dur"] <= outer["ts"] + outer["dur"] + 1
 
 
+@pytest.mark.filterwarnings("ignore:Profiler won't be using warmup")
 def test_schedule_is_pytorchs():
     for args in [
         {"wait": 1, "warmup": 1, "active": 2}, {"wait": 0, "warmup": 1, "active": 1, "repeat": 2, "skip_first": 3},
