@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 import gradloom as gl
 import gradloom.array_api as xp
@@ -260,6 +263,36 @@ def test_reductions_of_special_values_and_options():
     assert math.isnan(xp.mean(xp.zeros((0,))).item())
     with pytest.raises(ValueError):
         xp.max(xp.zeros((0,)))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (2, 0, 3), (1, 1)])
+def test_empty_and_scalar_arrays(shape, plainly):
+    for name, kinds in UNARY.items():
+        check(lambda x, a: getattr(x, name)(a), [calm(KINDS[kinds][-1], 0, shape)])
+    for name, kinds in BINARY.items():
+        a, b = calm(KINDS[kinds][0], 0, shape), calm(KINDS[kinds][0], 1, shape)
+        check(lambda x, p, q: getattr(x, name)(p, q), [np.abs(a) if a.dtype != bool else a, np.ones_like(b)])
+    for name in REDUCTIONS:
+        for axis in (None, *range(len(shape))):
+            if name not in ("max", "min") or math.prod(shape):
+                check(lambda x, a: getattr(x, name)(a, axis=axis), [calm("float64", 0, shape)])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    mutually_broadcastable_shapes(num_shapes=3, max_dims=4, max_side=3), st.sampled_from(["add", "maximum", "where"])
+)
+def test_broadcasting(shapes, name):
+    gl.set_target("reference")
+    try:
+        a, b, c = (calm("float64", k, s) for k, s in enumerate(shapes.input_shapes))
+        if name == "where":
+            check(lambda x, p, q, r: x.where(p > 0, q, r), [a, b, c])
+        else:
+            check(lambda x, p, q, r: getattr(x, name)(getattr(x, name)(p, q), r), [a, b, c])
+        assert xp.broadcast_shapes(*shapes.input_shapes) == shapes.result_shape
+    finally:
+        gl.set_target("cpu")
 
 
 CALLS: dict[str, Any] = {
