@@ -1,8 +1,8 @@
 """Linear algebra under PyTorch's ``torch.linalg`` names, with the Array API's ``linalg`` extension beside them.
 
-All take batches of matrices (..., n, m), float32, float64, complex64 or complex128; ``out=`` too. A matrix that does not
-go (singular, not positive-definite) raises :class:`LinAlgError` when the program runs, which is when a value is looked
-at. To try and go on, ask ``cholesky_ex``, ``inv_ex``, ``solve_ex`` or ``lu_factor_ex`` for ``info``.
+All take batches of matrices (..., n, m), float32, float64, complex64 or complex128; ``out=`` too. A matrix that does
+not go (singular, not positive-definite) raises :class:`LinAlgError` when the program runs, which is when a value is
+looked at. To try and go on, ask ``cholesky_ex``, ``inv_ex``, ``solve_ex`` or ``lu_factor_ex`` for ``info``.
 """
 
 from __future__ import annotations
