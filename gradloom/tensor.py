@@ -358,7 +358,7 @@ class Tensor:
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise DTypeError("tensors are not pickled", code="io.pickle", hint="save with gradloom.io (safetensors)")
+        raise DTypeError("tensors are not pickled", code="io.pickle", hint="write them with gradloom.save, or share their memory: t.numpy()")
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         out = type(self).__new__(type(self))
