@@ -174,26 +174,26 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     return sub(_unit(m, n, A), matmul(w, matmul(t, mH(narrow(w, -2, 0, n)))))
 
 
-def orgqr(input: Tensor, tau: Tensor) -> Tensor:
-    """As ``linalg.householder_product`` (LAPACK's name)."""
-    return householder_product(input, tau)
+def orgqr(input: Tensor, input2: Tensor) -> Tensor:
+    """As ``linalg.householder_product`` (LAPACK's name); ``input2`` are the scales tau."""
+    return householder_product(input, input2)
 
 
-def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
-    """``Q @ other`` (``other @ Q`` for ``left=False``) with Q the product of all reflectors, m x m, never formed.
+def ormqr(input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
+    """``Q @ C`` (``C @ Q`` for ``left=False``) with Q the product of all reflectors, m x m, never formed.
 
-    ``transpose`` takes Q^H.
+    input: the reflectors (..., m, n). input2: their scales tau. input3: C. ``transpose`` takes Q^H.
     """
-    w, t = _compact("ormqr", input, tau)
-    if other.ndim < 2 or other.shape[-2 if left else -1] != input.shape[-2]:
+    w, t = _compact("ormqr", input, input2)
+    if input3.ndim < 2 or input3.shape[-2 if left else -1] != input.shape[-2]:
         raise ShapeError(
-            f"ormqr: axis {-2 if left else -1} of other {tuple(other.shape)} must be {input.shape[-2]}",
+            f"ormqr: axis {-2 if left else -1} of C {tuple(input3.shape)} must be {input.shape[-2]}",
             code="shape.householder",
         )
     middle = mH(t) if transpose else t
     if left:
-        return sub(other, matmul(w, matmul(middle, matmul(mH(w), other))))
-    return sub(other, matmul(matmul(matmul(other, w), middle), mH(w)))
+        return sub(input3, matmul(w, matmul(middle, matmul(mH(w), input3))))
+    return sub(input3, matmul(matmul(matmul(input3, w), middle), mH(w)))
 
 
 # -- LU -----------------------------------------------------------------------------------------------
@@ -326,9 +326,9 @@ def linalg_lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True,
     return apply(F.triangular, (factors, half), (True, False))
 
 
-def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
-    """X with ``A @ X = b`` from A's ``lu_factor`` (the older order of arguments)."""
-    return linalg_lu_solve(LU_data, LU_pivots, b)
+def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
+    """X with ``A @ X = input`` from A's ``lu_factor`` (the older order of arguments)."""
+    return linalg_lu_solve(LU_data, LU_pivots, input)
 
 
 # -- LDL ------------------------------------------------------------------------------------------------

@@ -303,14 +303,17 @@ def _cholesky_vjp(ct: Tensor, out: Tensor, ins: Any, attrs: tuple) -> Any:
     return None, mH(apply(F.triangular, (low, mH(half)), (True, False)))  # ... L^-1
 
 
-def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
-    """X with ``A @ X = B`` from the Cholesky factor of A."""
-    need_square("cholesky_solve", L)
-    need_matrix("cholesky_solve", B)
-    same_dtype("cholesky_solve", B, L)
-    if L.shape[-1] != B.shape[-2]:
-        raise ShapeError(f"cholesky_solve: L {tuple(L.shape)} and B {tuple(B.shape)} do not fit", code="shape.solve")
-    factor, b = batch_of("cholesky_solve", L, B)
+def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor:
+    """X with ``A @ X = input``, ``input2`` the Cholesky factor of A."""
+    need_square("cholesky_solve", input2)
+    need_matrix("cholesky_solve", input)
+    same_dtype("cholesky_solve", input, input2)
+    if input2.shape[-1] != input.shape[-2]:
+        raise ShapeError(
+            f"cholesky_solve: the factor {tuple(input2.shape)} and B {tuple(input.shape)} do not fit",
+            code="shape.solve",
+        )
+    factor, b = batch_of("cholesky_solve", input2, input)
     return apply(F.cholesky_solve, (factor, b), (bool(upper),))
 
 
@@ -324,10 +327,10 @@ def _cholesky_solve_vjp(ct: Tensor, out: Tensor, ins: Any, attrs: tuple) -> Any:
     return (matmul(factor, whole) if attrs[0] else matmul(whole, factor)), gb
 
 
-def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
-    """The inverse of A from its Cholesky factor."""
-    need_square("cholesky_inverse", L)
-    return cholesky_solve(identity(L.shape[-1], L), L, upper)
+def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
+    """The inverse of A, ``input`` its Cholesky factor."""
+    need_square("cholesky_inverse", input)
+    return cholesky_solve(identity(input.shape[-1], input), input, upper)
 
 
 # -- powers and exponentials ------------------------------------------------------------------------------

@@ -384,3 +384,13 @@ def test_array_api_spellings() -> None:
     np.testing.assert_allclose(gl.linalg.tensordot(x, x, axes=((1,), (2,))).numpy(), np.tensordot(a, a, ((1,), (2,))))
     np.testing.assert_allclose(gl.linalg.vecdot(x, x, axis=0).numpy(), np.linalg.vecdot(a, a, axis=0))
     np.testing.assert_allclose(gl.linalg.cross(x, x + 1, axis=1).numpy(), np.linalg.cross(a, a + 1, axis=1))
+
+
+def test_operands_by_name() -> None:
+    x, b = gl.eye(3) * 2, gl.ones(3, 1)
+    for name in ("A", "x", "input"):
+        assert gl.linalg.det(**{name: x}).item() == 8
+        assert gl.linalg.norm(**{name: x}, ord=2).item() == 2
+    for name in ("B", "b", "other"):
+        assert gl.linalg.lstsq(x, **{name: b}).solution.shape == (3, 1)
+    assert gl.cholesky_solve(input=b, input2=x).shape == gl.ormqr(input=x, input2=b[:, 0], input3=b).shape
