@@ -3,7 +3,8 @@
 A primitive may declare ``batch`` itself: a function ``(args, flags, attrs, avals, n) -> result`` on tensors, batched
 ones with their batch axis at 0, ``flags`` telling which those are and ``avals`` what one element of each looks like;
 ``"leading"`` where its reference carries axes in front along; ``"axis"`` where it does so and its first attribute is an
-axis counted from the front. All else is run element by element by NumPy, slowly, as one instruction.
+axis counted from the front; ``"broadcast"`` where its operands broadcast together. All else is run element by element
+by NumPy, slowly, as one instruction.
 """
 
 from __future__ import annotations
@@ -23,10 +24,21 @@ __all__ = ["apply_batched", "batched", "draw_batched", "is_random"]
 Flags = tuple[bool, ...]
 
 # references written for any axis, and for any number of axes in front
-_CARRIED = dict.fromkeys(
-    "cumsum cumprod cummax cummin cummax_index cummin_index recurrence sort argsort kth_index median_index mode_index "
-    "topk_index".split(), "axis",
-) | dict.fromkeys(("view_as_real", "view_as_complex"), "leading")  # fmt: skip
+_CARRIED = {
+    **dict.fromkeys(
+        "cumsum cumprod cummax cummin cummax_index cummin_index recurrence sort argsort kth_index median_index "
+        "mode_index topk_index".split(),
+        "axis",
+    ),
+    **dict.fromkeys(("view_as_real", "view_as_complex"), "leading"),
+    **dict.fromkeys(
+        "gcd lcm zeta igamma igammac gamma_by_shape chebyshev_polynomial_t chebyshev_polynomial_u "
+        "chebyshev_polynomial_v chebyshev_polynomial_w hermite_polynomial_h hermite_polynomial_he "
+        "laguerre_polynomial_l legendre_polynomial_p shifted_chebyshev_polynomial_t shifted_chebyshev_polynomial_u "
+        "shifted_chebyshev_polynomial_v shifted_chebyshev_polynomial_w".split(),
+        "broadcast",
+    ),
+}
 
 
 def apply_batched(
@@ -41,8 +53,10 @@ def apply_batched(
     if how == "axis":
         moved = (attrs[0] + 1 if attrs[0] >= 0 else attrs[0], *attrs[1:])
         return _apply(prim, [_full(a, f, n) for a, f in zip(args, flags, strict=True)], moved)
+    if how == "broadcast":
+        return _apply(prim, _aligned(args, flags, avals, n), attrs)
     if isinstance(prim, Elementwise):
-        return _elementwise(prim, args, flags, attrs, avals, aval, n)
+        return _elementwise(prim, args, flags, attrs, avals, n)
     if isinstance(prim, Reduce):
         axes, keep, dtype = attrs
         return _apply(prim, args, (tuple(k + 1 for k in axes), keep, dtype))
@@ -85,22 +99,27 @@ def _full(x: Any, flag: bool, n: int) -> Any:
     return x if flag else _expand(x, (n, *x.shape))
 
 
+def _aligned(args: Sequence[Any], flags: Flags, avals: Sequence[Aval], n: int) -> list[Any]:
+    """Operands that broadcast, the batch axis in front of the longest."""
+    rank = max(len(a.shape) for a in avals)
+    return [
+        _reshape(x, (n, *(1,) * (rank - len(a.shape)), *a.shape)) if f else x
+        for x, f, a in zip(args, flags, avals, strict=True)
+    ]
+
+
 # -- elementwise ------------------------------------------------------------------------------------
 def _elementwise(
-    prim: Elementwise, args: Sequence[Any], flags: Flags, attrs: tuple, avals: Sequence[Aval], aval: Aval, n: int
+    prim: Elementwise, args: Sequence[Any], flags: Flags, attrs: tuple, avals: Sequence[Aval], n: int
 ) -> Any:
     from gradloom import functions as G
 
-    rank = len(aval.shape)
-    d = prim.compute_dtype(avals, attrs) if prim.operands != "keep" else None
-    out = []
-    for k, (x, flag, a) in enumerate(zip(args, flags, avals, strict=True)):
-        if flag and len(a.shape) < rank:
-            x = _reshape(x, (n, *(1,) * (rank - len(a.shape)), *a.shape))
-        # one more axis must not change what dtypes promote to
-        if d is not None and a.dtype is not d and not (k == 0 and prim.operands == "tail"):
-            x = G.cast(x, d)
-        out.append(x)
+    out = _aligned(args, flags, avals, n)
+    if prim.operands != "keep":  # one more axis must not change what dtypes promote to
+        d = prim.compute_dtype(avals, attrs)
+        for k, a in enumerate(avals):
+            if a.dtype is not d and not (k == 0 and prim.operands == "tail"):
+                out[k] = G.cast(out[k], d)
     return _apply(prim, out, attrs)
 
 
