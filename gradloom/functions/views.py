@@ -123,13 +123,15 @@ def reshape_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """The axes from ``start_dim`` to ``end_dim`` as one; a 0-d tensor becomes (1,)."""
+    """The axes from ``start_dim`` to ``end_dim`` as one; itself where that is one axis; a 0-d tensor becomes (1,)."""
     n = input.ndim
     if not n:
         return _reshaped(input, (1,))
     (a,), (b,) = axes_of("flatten", start_dim, n), axes_of("flatten", end_dim, n)
     if a > b:
         raise ShapeError(f"flatten: start_dim {a} comes after end_dim {b}", code="shape.flatten")
+    if a == b:
+        return input
     s = tuple(input.shape)
     return reshape(input, (*s[:a], math.prod(s[a : b + 1]), *s[b + 1 :]))
 
