@@ -49,7 +49,7 @@ def _expanded(input: Tensor, shape: tuple[int, ...]) -> Tensor:
     return _view(input, lambda b: M.broadcast_to(b, shape), undo, strides)
 
 
-def broadcast_to(input: Tensor, shape: Any, *, size: Any = None) -> Tensor:
+def broadcast_to(input: Tensor, shape: Any = None, *, size: Any = None) -> Tensor:
     """Broadcast to a shape, without copies; -1 keeps a size."""
     return expand(operand(input), pick(shape, size))
 
