@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.array_api.promotion import check_device
+from gradloom.devices import resolve
 from gradloom.dtypes import DType, as_dtype
 from gradloom.functions import PUBLIC as G
 from gradloom.functions import interchange
@@ -32,7 +32,7 @@ def asarray(obj: Any, /, *, dtype: DType | None = None, device: Any = None, copy
 
 def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     """start, start + step, … below stop; whole numbers give the default integer dtype."""
-    check_device(device)
+    resolve(device)
     if stop is None:
         start, stop = 0, start
     return G["arange"](start, stop, step, dtype=dtype)
@@ -40,7 +40,7 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: DType | Non
 
 def empty(shape: Any, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     """An array with undefined elements."""
-    check_device(device)
+    resolve(device)
     return G["empty"](_shape(shape), dtype=dtype)
 
 
@@ -53,13 +53,13 @@ def eye(
     n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DType | None = None, device: Any = None
 ) -> Tensor:
     """Ones on the k-th diagonal."""
-    check_device(device)
+    resolve(device)
     return G["eye"](n_rows, n_rows if n_cols is None else n_cols, k=k, dtype=dtype)
 
 
 def full(shape: Any, fill_value: Any, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     """An array of one value; its dtype is that of the value where none is given."""
-    check_device(device)
+    resolve(device)
     if dtype is None and isinstance(fill_value, complex):
         dtype = dtypes.default_float().to_complex()
     return G["full"](_shape(shape), fill_value, dtype=dtype)
@@ -74,7 +74,7 @@ def linspace(
     start: Any, stop: Any, /, num: int, *, dtype: DType | None = None, device: Any = None, endpoint: bool = True
 ) -> Tensor:
     """``num`` values from start to stop, the last one included with ``endpoint``."""
-    check_device(device)
+    resolve(device)
     if dtype is None:
         f = dtypes.default_float()
         dtype = f.to_complex() if isinstance(start, complex) or isinstance(stop, complex) else f
@@ -92,7 +92,7 @@ def meshgrid(*arrays: Tensor, indexing: str = "xy") -> list[Tensor]:
 
 def ones(shape: Any, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     """Ones."""
-    check_device(device)
+    resolve(device)
     return G["ones"](_shape(shape), dtype=dtype)
 
 
@@ -113,7 +113,7 @@ def triu(x: Tensor, /, *, k: int = 0) -> Tensor:
 
 def zeros(shape: Any, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     """Zeros."""
-    check_device(device)
+    resolve(device)
     return G["zeros"](_shape(shape), dtype=dtype)
 
 

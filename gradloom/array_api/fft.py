@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradloom import fft as F
-from gradloom.array_api.promotion import check_device
+from gradloom.devices import resolve
 from gradloom.dtypes import DType
 from gradloom.tensor import Tensor
 
@@ -48,13 +48,13 @@ fftn, ifftn, rfftn, irfftn = (_many(name) for name in "fftn ifftn rfftn irfftn".
 
 def fftfreq(n: int, /, *, d: float = 1.0, dtype: DType | None = None, device: Any = None) -> Tensor:
     """Frequencies of the elements of a transform of n samples, d apart."""
-    check_device(device)
+    resolve(device)
     return F.fftfreq(n, d, dtype=dtype)
 
 
 def rfftfreq(n: int, /, *, d: float = 1.0, dtype: DType | None = None, device: Any = None) -> Tensor:
     """The same for a transform of real samples."""
-    check_device(device)
+    resolve(device)
     return F.rfftfreq(n, d, dtype=dtype)
 
 

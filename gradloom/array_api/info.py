@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gradloom import dtypes
-from gradloom.array_api.promotion import STANDARD, check_device, isdtype
+from gradloom.array_api.promotion import STANDARD, isdtype
+from gradloom.devices import resolve
 from gradloom.dtypes import DType
 
 __all__ = ["Info"]
@@ -19,10 +20,8 @@ class Info:
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
 
     def default_device(self) -> Any:
-        """The CPU."""
-        from gradloom.devices import device
-
-        return device("cpu")
+        """The device that new arrays are made on."""
+        return resolve()
 
     def devices(self) -> list[Any]:
         """The devices there are."""
@@ -30,7 +29,7 @@ class Info:
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """The dtypes of results that nothing else decides."""
-        check_device(device)
+        resolve(device)
         f = dtypes.default_float()
         return {
             "real floating": f, "complex floating": f.to_complex(), "integral": dtypes.int64, "indexing": dtypes.int64,
@@ -38,5 +37,5 @@ class Info:
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
         """The standard's dtypes by name, all or those of a kind."""
-        check_device(device)
+        resolve(device)
         return {d.name: d for d in STANDARD if kind is None or isdtype(d, kind)}

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradloom import dtypes
+from gradloom.devices import resolve
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError
 from gradloom.functions import PUBLIC as G
 from gradloom.tensor import Tensor
 
 __all__ = [
-    "FInfo", "IInfo", "astype", "can_cast", "check_device", "common", "finfo", "iinfo", "isdtype", "pair",
+    "FInfo", "IInfo", "astype", "can_cast", "common", "finfo", "iinfo", "isdtype", "pair",
     "result_type",
 ]  # fmt: skip
 
@@ -51,14 +52,6 @@ class IInfo(NamedTuple):
     max: int
     min: int
     dtype: DType
-
-
-def check_device(device: Any) -> None:
-    """Raise DeviceError for another device than the CPU."""
-    if device is not None:
-        from gradloom.devices import device as make
-
-        make(device) if isinstance(device, str) else device
 
 
 def _dtype_of(x: Any) -> DType:
@@ -152,7 +145,7 @@ def _with_number(d: DType, x: complex) -> DType:
 
 def astype(x: Tensor, dtype: DType, /, *, copy: bool = True, device: Any = None) -> Tensor:
     """The elements converted; with ``copy=False`` the array itself where its dtype is that already."""
-    check_device(device)
+    resolve(device)
     d = as_dtype(dtype)
     if x.dtype is d:
         return x.clone() if copy else x

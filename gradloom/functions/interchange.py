@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.devices import resolve
 from gradloom.dtypes import as_dtype, default_float
 from gradloom.errors import DeviceError, DTypeError, ExchangeError, GradientError
 from gradloom.runtime.dlpack import CPU, capsule_of, from_capsule
@@ -85,8 +86,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     ExchangeError: it cannot be shared so. DeviceError: it is not in this machine's memory. DTypeError: its dtype is not
     gradloom's.
     """
-    if device is not None and str(device).split(":")[0] != "cpu":
-        raise DeviceError(f"device {device!s} is not there; found: cpu", code="device.missing", hint="use 'cpu'")
+    resolve(device)
     if hasattr(x, "__dlpack__"):
         where = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else CPU
         if int(where[0]) not in (1, 3):
@@ -122,8 +122,7 @@ def asarray(
     copy: True for memory of its own, False to refuse where a copy is needed, None for a copy only where needed.
     Raises ExchangeError where ``copy=False`` cannot be had.
     """
-    if device is not None and str(device).split(":")[0] != "cpu":
-        raise DeviceError(f"device {device!s} is not there; found: cpu", code="device.missing", hint="use 'cpu'")
+    resolve(device)
     d = None if dtype is None else as_dtype(dtype)
     if isinstance(obj, Tensor):
         t = obj

@@ -14,7 +14,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from gradloom.errors import DeviceError, FileError, NotSupportedError
+from gradloom.devices import resolve
+from gradloom.errors import FileError, NotSupportedError
 from gradloom.io import safetensors, torch_files
 from gradloom.io.values import pack, unpack
 
@@ -91,8 +92,7 @@ def load(
 def _check_location(where: Any) -> None:
     targets = list(where.values()) if isinstance(where, dict) else [] if callable(where) or where is None else [where]
     for t in targets:
-        if str(t).split(":")[0] != "cpu":
-            raise DeviceError(f"device {t!s} is not there; found: cpu", code="device.missing", hint="use 'cpu'")
+        resolve(t)
 
 
 def _read(file: IO[bytes], size: int, where: str, mapped: np.ndarray | None = None) -> Any:

@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from gradloom import dtypes
+from gradloom.devices import device
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, FileError, GradloomError
 from gradloom.io.pickled import MAX_BYTES, Function, read_pickle
@@ -105,10 +106,10 @@ def _encode(text: Any, how: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _device(kind: Any = "cpu", index: Any = None) -> str:
+def _device(kind: Any = "cpu", index: Any = None) -> device:
     if not isinstance(kind, str):
         raise TypeError("a device without a name")
-    return kind if index is None else f"{kind}:{int(index)}"
+    return device(kind, None if index is None else int(index))
 
 
 def _names(tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Nested values as JSON beside their tensors, and back: what a checkpoint is made of.
 
 Kept: None, bool, int, float, complex, str, bytes, list, tuple, dict (any of these as keys), OrderedDict, set, shapes,
-dtypes, NumPy arrays and scalars, tensors and parameters. The same tensor at two places is the same tensor again.
+dtypes, devices, NumPy arrays and scalars, tensors and parameters. A tensor at two places is one tensor again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.devices import device
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, FileError
 from gradloom.modes import no_grad
@@ -62,6 +63,8 @@ class _Packer:
             return {kind.__name__: base64.b64encode(x).decode()}
         if isinstance(x, DType):
             return {"dtype": x.name}
+        if isinstance(x, device):
+            return {"device": str(x)}
         if isinstance(x, (np.ndarray, np.generic)):
             if x.dtype.hasobject or x.dtype.kind not in "biufcV":
                 raise DTypeError(f"{path or 'the value'}: an array of dtype {x.dtype} cannot be saved", code="io.value")
@@ -181,5 +184,6 @@ _SIMPLE: dict[str, Any] = {
     "bytes": lambda x: base64.b64decode(x, validate=True),
     "bytearray": lambda x: bytearray(base64.b64decode(x, validate=True)),
     "dtype": as_dtype,
+    "device": device,
 }
 _CONTAINERS: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset, "size": Size}

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.devices import resolve
 from gradloom.dtypes import as_dtype
-from gradloom.errors import DeviceError
 from gradloom.random import default_generator
 from gradloom.tensor import Tensor, tensor
 
@@ -23,8 +23,7 @@ def make_tensor(
     exclude_zero: zeros become the smallest positive value. noncontiguous, memory_format: accepted; memory is always
     contiguous here. Raises ValueError where low is not below high.
     """
-    if str(device).split(":")[0] != "cpu":
-        raise DeviceError(f"device {device!s} is not there; found: cpu", code="device.missing", hint="use 'cpu'")
+    resolve(device)
     d = as_dtype(dtype)
     sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else tuple(map(int, shape))
     rng = np.random.default_rng(list(default_generator.draw()))

@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 import gradloom as gl
 import gradloom.array_api as xp
+from gradloom.errors import DeviceError
 
 strict: Any = pytest.importorskip("array_api_strict")
 
@@ -412,6 +413,11 @@ def test_functions_of_shapes():
         lambda: xp.broadcast_shapes((2,), (3,))):  # fmt: skip
         with pytest.raises(ValueError):
             bad()
+    for fn in (lambda: xp.zeros(2, device="cuda"), lambda: xp.astype(xp.ones(1), xp.int8, device="mps"),
+               lambda: xp.fft.fftfreq(3, device="cuda"), lambda: xp.asarray(1, device="cuda")):  # fmt: skip
+        with pytest.raises(DeviceError, match="found: cpu"):
+            fn()
+    assert xp.zeros(2, device=xp.ones(1).device).device == gl.device("cpu")
     with pytest.raises(IndexError):
         xp.expand_dims(xp.ones(3), axis=4)
     with pytest.raises(TypeError):

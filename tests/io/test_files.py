@@ -60,7 +60,7 @@ VALUES = {
     ],
     "containers": {"a": (1, [2, (3,)]), 1: {2.5: None}, None: set(), (1, "x"): {1, 2}, False: frozenset({3})},
     "ordered": OrderedDict([("z", 1), ("a", t32)]),
-    "kinds": [gl.Size([1, 2]), gl.float32, gl.bfloat16, gl.bool, bytearray(b"ab")],
+    "kinds": [gl.Size([1, 2]), gl.float32, gl.bfloat16, gl.bool, bytearray(b"ab"), gl.device("cuda:1")],
     "arrays": [np.arange(6).reshape(2, 3), np.float32(2.5), np.zeros((0, 3)), np.array(True)],
     "tensors": [t32, t32.T, gl.tensor(3), gl.zeros(0, 2), gl.tensor([True]), gl.tensor([1.5], dtype=gl.bfloat16)],
     "grad": {"w": gl.tensor([1.0], requires_grad=True), "p": gl.nn.Parameter(gl.ones(2)), "q": gl.ones(1)},
@@ -203,7 +203,7 @@ def test_torch_plain_values(protocol):
         "f": frozenset({1}), "flags": [True, False, None],
     }  # fmt: skip
     got = through_torch(value, pickle_protocol=protocol)
-    assert got["size"] == gl.Size([1, 2]) and got["dtype"] is gl.float32 and str(got["device"]) == "cpu"
+    assert got["size"] == gl.Size([1, 2]) and got["dtype"] is gl.float32 and got["device"] == gl.device("cpu")
     for k in ("c", "set", "bytes", "bytearray", "tuple", "big", "neg", "u", "list", "f", "flags"):
         assert got[k] == value[k] and type(got[k]) is type(value[k]), k
     assert got["np"] == 1.5 and np.array_equal(got["arr"], value["arr"])
