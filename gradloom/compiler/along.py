@@ -39,7 +39,8 @@ class Running:
     """Running results of (outer, n, inner) values along n.
 
     op: ``"sum"``, ``"prod"``, ``"max"``, ``"min"``, ``"max_index"``, ``"min_index"`` (latest position of the running
-    extreme, i64) or ``"linear"`` (``y[t] = a[t] * y[t - 1] + b[t]``). row: ``inner`` is 1, for all but that.
+    extreme, i64) or ``"linear"`` (``y[t] = a[t] * y[t - 1] + b[t]``). row: ``inner`` is 1, for all but that and
+    reversed positions.
 
     ``ints``: outer, n, inner, items of a chunk (rows, or blocks of columns), the offset of each operand.
     """
@@ -145,7 +146,7 @@ def _running(op: str) -> Plan:
         axis, reverse = node.attrs
         shape = node.aval.shape
         outer, n, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-        row = inner == 1 and op != "linear"
+        row = inner == 1 and op != "linear" and not (reverse and op.endswith("_index"))
         kernel = Running(op, dtype, row, reverse)
         items = outer
         if not row:

@@ -49,18 +49,18 @@ class ScanIndex(Scan):
         return Aval(avals[0].shape, dtypes.int64)
 
 
-def _forward(fn: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """A reference written for the last axis, front to end, in a dtype that is exact enough."""
+def _forward(fn: Callable[..., np.ndarray], positions: bool = False) -> Callable[..., np.ndarray]:
+    """A reference from one for the last axis, front to end, worked in float64. positions: the result counts them."""
 
     def run(arrays: Sequence[np.ndarray], attrs: tuple, aval: Aval) -> np.ndarray:
         axis, reverse = attrs
-        wide = np.float64 if arrays[0].dtype.kind not in "iuc" else arrays[0].dtype
+        wide = arrays[0].dtype if arrays[0].dtype.kind in "iuc" else np.float64
         moved = [np.moveaxis(np.asarray(a, wide), axis, -1) for a in arrays]
-        out = fn(*(a[..., ::-1] if reverse else a for a in moved))
-        if reverse:
-            out = out[..., ::-1]
-            if aval.dtype is dtypes.int64 and fn is not _sum and fn is not _prod and fn not in (_max, _min):
-                out = moved[0].shape[-1] - 1 - out
+        if not reverse:
+            out = fn(*moved)
+        else:
+            out = fn(*(a[..., ::-1] for a in moved))[..., ::-1]
+            out = moved[0].shape[-1] - 1 - out if positions else out
         return np.moveaxis(out, -1, axis).astype(aval.dtype.numpy)
 
     return run
@@ -102,8 +102,8 @@ cumsum = Scan("cumsum", _forward(_sum))
 cumprod = Scan("cumprod", _forward(_prod))
 cummax = Scan("cummax", _forward(_max))
 cummin = Scan("cummin", _forward(_min))
-cummax_index = ScanIndex("cummax_index", _forward(_where_extreme(np.maximum.accumulate)))
-cummin_index = ScanIndex("cummin_index", _forward(_where_extreme(np.minimum.accumulate)))
+cummax_index = ScanIndex("cummax_index", _forward(_where_extreme(np.maximum.accumulate), True))
+cummin_index = ScanIndex("cummin_index", _forward(_where_extreme(np.minimum.accumulate), True))
 recurrence = Scan("recurrence", _forward(_linear))
 """``y[t] = a[t] * y[t - 1] + b[t]`` from ``y[-1] = 0``. operands (a, b)."""
 

@@ -75,7 +75,8 @@ def test_running_results(host: str, dtype: str) -> None:
         for prim in (scan.cumsum, scan.cummax, scan.cummin):
             for reverse in (False, True):
                 check(prim, [x], (axis, reverse), host)
-        check(scan.cummax_index, [x], (axis, False), host)
+        for reverse in (False, True):
+            check(scan.cummax_index, [x], (axis, reverse), host)
         check(scan.cummin_index, [x], (axis, False), host)
         a = numbers(shape, dtype, 2)
         check(scan.cumprod, [a + np.asarray(1, dtype)], (axis, False), host, 1e-5)
