@@ -52,9 +52,7 @@ def _install() -> None:
         setattr(Tensor, f"__{op}__", getattr(G, op))
     for op, name in {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}.items():
         setattr(Tensor, f"__{op}__", getattr(G, name))
-    own_methods: tuple[Callable[..., Any], ...] = (
-        addcdiv_, addcmul_, apply_, copy_, fill_, lerp_, map_, where, zero_,
-    )  # fmt: skip
+    own_methods: tuple[Callable[..., Any], ...] = (apply_, copy_, fill_, map_, where, zero_)
     for fn in own_methods:
         setattr(Tensor, fn.__name__, fn)
     for name, view in {"T": _reversed, "mT": views.matrix_transpose, "H": _adjoint, "mH": views.adjoint}.items():
@@ -103,21 +101,6 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 def where(self: Tensor, condition: Any, other: Any) -> Tensor:
     """This tensor where the condition holds, ``other`` elsewhere."""
     return G.where(condition, self, other)
-
-
-def addcmul_(self: Tensor, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tensor:
-    """``value * tensor1 * tensor2`` added to this tensor."""
-    return self._write(self + tensor1 * tensor2 * value)
-
-
-def addcdiv_(self: Tensor, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tensor:
-    """``value * tensor1 / tensor2`` added to this tensor."""
-    return self._write(self + tensor1 / tensor2 * value)
-
-
-def lerp_(self: Tensor, end: Any, weight: Any) -> Tensor:
-    """Moved towards ``end`` by the share ``weight``."""
-    return self._write(self + (end - self) * weight)
 
 
 _install()
