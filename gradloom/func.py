@@ -27,8 +27,8 @@ from gradloom.tensor import Tensor
 
 __all__ = [
     "associative_scan", "cond", "custom_jvp", "custom_vjp", "fori_loop", "functional_call", "functionalize", "grad",
-    "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "map", "scan", "stack_module_state",
-    "value_and_grad", "vjp", "vmap", "while_loop",
+    "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "map", "replace_all_batch_norm_modules_",
+    "scan", "stack_module_state", "value_and_grad", "vjp", "vmap", "while_loop",
 ]  # fmt: skip
 
 
@@ -131,3 +131,12 @@ def functionalize(func: Callable[..., Any], *, remove: str = "mutations") -> Cal
     if remove not in ("mutations", "mutations_and_views"):
         raise ValueError(f"functionalize: remove must be 'mutations' or 'mutations_and_views', got {remove!r}")
     return func
+
+
+def replace_all_batch_norm_modules_(root: Module) -> Module:
+    """Let every layer with running statistics do without them, in place: ``vmap`` could not write them."""
+    for m in root.modules():
+        if hasattr(m, "track_running_stats"):
+            m.running_mean = m.running_var = m.num_batches_tracked = None
+            m.track_running_stats = False
+    return root

@@ -251,6 +251,21 @@ def test_functional_call_refuses_and_ties() -> None:
         func.stack_module_state([nn.Linear(2, 2), nn.ReLU()])
 
 
+def test_running_statistics_can_be_left_out() -> None:
+    class Norm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.track_running_stats = True
+            self.register_buffer("running_mean", gl.zeros(2))
+            self.register_buffer("running_var", gl.ones(2))
+            self.register_buffer("num_batches_tracked", gl.tensor(0))
+
+    net = nn.Sequential(Norm())
+    assert func.replace_all_batch_norm_modules_(net) is net
+    assert not net[0].track_running_stats
+    assert not list(net.buffers())
+
+
 # -- trees ------------------------------------------------------------------------------------------
 def test_trees() -> None:
     @trees.register_dataclass

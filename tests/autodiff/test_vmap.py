@@ -223,6 +223,19 @@ def test_what_escapes_has_no_value() -> None:
     np.testing.assert_array_equal(y.numpy(), [2, 2])
 
 
+def test_tensors_of_the_function_itself_can_be_written() -> None:
+    w = gl.ones(2)
+
+    def f(x: Any) -> Any:
+        y = gl.tensor([0.0, 0.0])
+        y[0] = x.sum()
+        w.add_(1)  # the same for every element
+        return y + w
+
+    assert func.vmap(f)(gl.ones(3, 2)).tolist() == [[4, 2]] * 3
+    assert w.tolist() == [2, 2]
+
+
 def test_a_loop_compiles_once() -> None:
     f = func.vmap(func.grad(lambda x, s: (x.sin() * s).sum()), (0, None))
     for k in range(8):
