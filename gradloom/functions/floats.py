@@ -10,6 +10,7 @@ import numpy as np
 from gradloom import dtypes
 from gradloom.errors import DTypeError
 from gradloom.functions.base import apply, const, operand
+from gradloom.functions.complex_numbers import real
 from gradloom.functions.elementwise import (
     _binary,
     _unary,
@@ -20,7 +21,9 @@ from gradloom.functions.elementwise import (
     cos,
     div,
     eq,
+    exp,
     exp2,
+    ge,
     gt,
     in_single,
     isfinite,
@@ -34,6 +37,7 @@ from gradloom.functions.elementwise import (
     mul,
     ne,
     pow,
+    sin,
     sub,
     trunc,
     where,
@@ -60,13 +64,37 @@ fmax = _binary(F.fmax, "The larger; of a number and NaN the number.")
 fmin = _binary(F.fmin, "The smaller; of a number and NaN the number.")
 gcd = _binary(F.gcd, "Greatest common divisor of integers, not negative.")
 lcm = _binary(F.lcm, "Least common multiple of integers, not negative.")
-logaddexp = _binary(F.logaddexp, "log(e**input + e**other), without overflow.")
+_logaddexp = _binary(F.logaddexp, "log(e**input + e**other), without overflow.")
 logaddexp2 = _binary(F.logaddexp2, "log2(2**input + 2**other), without overflow.")
 xlogy = _binary(F.xlogy, "input * log(other), and 0 where input is 0.")
 xlog1py = _binary(F.xlog1py, "input * log(1 + other), and 0 where input is 0.")
 signbit = _unary(F.signbit, "Whether the sign is minus, that of -0.0 included.")
-sinc = _unary(F.sinc, "sin(pi x) / (pi x), and 1 at 0.")
+_sinc = _unary(F.sinc, "sin(pi x) / (pi x), and 1 at 0.")
 fix = trunc
+
+
+def _is_complex(*xs: Tensor) -> bool:
+    return any(x.dtype.category == 3 for x in xs)
+
+
+def sinc(input: Any) -> Tensor:
+    """sin(pi x) / (pi x), and 1 at 0. Per element; shape as the input's."""
+    x = operand(input)
+    if not _is_complex(x):
+        return _sinc(x)
+    zero = eq(x, const(0.0))
+    angle = mul(where(zero, const(1.0), x), const(math.pi))
+    return where(zero, const(1.0), div(sin(angle), angle))
+
+
+def logaddexp(input: Any, other: Any) -> Tensor:
+    """log(e**input + e**other), without overflow. Operands broadcast and promote; floating or complex."""
+    x, y = operand(input), operand(other)
+    if not _is_complex(x, y):
+        return _logaddexp(x, y)
+    first = ge(real(x), real(y))
+    high, low = where(first, x, y), where(first, y, x)
+    return add(high, log(add(const(1.0), exp(sub(low, high)))))
 
 
 class Frexp(NamedTuple):
@@ -188,13 +216,10 @@ def lerp(input: Any, end: Any, weight: Any) -> Tensor:
 
 
 def float_power(input: Any, exponent: Any) -> Tensor:
-    """``input ** exponent`` in float64, whatever the dtypes are."""
-
-    def wide(x: Any) -> Any:
-        return x if isinstance(x, (int, float)) else cast(operand(x), dtypes.float64)
-
-    base = wide(input)
-    return pow(cast(operand(base), dtypes.float64), wide(exponent))
+    """``input ** exponent`` in float64 or complex128, whatever the dtypes are."""
+    base, power = operand(input), operand(exponent)
+    wide = dtypes.complex128 if _is_complex(base, power) else dtypes.float64
+    return pow(cast(base, wide), exponent if isinstance(exponent, (int, float)) else cast(power, wide))
 
 
 def clamp_min(input: Tensor, min: Any) -> Tensor:

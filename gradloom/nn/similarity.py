@@ -15,12 +15,13 @@ def _norm(x: Tensor, p: float, dim: int) -> Tensor:
     """The p-norm along an axis that is kept; its derivative is 0 where it is 0."""
     size = G.abs(x)
     if p == 0.0:
-        return G.sum(G.cast(size != 0.0, x.dtype), dim=dim, keepdim=True)
+        return G.sum(G.cast(size != 0.0, size.dtype), dim=dim, keepdim=True)
     if p == 1.0:
         return G.sum(size, dim=dim, keepdim=True)
     if math.isinf(p):
         return (G.amax if p > 0 else G.amin)(size, dim=dim, keepdim=True)
-    power = x * x if p == 2.0 else G.where(size == 0.0, 0.0, G.pow(G.where(size == 0.0, 1.0, size), p))
+    square = size * size if x.dtype.category == 3 else x * x
+    power = square if p == 2.0 else G.where(size == 0.0, 0.0, G.pow(G.where(size == 0.0, 1.0, size), p))
     total = G.sum(power, dim=dim, keepdim=True)
     safe = G.where(total == 0.0, 1.0, total)
     return G.where(total == 0.0, 0.0, G.sqrt(safe) if p == 2.0 else G.pow(safe, 1.0 / p))
