@@ -11,7 +11,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
-from gradloom.errors import ShapeError
+from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import apply, const, operand, sizes_of
 from gradloom.functions.elementwise import _add, cast, eq, mul, where
 from gradloom.functions.movement import broadcast_to, unsqueeze
@@ -227,6 +227,10 @@ def arange(
         raise ValueError("arange: step must not be 0")
     integer = builtins.all(isinstance(v, int) for v in (start, end, step))
     d = as_dtype(dtype) if dtype is not None else dtypes.int64 if integer else dtypes.default_float()
+    if d.is_complex:
+        raise DTypeError(
+            f"arange: dtype {d.name} has no order", code="dtype.arange", hint="make a real range and convert it"
+        )
     if d.category < 2 and int(step):  # PyTorch takes floating bounds of integer ranges as integers
         start, end, step, integer = int(start), int(end), int(step), True
     n = builtins.max(0, -((start - end) // step) if integer else math.ceil((end - start) / step))

@@ -165,6 +165,7 @@ def test_options_are_checked(make: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(("call", "error", "match"), [
     (lambda: gl.zeros(2, -1), ShapeError, "negative"),
     (lambda: gl.arange(0, 3, 0), ValueError, "step must not be 0"),
+    (lambda: gl.arange(3, dtype=gl.complex64), DTypeError, "no order"),
     (lambda: gl.linspace(0, 1, -2), ValueError, "negative"),
     (lambda: gl.linspace(0, 1), TypeError, "steps"),
     (lambda: gl.full((2,)), TypeError, "fill_value"),
