@@ -29,11 +29,12 @@ _ATTEMPTS = 8  # recordings without success, after which a step is taken to be o
 class _Plan:
     """A step that can be run again."""
 
-    __slots__ = ("arrays", "avals", "cells", "checks", "exe", "floats", "pointers", "sources")
+    __slots__ = ("arrays", "autocast", "avals", "cells", "checks", "exe", "floats", "pointers", "sources")
 
     def __init__(self, program: Program, pointers: list[int]) -> None:
         self.exe, self.checks, self.floats = program.exe, program.checks, program.float_mem
         self.pointers = pointers
+        self.autocast = TAPE.autocast
         self.cells: list[tuple[Any, Value, Buffer]] = []
         self.sources: list[tuple[int, int, Aval]] = []  # (input of the program, array of the batch, its aval)
         self.arrays: list[np.ndarray] = []
@@ -59,7 +60,7 @@ class Replay:
                 if t._v is not v or t._views or _getrefcount(v) != _HELD or _getrefcount(buf) != _HELD:
                     self._plan = None
                     return False
-            if TAPE.target != "cpu" or not self._take(plan, arrays):
+            if TAPE.target != "cpu" or TAPE.autocast != plan.autocast or not self._take(plan, arrays):
                 self._plan = None
                 return False
             plan.floats[:] = scalars
