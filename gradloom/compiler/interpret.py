@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from gradloom.compiler.loops import Access, Contract, Inst, Nest
-from gradloom.ops import special_reference as special
+from gradloom.ops import references
 
 __all__ = ["NUMPY", "interpret_contract", "interpret_nest"]
 
@@ -269,8 +269,8 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "rsqrt": lambda x: 1 / np.sqrt(x), "recip": lambda x: 1 / x, "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1,
     "log": np.log, "log2": np.log2, "log10": np.log10, "log1p": np.log1p, "sin": np.sin, "cos": np.cos,
     "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh,
-    "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "erf": special.erf,
-    "erfc": special.erfc, "erfinv": special.erfinv, "lgamma": special.lgamma, "digamma": special.digamma,
+    "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "erf": references.erf,
+    "erfc": references.erfc, "erfinv": references.erfinv, "lgamma": references.lgamma, "digamma": references.digamma,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.ops import special_reference as special
+from gradloom.ops import references
 from gradloom.ops.core import Elementwise
 
 
@@ -120,11 +120,11 @@ tanh = _fn("tanh", np.tanh)
 asinh = _fn("asinh", np.arcsinh)
 acosh = _fn("acosh", np.arccosh)
 atanh = _fn("atanh", np.arctanh)
-erf = _real_fn("erf", special.erf)
-erfc = _real_fn("erfc", special.erfc)
-erfinv = _real_fn("erfinv", special.erfinv)
-lgamma = _real_fn("lgamma", special.lgamma)
-digamma = _real_fn("digamma", special.digamma)
+erf = _real_fn("erf", references.erf)
+erfc = _real_fn("erfc", references.erfc)
+erfinv = _real_fn("erfinv", references.erfinv)
+lgamma = _real_fn("lgamma", references.lgamma)
+digamma = _real_fn("digamma", references.digamma)
 sigmoid = _fn("sigmoid", _sigmoid_np)
 floor = _ew("floor", np.floor, takes=NUM, body=lambda e, a, _: e.op("floor", a[0]) if e.floating else a[0])
 ceil = _ew("ceil", np.ceil, takes=NUM, body=lambda e, a, _: e.op("ceil", a[0]) if e.floating else a[0])
