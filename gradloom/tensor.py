@@ -358,7 +358,11 @@ class Tensor:
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise DTypeError("tensors are not pickled", code="io.pickle", hint="write them with gradloom.save, or share their memory: t.numpy()")
+        raise DTypeError(
+            "tensors are not pickled",
+            code="io.pickle",
+            hint="write them with gradloom.save, or share their memory: t.numpy()",
+        )
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         out = type(self).__new__(type(self))

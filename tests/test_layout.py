@@ -23,7 +23,19 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("ops",),
     ("compiler", "runtime"),  # the native runner is made by the compiler, and programs hold the runtime's buffers
     ("reference",),
-    ("entries", "tape", "modes", "printing", "tensor", "functions", "methods", "replay", "indexing", "random", "autodiff"),
+    (
+        "entries",
+        "tape",
+        "modes",
+        "printing",
+        "tensor",
+        "functions",
+        "methods",
+        "replay",
+        "indexing",
+        "random",
+        "autodiff",
+    ),  # fmt: skip
     ("nn", "optim", "data", "metrics", "io", "datasets"),
     ("train",),
     ("keras", "learn"),

@@ -15,13 +15,51 @@ from collections.abc import Callable
 from typing import Any
 
 from gradloom.errors import ShapeError
-from gradloom.functions import base, contraction, creation, elementwise, floats, gathers, movement, reductions
-from gradloom.functions import linalg_products, einsum, linalg_solve, linalg_spectral, linalg_factor, linalg_norms, fft, windows
-from gradloom.functions import complex_numbers, conversion, interchange
-from gradloom.functions import distances, scans, sets, sorting, statistics
-from gradloom.functions import masks, scatters
-from gradloom.functions import activations, polynomials, special
-from gradloom.functions import copies, hooks, images, joins, layouts, legacy, overlaps, pieces, placing, rearrange, repeats, resizing, sampling, views
+from gradloom.functions import (
+    activations,
+    base,
+    complex_numbers,
+    contraction,
+    conversion,
+    copies,
+    creation,
+    distances,
+    einsum,
+    elementwise,
+    fft,
+    floats,
+    gathers,
+    hooks,
+    images,
+    interchange,
+    joins,
+    layouts,
+    legacy,
+    linalg_factor,
+    linalg_norms,
+    linalg_products,
+    linalg_solve,
+    linalg_spectral,
+    masks,
+    movement,
+    overlaps,
+    pieces,
+    placing,
+    polynomials,
+    rearrange,
+    reductions,
+    repeats,
+    resizing,
+    sampling,
+    scans,
+    scatters,
+    sets,
+    sorting,
+    special,
+    statistics,
+    views,
+    windows,
+)  # fmt: skip
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
 from gradloom.functions.conversion import convert
@@ -131,6 +169,7 @@ from gradloom.functions.elementwise import (
     where,
 )
 from gradloom.functions.gathers import check_labels, check_range, gather, index_select, one_hot, take
+from gradloom.functions.masks import masked_fill
 from gradloom.functions.movement import (
     broadcast_to,
     cat,
@@ -148,7 +187,6 @@ from gradloom.functions.movement import (
     unsqueeze,
     update_slice,
 )
-from gradloom.functions.masks import masked_fill
 from gradloom.functions.reductions import (
     all,
     allclose,
@@ -173,9 +211,9 @@ from gradloom.functions.reductions import (
     sum_to,
     var,
 )
+from gradloom.functions.scatters import scatter_add
 from gradloom.ops import bessel as _bessel
 from gradloom.ops import complex_numbers as _complex_numbers
-from gradloom.functions.scatters import scatter_add
 from gradloom.ops import elementwise as _elementwise
 from gradloom.ops import floats as _floats
 from gradloom.ops import gamma as _gamma
@@ -185,11 +223,14 @@ from gradloom.ops import scan as _scan
 from gradloom.ops import special as _special
 from gradloom.ops import structure as _structure
 
-MODULES = (base, elementwise, floats, special, polynomials, activations,
-           movement, creation, reductions, contraction, gathers, linalg_products, einsum, interchange,
-           complex_numbers, conversion, linalg_solve, distances, scans, sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms, fft, windows,
-    joins, rearrange, repeats, images, layouts, views, pieces, overlaps, copies, resizing, placing, legacy, hooks, sampling,
-)
+# where two families name the same function, the later one is meant
+MODULES = (
+    base, elementwise, floats, special, polynomials, activations, movement, creation, reductions, contraction,
+    gathers, linalg_products, einsum, interchange, complex_numbers, conversion, linalg_solve, distances, scans,
+    sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms, fft, windows, joins,
+    rearrange, repeats, images, layouts, views, pieces, overlaps, copies, resizing, placing, legacy, hooks,
+    sampling,
+)  # fmt: skip
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
     PUBLIC.update({name: getattr(_module, name) for name in _module.__all__})
