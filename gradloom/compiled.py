@@ -110,6 +110,7 @@ class Compiled:
             own = [
                 TAPE.make_tensor(Value(x._v.aval, None, x._buffer())) if isinstance(x, Tensor) else x for x in leaves
             ]
+            rounds = TAPE.rounds
             before = [x._v if isinstance(x, Tensor) else None for x in own]
             args, kwargs = unflatten(tree, own)
             result = self.fn(*args, **kwargs)
@@ -128,7 +129,7 @@ class Compiled:
                 and len({id(r._v) for r in results}) == len(results)
             )
             plan: _Plan | None = None
-            if pure:
+            if pure and TAPE.rounds == rounds:  # else the program at the end is only a part of the function
                 plan = _planned(results, out_tree, own)
             if len(self._plans) > 256:
                 self._plans.clear()

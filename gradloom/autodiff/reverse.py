@@ -138,15 +138,19 @@ def _pull(
                 continue
             assert i.aval is not None
             held = cts.get(id(i))
-            if isinstance(c, dict):
-                known = {} if held is None else dict(held[1])
-                for k, part in c.items():
-                    known[k] = G.add(known[k], part) if k in known else part
-                cts[id(i)] = (i, known)
-                continue
-            c = G.fit(c, i.aval)
-            cts[id(i)] = (i, c if held is None else G.add(held[1], c))
+            if not isinstance(c, dict):
+                c = G.fit(c, i.aval)
+            cts[id(i)] = (i, c if held is None else _sum(held[1], c))
     return out
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """Two cotangents together: of a value, or of some outputs of a call by their numbers."""
+    from gradloom import functions as G
+
+    if not isinstance(a, dict):
+        return G.add(a, b)
+    return {k: G.add(a[k], b[k]) if k in a and k in b else (a if k in a else b)[k] for k in {**a, **b}}
 
 
 def _run(
@@ -156,6 +160,20 @@ def _run(
 
     ``through``: whether one of ``wanted`` may be computed from another; so by default where there are several.
     """
+    with TAPE.lock:
+        TAPE.room()
+        rounds = TAPE.rounds
+        TAPE.inside += 1  # the round must not close on the way: what is still to be pulled stands in it
+        try:
+            return _walk(outputs, cts, wanted, through)
+        finally:
+            if TAPE.rounds == rounds:
+                TAPE.inside -= 1
+
+
+def _walk(
+    outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, through: bool | None
+) -> dict[int, Any]:
     with TAPE.lock:
         found: dict[int, Any] = {}
         want = {id(t): t for t in wanted} if wanted is not None else None
@@ -191,7 +209,7 @@ def _run(
                 )
             group = older.setdefault(id(record), (record, {}))[1]
             held = group.get(id(e))
-            group[id(e)] = (e, ct if held is None else G.add(held[1], ct))
+            group[id(e)] = (e, ct if held is None else _sum(held[1], ct))
 
         keep: list[Any] = []
         stop: dict[int, Any] = {}

@@ -91,6 +91,13 @@ def test_functions(name: str, nesting: str) -> None:
          NESTED[nesting](torch.func, SCALAR[name](torch))(torch.tensor(X)))  # fmt: skip
 
 
+@pytest.mark.parametrize("nesting", ["third order", "hessian", "grad of jvp", "jacrev of vmap of grad"])
+def test_rounds_that_close_on_the_way(nesting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradloom.tape.MAX_LENGTH", 7)
+    near(NESTED[nesting](func, SCALAR["matrix"](gl))(gl.tensor(X)),
+         NESTED[nesting](torch.func, SCALAR["matrix"](torch))(torch.tensor(X)))  # fmt: skip
+
+
 @pytest.mark.parametrize("name", VECTOR)
 @pytest.mark.parametrize("way", ["jacrev", "jacfwd"])
 def test_jacobians(name: str, way: str) -> None:
