@@ -171,6 +171,16 @@ def test_compiled_functions_write_where_the_plain_ones_do() -> None:
     assert seen.tolist() == [7, 7]
 
 
+def test_compiled_functions_that_look_at_values() -> None:
+    @gl.compile
+    def f(x: Any) -> Any:
+        y = x * 2
+        return y + 1 if y.sum().item() > 0 else y - 1
+
+    for k in (1.0, -1.0, 3.0, -3.0):
+        assert f(gl.full((2,), k)).tolist() == [2 * k + (1 if k > 0 else -1)] * 2
+
+
 def test_a_frozen_parameter_may_thaw() -> None:
     w = gl.ones(2)
     f = gl.compile(lambda x: x * w)
