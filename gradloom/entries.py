@@ -16,8 +16,8 @@ class Entry:
     """One recorded step, shared by every round that comes by."""
 
     __slots__ = (
-        "abstract", "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "ins", "leaf", "leaves", "next",
-        "outs", "parent", "prim", "programs", "rg", "segment",
+        "abstract", "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "inputs", "ins", "leaf",
+        "leaves", "next", "outs", "parent", "prim", "programs", "rg", "segment",
     )  # fmt: skip
 
     def __init__(
@@ -31,7 +31,9 @@ class Entry:
         self.next: Entry | None = None
         self.branches: dict[tuple, Entry] | None = None
         self.programs: dict[tuple, Program] | None = None
-        self.leaf = -1  # number of the input, for leaves and scalars
+        before = parent.inputs if parent is not None else 0
+        self.leaf = before if prim is LEAF or prim is SCALAR else -1  # number of the input
+        self.inputs: int = before + (self.leaf >= 0)  # inputs of a round that has come to this entry
         self.end: Entry | None = None  # composites: the last entry inside
         self.outs: Any = None
         self.segment: Entry | None = None  # the checkpoint that it belongs to: computed again where a gradient needs it

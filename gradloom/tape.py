@@ -111,8 +111,6 @@ class Tape:
             self.pos = e
         else:
             e = self.step(LEAF, [], (v.aval, rg), lambda: (v.aval, rg))
-        if e.leaf < 0:
-            e.leaf = self.inputs
         self.inputs += 1
         self.leaves.append(v)
         self.tensors.append(t)
@@ -136,8 +134,6 @@ class Tape:
         else:
             e = self.step(SCALAR, [], (kind,), lambda: (_SCALAR_AVALS[kind], False))
         n = self.inputs
-        if e.leaf < 0:
-            e.leaf = n
         self.scalars[n] = x
         self.inputs = n + 1
         self.leaves.append(None)
@@ -253,6 +249,12 @@ class Tape:
                     hint="step optimisers and change requires_grad outside of the transformed function",
                 )
             try:
+                if not self.pos.inputs == self.inputs == len(self.leaves) == len(self.tensors):
+                    raise InternalError(
+                        "recording was interrupted in the middle of a step, so what was recorded since is lost",
+                        code="internal.interrupted",
+                        hint="tensors that had values keep them; go on from there",
+                    )
                 self._run()
             finally:
                 for v in self.values:

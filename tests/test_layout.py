@@ -35,7 +35,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "indexing",
         "random",
         "autodiff",
-    ),  # fmt: skip
+    ),
     ("nn", "optim", "data", "metrics", "io", "datasets"),
     ("train",),
     ("keras", "learn"),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from gradloom.functions import empty, full
-from gradloom.keras.names import lookup
 from gradloom.functions.sampling import rand
+from gradloom.keras.names import lookup
 from gradloom.tensor import Tensor, from_numpy
 
 Shape = tuple[int, ...]

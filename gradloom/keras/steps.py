@@ -17,8 +17,8 @@ from gradloom.keras.layers import base
 from gradloom.keras.losses import FunctionLoss, Loss
 from gradloom.keras.optimizers import Optimizer
 from gradloom.metrics import MeanMetric
-from gradloom.replay import Replay
 from gradloom.modes import no_grad
+from gradloom.replay import Replay
 from gradloom.tape import composite, update
 from gradloom.tensor import Tensor, from_numpy
 

@@ -14,7 +14,7 @@ import gradloom as gl
 import gradloom.nn.functional as F
 from gradloom import nn, optim
 from gradloom.compiler import kernels
-from gradloom.errors import GradientError
+from gradloom.errors import GradientError, InternalError
 from gradloom.tape import TAPE
 
 RNG = np.random.default_rng(5)
@@ -334,3 +334,22 @@ def test_a_value_used_many_times_gathers_every_share() -> None:
 def test_explain_tells_of_the_program() -> None:
     text = gl.explain(lambda a: a * 2 + 1, gl.ones(4))
     assert "mul" in text and "programs built" in text
+
+
+def test_an_interrupt_between_two_lines_of_the_recorder_costs_the_round_and_no_more() -> None:
+    x, y = gl.tensor([1.0, 2.0]), gl.tensor([3.0, 4.0])
+    kept = x.clone()
+    kept.numpy()
+
+    class Interrupting(list):
+        def append(self, item: object) -> None:
+            raise KeyboardInterrupt
+
+    z = x * 2
+    TAPE.tensors = Interrupting(TAPE.tensors)
+    with pytest.raises(KeyboardInterrupt):
+        _ = z + y
+    with pytest.raises(InternalError, match="interrupted"):
+        z.numpy()
+    assert (x * 2 + y).tolist() == [5.0, 8.0]
+    assert kept.tolist() == [1.0, 2.0]
