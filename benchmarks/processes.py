@@ -33,6 +33,7 @@ def environment(threads: int, **more: str) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONDONTWRITEBYTECODE": "",  # modules are compiled once, as in any usual installation
         **more,
     }
 

@@ -87,7 +87,7 @@ UNARY: dict[str, tuple] = {
     "asin": (np.arcsin, (0.51, 2.3), ARCS),
     "acos": (np.arccos, (0.51, 1.3), ARCS),
     "atan": (np.arctan, (0.51, 1.4), ([spread(-149, 128), uniform(-4, 4)], [spread(-1074, 1024), uniform(-4, 4)])),
-    "erf": (by_mpmath(mpmath.erf), (1.3, 1.6), ([spread(-149, 3), uniform(-4, 4)], [spread(-1022, 3), uniform(-7, 7)])),
+    "erf": (by_mpmath(mpmath.erf), (2.3, 1.6), ([spread(-149, 3), uniform(-4, 4)], [spread(-1022, 3), uniform(-7, 7)])),
     "erfc": (by_mpmath(mpmath.erfc), (0.51, 4.5), ([spread(-149, 3), uniform(-4, 11)], [uniform(-7, 26)])),
     "erfinv": (by_mpmath(mpmath.erfinv), (0.51, 7.0), ([spread(-149, 0), uniform(-1, 1)], [uniform(-1, 1)])),
     "lgamma": (by_mpmath(lambda x: mpmath.loggamma(x).real), (0.51, 7.0), GAMMA),

@@ -229,7 +229,8 @@ class InlineBody:
         b = _open(f, self.host, spec.accesses, self.ints_at, spec.body, spec.stores, 1)
         i0, j0, n = f.arg("i"), f.arg("j"), lanes(sums[0][0].ty)
         top: dict[int, V] = {}
-        b.values(b.level(set()), top, i0, j0, n, None, None)
+        b.values(b.level(set()), top, i0, j0, 1, None, None)
+        top = {k: f.splat(x, n) for k, x in top.items()}
         columns = []
         for v, mask in enumerate(masks):
             columns.append(dict(top))

@@ -198,14 +198,16 @@ class Info:
         return seen
 
 
-def _lanes(nest: Nest, host: Host) -> int:
+def _lanes(nest: Nest, host: Host, wide: list[bool]) -> int:
     """Lanes of a block: as many as the widest common element type fits in a register.
 
     64-bit integers beside narrower data (indices, random counters) take several registers instead of halving the rest.
+    Scalars (the user's numbers, which are doubles) do not count.
     """
-    sizes = [ELEMENT_BYTES[i.dtype] for i in nest.body if i.dtype not in ("i64", "u64", "bool")]
+    vectors = [i for n, i in enumerate(nest.body) if wide[n] or (i.op == "reduce" and wide[i.args[0]])] or nest.body
+    sizes = [ELEMENT_BYTES[i.dtype] for i in vectors if i.dtype not in ("i64", "u64", "bool")]
     if not sizes:
-        sizes = [ELEMENT_BYTES[i.dtype] for i in nest.body if i.dtype != "bool" or i.op == "load"] or [1]
+        sizes = [ELEMENT_BYTES[i.dtype] for i in vectors if i.dtype != "bool" or i.op == "load"] or [1]
     lanes = host.vector_bytes // max(sizes)
     return max(1, min(MAX_LANES, lanes))
 
@@ -265,7 +267,7 @@ def analyse(nest: Nest, host: Host) -> Info:
     lanewise = any(a.steps[v] == "s" for a in nest.accesses) or any(
         i.op == "load_at" and wide[i.args[0]] for i in nest.body
     )
-    lanes = _lanes(nest, host)
+    lanes = _lanes(nest, host, wide)
     return Info(
         nest=nest,
         host=host,

@@ -165,6 +165,23 @@ class Lanes:
         """The same bits as floats."""
         return self.f.cast("bitcast", a, self.ty)
 
+    # -- tables -----------------------------------------------------------------------------------
+    @property
+    def magic(self) -> float:
+        """Added to a float it rounds to an integer, and leaves that in the low bits."""
+        return 1.5 * 2.0**self.fraction
+
+    @property
+    def has_tables(self) -> bool:
+        """True where a table of 32 floats fits two registers that one instruction picks from."""
+        return self.host.name == "avx512" and not self.double and self.n == 16
+
+    def lookup(self, t: V, table: Sequence[float]) -> V:
+        """For each lane the entry of a table of 32 floats that the low five bits of ``t`` name."""
+        entries = [f"float {self.f.const('float', x).ref}" for x in table]
+        low, high = (V(self.ty, f"<{', '.join(half)}>") for half in (entries[:16], entries[16:]))
+        return self.f.call("llvm.x86.avx512.vpermi2var.ps.512", self.ty, [low, self.to_bits(t), high])
+
     # -- the other width --------------------------------------------------------------------------
     def widened(self) -> Lanes:
         """The same lanes in ``double``."""
