@@ -48,6 +48,7 @@ def _install() -> None:
         setattr(Tensor, f"__r{op}__", _reflected(f))
         if op != "matmul":
             setattr(Tensor, f"__i{op}__", _inplace(f"__i{op}__", f))
+    setattr(Tensor, "__rdiv__", _reflected(G.div))  # PyTorch has kept Python 2's name  # noqa: B010
     for op in ("eq", "ne", "lt", "le", "gt", "ge"):
         setattr(Tensor, f"__{op}__", getattr(G, op))
     for op, name in {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}.items():

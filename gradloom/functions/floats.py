@@ -113,6 +113,8 @@ def frexp(input: Any) -> Frexp:
 def ldexp(input: Any, other: Any) -> Tensor:
     """``input * 2**other``; two floating steps, so that the power itself cannot overflow before the product does."""
     x, n = operand(input), operand(other)
+    if x.dtype.is_complex or n.dtype.is_complex:
+        return mul(x, pow(const(2.0), n))
     if not x.dtype.is_floating:
         x = cast(x, dtypes.default_float())
     n = clamp(cast(n, x.dtype), const(-5000.0), const(5000.0))  # beyond all exponents, and halves of it are finite

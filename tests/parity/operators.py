@@ -78,6 +78,8 @@ def ours(op: Any) -> Callable[..., Any] | None:
         return lambda weight, index, *args, **kwargs: there(index, weight, *args, **kwargs)
     if "." in op.name or _look(torch, op.name) is op.op:
         return there
+    if op.name.endswith("_") and not op.name.startswith("__"):  # samples are leaves; PyTorch clones them too
+        return lambda x, *args, **kwargs: getattr(x.clone(), op.name)(*args, **kwargs)
     if isinstance(getattr(gl.Tensor, op.name, None), property):
         return lambda x: getattr(x, op.name)
     if hasattr(gl.Tensor, op.name):
