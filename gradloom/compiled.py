@@ -41,10 +41,12 @@ class _Plan:
 class _Latest:
     """The plan of the latest call of a function of tensors alone, tried first: most calls are like the one before."""
 
-    __slots__ = ("autocast", "avals", "captured", "expected", "grad", "one", "plan")
+    __slots__ = ("autocast", "avals", "captured", "grad", "modes", "modules", "one", "plan")
 
-    def __init__(self, plan: _Plan, avals: list[Any]) -> None:
-        self.plan, self.avals, self.captured, self.expected = plan, avals, plan.captured, plan.expected
+    def __init__(self, plan: _Plan, avals: list[Any], modules: list[Module]) -> None:
+        self.plan, self.avals = plan, avals
+        self.captured = [(at, t, plan.expected[at]) for at, t in plan.captured]
+        self.modules, self.modes = modules, [m.training for m in modules]
         self.autocast, self.grad = TAPE.autocast, TAPE.grad
         self.one = plan.avals[0] if plan.tree.kind is None else None
 
@@ -53,7 +55,7 @@ class _Latest:
         grad = self.grad
         if TAPE.grad is not grad or TAPE.autocast is not self.autocast or len(args) != len(self.avals):
             return None
-        if TAPE.target != "cpu" or TAPE.traces or TAPE.lifted:
+        if TAPE.target != "cpu" or TAPE.traces or TAPE.lifted or [m.training for m in self.modules] != self.modes:
             return None
         for a, want in zip(args, self.avals):
             if not isinstance(a, Tensor):
@@ -65,9 +67,9 @@ class _Latest:
         pointers = plan.pointers
         for at, s in plan.sources:
             pointers[at] = args[s]._v.buf.ptr
-        for at, t in self.captured:
+        for at, t, want in self.captured:
             v = t._v
-            if v.buf is None or v.aval != self.expected[at] or (grad and t._rg):
+            if v.buf is None or (v.aval is not want and v.aval != want) or (grad and t._rg):
                 return None
             pointers[at] = v.buf.ptr
         out = plan.exe.run(pointers)
@@ -145,8 +147,8 @@ class Compiled:
                 return self.fn(*args, **kwargs)
             pointers[at] = v.buf.ptr if v.buf is not None else t._buffer().ptr
         out = plan.exe.run(pointers)
-        if not kwargs and not self._modules and all(isinstance(a, Tensor) for a in args):
-            self._latest = _Latest(plan, [v.aval for v in values if v is not None])
+        if not kwargs and all(isinstance(a, Tensor) for a in args):
+            self._latest = _Latest(plan, [v.aval for v in values if v is not None], self._modules)
         make = TAPE.make_tensor
         return unflatten(plan.tree, [make(Value(a, None, b)) for a, b in zip(plan.avals, out, strict=True)])
 
