@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradloom.autodiff.trees import Tree, flatten, unflatten
@@ -22,12 +22,12 @@ MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cu
 class _Plan:
     """A program with where its inputs come from: an argument's place, or a captured tensor."""
 
-    __slots__ = ("avals", "captured", "exe", "expected", "numbers", "pointers", "sources", "tree")
+    __slots__ = ("avals", "captured", "checks", "exe", "expected", "numbers", "pointers", "sources", "tree")
 
     def __init__(
         self, program: Any, sources: list[int | Tensor | None], avals: list[Any], tree: Tree, numbers: dict[int, Any]
     ) -> None:
-        self.exe, self.avals, self.tree = program.exe, avals, tree
+        self.exe, self.checks, self.avals, self.tree = program.exe, program.checks, avals, tree
         self.expected = [n.aval for n in program.graph.inputs]
         self.sources = [(k, s) for k, s in enumerate(sources) if isinstance(s, int)]
         self.captured = [(k, s) for k, s in enumerate(sources) if isinstance(s, Tensor)]
@@ -36,6 +36,19 @@ class _Plan:
         self.numbers = [(ctypes.c_double if isinstance(x, float) else ctypes.c_int64)(x) for x in numbers.values()]
         for k, held in zip(numbers, self.numbers, strict=True):
             self.pointers[k] = ctypes.addressof(held)
+
+    def verify(self, out: list[Any], values: Sequence[Value | None]) -> None:
+        """Look at the flags of the checks, which stand behind the results, and take them off."""
+        flags = out[len(self.avals) :]
+        del out[len(self.avals) :]
+        for e, flag in zip(self.checks, flags, strict=True):
+            if ctypes.string_at(flag.ptr, 1) != b"\0":
+                leaves: list[Value | None] = [None] * len(self.pointers)
+                for at, s in self.sources:
+                    leaves[at] = values[s]
+                for at, t in self.captured:
+                    leaves[at] = t._v
+                TAPE.fail(e, leaves)
 
 
 class _Latest:
@@ -73,6 +86,8 @@ class _Latest:
                 return None
             pointers[at] = v.buf.ptr
         out = plan.exe.run(pointers)
+        if plan.checks:
+            plan.verify(out, [a._v for a in args])
         if self.one is not None:
             return TAPE.make_tensor(Value(self.one, None, out[0]))
         make = TAPE.make_tensor
@@ -147,6 +162,8 @@ class Compiled:
                 return self.fn(*args, **kwargs)
             pointers[at] = v.buf.ptr if v.buf is not None else t._buffer().ptr
         out = plan.exe.run(pointers)
+        if plan.checks:
+            plan.verify(out, values)
         if not kwargs and all(isinstance(a, Tensor) for a in args):
             self._latest = _Latest(plan, [v.aval for v in values if v is not None], self._modules)
         make = TAPE.make_tensor
@@ -193,7 +210,7 @@ def _planned(results: list[Tensor], tree: Tree, own: list[Any]) -> _Plan | None:
     rounds = TAPE.rounds
     TAPE.flush()
     program = TAPE.latest
-    if TAPE.rounds != rounds + 1 or program is None or program.outputs != len(results) or program.checks:
+    if TAPE.rounds != rounds + 1 or program is None or program.outputs != len(results):
         return None
     avals = [r._v.aval for r in results]
     nodes = program.graph.outputs[: len(results)]

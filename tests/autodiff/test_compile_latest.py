@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import gradloom as gl
 
@@ -54,3 +55,14 @@ def test_under_transformations_and_on_the_reference() -> None:
         assert f(x).item() == 9
     finally:
         gl.set_target("cpu")
+
+
+def test_indices_are_checked_in_every_call() -> None:
+    f = gl.compile(lambda x, i: x[i])
+    x, good, bad = gl.tensor([1.0, 2.0, 3.0]), gl.tensor([0, 2]), gl.tensor([0, 3])
+    for _ in range(4):
+        assert f(x, good).tolist() == [1.0, 3.0]
+    for _ in range(2):
+        with pytest.raises(gl.errors.IndexRangeError, match="index 3 at position 1"):
+            f(x, bad)
+        assert f(x, good).tolist() == [1.0, 3.0]
