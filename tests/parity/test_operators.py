@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.parity.gaps import GAPS
 
+from tests.parity.gaps import GAPS
 from tests.parity.operators import DTYPES, full_name, public, run
 
 OPERATORS = {full_name(op): op for op in public()}
