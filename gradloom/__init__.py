@@ -59,7 +59,7 @@ _LAZY = {
         "unique_inverse unique_values",
         "autodiff.vmap": "vmap",
         "autograd.modes": "inference_mode is_inference_mode_enabled",
-        "higher_order": "cond",
+        "higher_order": "cond while_loop",
         "io.files": "load save",
         "options": "channels_last channels_last_3d contiguous_format layout memory_format preserve_format strided",
         "printing": "set_printoptions",

@@ -15,7 +15,7 @@ from gradloom.functions.contraction import dot as batched_dot
 from gradloom.functions.creation import ones_like
 from gradloom.functions.elementwise import _add, mul, sub
 from gradloom.functions.linalg_base import conj, same_dtype
-from gradloom.functions.movement import broadcast_to, cat, narrow, permute, reshape, swap_last, unsqueeze
+from gradloom.functions.movement import broadcast_to, cat, flip, narrow, permute, reshape, swap_last, unsqueeze
 from gradloom.functions.reductions import sum
 from gradloom.functions.scans import cumprod
 from gradloom.ops.core import broadcast_shapes
@@ -23,10 +23,10 @@ from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
 __all__ = (
-    "addbmm addmm addmv addr baddbmm chain_matmul cross dot ger inner kron matrix_transpose mv outer tensordot vdot "
-    "vecdot"
+    "addbmm addmm addmv addr baddbmm chain_matmul cross dot ger inner kron matrix_transpose mv outer tensordot vander "
+    "vdot vecdot"
 ).split()
-FUNCTION_ONLY = "chain_matmul matrix_transpose tensordot vecdot".split()
+FUNCTION_ONLY = "chain_matmul matrix_transpose tensordot vander vecdot".split()
 INPLACE = "addbmm addmm addmv addr baddbmm".split()
 
 
@@ -281,7 +281,15 @@ def matrix_transpose(x: Tensor) -> Tensor:
     return swap_last(x)
 
 
-def vander(x: Tensor, *, N: int | None = None) -> Tensor:
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """The Vandermonde matrix (n, N) of a vector: powers fall from N-1 to 0, or rise. Raises ShapeError for matrices."""
+    if x.ndim != 1:
+        raise ShapeError(f"vander: expects a vector, got shape {tuple(x.shape)}", code="shape.vander")
+    out = vander_of_each(x, N=N)
+    return out if increasing else flip(out, -1)
+
+
+def vander_of_each(x: Tensor, *, N: int | None = None) -> Tensor:
     """Rows ``1, x, x², … x**(N-1)`` for each element: shape (..., n, N), N the length of the last axis if not given."""
     x = x if x.ndim else reshape(x, (1,))
     n = x.shape[-1] if N is None else N

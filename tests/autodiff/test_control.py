@@ -233,3 +233,8 @@ def test_refused(call: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         call()
     assert not TAPE.traces
+
+
+def test_while_loop_in_pytorchs_manner() -> None:
+    n, x = gl.while_loop(lambda i, v: i < 5, lambda i, v: (i + 1, v * 2), (gl.tensor(0), gl.tensor([1.0, 3.0])))
+    assert n.item() == 5 and x.tolist() == [32.0, 96.0]

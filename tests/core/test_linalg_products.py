@@ -169,3 +169,13 @@ def test_norm_of_half_precision_products() -> None:
     a = gl.ones(4, 4).half()
     assert (a @ a).dtype is gl.float16
     assert math.isclose(float((a @ a).sum()), 64)
+
+
+@pytest.mark.parametrize("options", [{}, {"N": 2}, {"increasing": True}, {"N": 5, "increasing": True}, {"N": 1}])
+def test_vander(options: dict[str, Any]) -> None:
+    x = np.array([1.5, -2.0, 0.5])
+    np.testing.assert_allclose(
+        gl.vander(gl.tensor(x), **options).numpy(), torch.vander(torch.tensor(x), **options).numpy()
+    )
+    with pytest.raises(gl.errors.ShapeError, match="expects a vector"):
+        gl.vander(gl.ones(2, 2))
