@@ -43,10 +43,7 @@ def seed() -> int:
 
 def get_rng_state() -> Tensor:
     """The default generator's state: seed and number of draws, as a uint8 tensor of 16 bytes."""
-    given: Any = default_generator.get_state()
-    if isinstance(given, Tensor):
-        return given
-    return from_numpy(np.array(given, np.int64).view(np.uint8).copy())
+    return from_numpy(np.array(default_generator.get_state(), np.int64).view(np.uint8).copy())
 
 
 def set_rng_state(new_state: Tensor) -> None:
@@ -56,11 +53,8 @@ def set_rng_state(new_state: Tensor) -> None:
             "set_rng_state: expected the uint8 tensor of 16 bytes that get_rng_state gives", code="dtype.rng",
             hint="a state of another library cannot be continued; use manual_seed",
         )  # fmt: skip
-    if isinstance(default_generator.get_state(), Tensor):
-        default_generator.set_state(new_state)  # type: ignore[arg-type]
-    else:
-        s, n = new_state.numpy().view(np.int64)
-        default_generator.set_state((int(s), int(n)))
+    s, n = new_state.numpy().view(np.int64)
+    default_generator.set_state((int(s), int(n)))
 
 
 # -- the same bits --------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from gradloom.array_api.promotion import common, pair
 from gradloom.dtypes import DType
 from gradloom.errors import ShapeError
 from gradloom.functions import PUBLIC as G
+from gradloom.functions.sets import UniqueAll, UniqueCounts, UniqueInverse
 from gradloom.tensor import Tensor, from_numpy
 
 __all__ = [
@@ -180,29 +181,6 @@ def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
     """Whether each element of the first is among those of the second."""
     a, b = pair(x1, x2)
     return G["isin"](a, b, invert=invert)
-
-
-class UniqueAll(NamedTuple):
-    """Values in order; their first places; each element's place among the values; how often each occurs."""
-
-    values: Tensor
-    indices: Tensor
-    inverse_indices: Tensor
-    counts: Tensor
-
-
-class UniqueCounts(NamedTuple):
-    """Values in order, and how often each occurs."""
-
-    values: Tensor
-    counts: Tensor
-
-
-class UniqueInverse(NamedTuple):
-    """Values in order, and each element's place among them."""
-
-    values: Tensor
-    inverse_indices: Tensor
 
 
 def unique_all(x: Tensor, /) -> UniqueAll:

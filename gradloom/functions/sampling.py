@@ -15,6 +15,7 @@ from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import apply, const, operand, sizes_of
+from gradloom.functions.creation import _finish, _shape
 from gradloom.functions.elementwise import cast, ceil, cos, div, floor, log1p, lt, mul, neg, sqrt, tan
 from gradloom.functions.movement import broadcast_to
 from gradloom.functions.scans import cumsum
@@ -55,13 +56,6 @@ def _normal(shape: tuple[int, ...], dtype: DType, generator: Generator | None) -
     return cast(mul(r, cos(mul(v, const(2 * math.pi)))), dtype)
 
 
-def _shape(size: tuple) -> tuple[int, ...]:
-    shape = sizes_of(size)
-    if any(n < 0 for n in shape):
-        raise ShapeError(f"sizes must not be negative, got {shape}", code="shape.negative")
-    return shape
-
-
 def _floating(name: str, dtype: Any, default: DType | None = None) -> DType:
     d = as_dtype(dtype) if dtype is not None else default or dtypes.default_float()
     if d.category < 2:
@@ -69,10 +63,6 @@ def _floating(name: str, dtype: Any, default: DType | None = None) -> DType:
             f"{name}: dtype {d.name} is not floating", code="dtype.random", hint="use randint or .to(dtype)"
         )
     return d
-
-
-def _finish(t: Tensor, requires_grad: bool) -> Tensor:
-    return t.requires_grad_() if requires_grad else t
 
 
 def _filled(fill: Any, shape: tuple[int, ...], d: DType, generator: Generator | None) -> Tensor:
@@ -95,7 +85,7 @@ def rand(
 ) -> Tensor:  # fmt: skip
     """Uniform numbers of [0, 1) in a floating dtype, the default one unless given."""
     check_options(device, layout, pin_memory)
-    return _finish(_filled(_uniform, _shape(size), _floating("rand", dtype), generator), requires_grad)
+    return _finish(_filled(_uniform, _shape(size, None), _floating("rand", dtype), generator), requires_grad)
 
 
 def randn(
@@ -104,7 +94,7 @@ def randn(
 ) -> Tensor:  # fmt: skip
     """Standard normal numbers in a floating or complex dtype, the default one unless given."""
     check_options(device, layout, pin_memory)
-    return _finish(_filled(_normal, _shape(size), _floating("randn", dtype), generator), requires_grad)
+    return _finish(_filled(_normal, _shape(size, None), _floating("randn", dtype), generator), requires_grad)
 
 
 def rand_like(
@@ -164,7 +154,7 @@ def randint(
         low, high = 0, low
     d = as_dtype(dtype) if dtype is not None else dtypes.int64
     return _finish(
-        _integers(_shape((size if size is not None else (),)), int(low), int(high), d, generator), requires_grad
+        _integers(_shape((size if size is not None else (),), None), int(low), int(high), d, generator), requires_grad
     )
 
 
