@@ -216,6 +216,9 @@ class Fuser(Gathers):
             dims[i] = at if shape[i] != 1 else None
         self.put(g, n, g.body.add("acc", dtype), tuple(dims))
 
+    def _convolution(self, n: Node) -> None:
+        self._host(n)
+
     def _converted(self, x: Node, n: Node) -> View:
         """An operand of a contraction, brought to the dtype of the result."""
         out = Node(None, (), (), x.aval._replace(dtype=n.aval.dtype))

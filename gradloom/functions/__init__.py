@@ -21,6 +21,7 @@ from gradloom.functions import (
     complex_numbers,
     contraction,
     conversion,
+    convolution,
     copies,
     creation,
     distances,
@@ -214,6 +215,7 @@ from gradloom.functions.reductions import (
 from gradloom.functions.scatters import scatter_add
 from gradloom.ops import bessel as _bessel
 from gradloom.ops import complex_numbers as _complex_numbers
+from gradloom.ops import convolution as _convolution
 from gradloom.ops import elementwise as _elementwise
 from gradloom.ops import floats as _floats
 from gradloom.ops import gamma as _gamma
@@ -229,7 +231,7 @@ MODULES = (
     gathers, linalg_products, einsum, interchange, complex_numbers, conversion, linalg_solve, distances, scans,
     sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms, fft, windows, joins,
     rearrange, repeats, images, layouts, views, pieces, overlaps, copies, resizing, placing, legacy, hooks,
-    sampling,
+    sampling, convolution,
 )  # fmt: skip
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
@@ -269,6 +271,7 @@ def _put(out: Any, result: Any) -> Any:
 
 _bessel.GRADIENTS()
 _complex_numbers.GRADIENTS()
+_convolution.GRADIENTS()
 _elementwise.GRADIENTS()
 _floats.GRADIENTS()
 _gamma.GRADIENTS()

@@ -7,6 +7,15 @@ from collections.abc import Sequence
 from gradloom import functions as G
 from gradloom.errors import ShapeError
 from gradloom.functions.activations import hardshrink, prelu
+from gradloom.functions.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_tbc,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from gradloom.functions.distances import pairwise_distance, pdist
 from gradloom.functions.einsum import bilinear
 from gradloom.functions.images import channel_shuffle, pixel_shuffle, pixel_unshuffle
@@ -88,6 +97,13 @@ __all__ = [
     "celu",
     "celu_",
     "channel_shuffle",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_tbc",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_similarity",
     "cross_entropy",
     "dropout",

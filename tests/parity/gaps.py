@@ -16,8 +16,8 @@ GAPS: dict[str, str] = {
             "nn.functional." + name
             for name in (
                 "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
-                "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d batch_norm conv1d conv2d conv3d "
-                "conv_transpose1d conv_transpose2d conv_transpose3d fractional_max_pool2d fractional_max_pool3d "
+                "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d batch_norm "
+                "fractional_max_pool2d fractional_max_pool3d "
                 "grid_sample group_norm instance_norm interpolate.area interpolate.bicubic interpolate.bilinear "
                 "interpolate.linear interpolate.nearest interpolate.nearest-exact interpolate.trilinear "
                 "local_response_norm max_pool1d max_pool2d max_pool3d max_unpool1d max_unpool1d.grad max_unpool2d "
