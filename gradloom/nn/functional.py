@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gradloom import functions as G
-from gradloom.errors import ShapeError
 from gradloom.functions.activations import hardshrink, prelu
 from gradloom.functions.convolution import (
     conv1d,
@@ -55,16 +52,40 @@ from gradloom.nn.activation_functions import (
 from gradloom.nn.checks import linear_shapes
 from gradloom.nn.embedding_functions import embedding, embedding_bag, one_hot
 from gradloom.nn.folding_functions import fold, unfold
-from gradloom.nn.loss_functions import (
+from gradloom.nn.losses.classes import cross_entropy, linear_cross_entropy, nll_loss
+from gradloom.nn.losses.ctc import ctc_loss
+from gradloom.nn.losses.densities import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
-    cross_entropy,
-    huber_loss,
+    gaussian_nll_loss,
     kl_div,
-    l1_loss,
-    mse_loss,
-    nll_loss,
-    smooth_l1_loss,
+    poisson_nll_loss,
+)
+from gradloom.nn.losses.differences import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from gradloom.nn.losses.embeddings import (
+    arcface_loss,
+    contrastive_loss,
+    cosine_embedding_loss,
+    nt_xent_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from gradloom.nn.losses.margins import (
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    soft_margin_loss,
+)
+from gradloom.nn.losses.overlap import (
+    box_iou_loss,
+    complete_box_iou_loss,
+    dice_loss,
+    distance_box_iou_loss,
+    generalized_box_iou_loss,
+    sigmoid_focal_loss,
+    tversky_loss,
 )
 from gradloom.nn.noise_functions import (
     alpha_dropout,
@@ -84,6 +105,14 @@ from gradloom.nn.noise_functions import dropout_ as dropout_
 from gradloom.nn.noise_functions import feature_alpha_dropout_ as feature_alpha_dropout_
 from gradloom.nn.noise_functions import feature_dropout as feature_dropout
 from gradloom.nn.noise_functions import feature_dropout_ as feature_dropout_
+from gradloom.nn.norm_functions import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
 from gradloom.nn.padding_functions import pad
 from gradloom.nn.similarity import cosine_similarity, normalize
 from gradloom.tape import composite
@@ -91,12 +120,17 @@ from gradloom.tensor import Tensor
 
 __all__ = [
     "alpha_dropout",
+    "arcface_loss",
+    "batch_norm",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "box_iou_loss",
     "celu",
     "celu_",
     "channel_shuffle",
+    "complete_box_iou_loss",
+    "contrastive_loss",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -104,8 +138,12 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
+    "dice_loss",
+    "distance_box_iou_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -116,44 +154,60 @@ __all__ = [
     "embedding_bag",
     "feature_alpha_dropout",
     "fold",
+    "gaussian_nll_loss",
     "gelu",
+    "generalized_box_iou_loss",
     "glu",
+    "group_norm",
     "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "hardtanh_",
+    "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "leaky_relu_",
     "linear",
+    "linear_cross_entropy",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "margin_ranking_loss",
     "mish",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",
+    "nt_xent_loss",
     "one_hot",
     "pad",
     "pairwise_distance",
     "pdist",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
     "relu_",
+    "rms_norm",
     "rrelu",
     "rrelu_",
     "selu",
     "selu_",
     "sigmoid",
+    "sigmoid_focal_loss",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -163,6 +217,9 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "threshold_",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+    "tversky_loss",
     "unfold",
 ]
 
@@ -172,42 +229,3 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input·weightᵀ + bias; input (..., in), weight (out, in), bias (out,), result (..., out)."""
     linear_shapes(input, weight, bias)
     return G.linear(input, weight, bias)
-
-
-@composite
-def _layer_norm(input: Tensor, axes: tuple[int, ...], weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    centred = input - G.mean(input, dim=axes, keepdim=True)
-    variance = G.mean(centred * centred, dim=axes, keepdim=True)
-    result = centred * G.rsqrt(variance + eps)
-    if weight is not None:
-        result = result * weight
-    return result if bias is None else result + bias
-
-
-def layer_norm(
-    input: Tensor,
-    normalized_shape: int | Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Subtract the mean and divide by the standard deviation over the last axes (Ba et al. 2016).
-
-    `normalized_shape` says how many last axes and how long they are; weight and bias have that shape.
-    """
-    wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    shape = tuple(input.shape)
-    if not wanted or shape[-len(wanted) :] != wanted:
-        raise ShapeError(
-            f"layer_norm: input of shape {shape} does not end in {wanted}",
-            code="shape.layer_norm",
-            hint="normalized_shape is the length of the last axis, or of the last axes",
-        )
-    for name, value in (("weight", weight), ("bias", bias)):
-        if value is not None and tuple(value.shape) != wanted:
-            raise ShapeError(
-                f"layer_norm: {name} has shape {tuple(value.shape)}, normalized_shape is {wanted}",
-                code="shape.layer_norm",
-                hint="weight and bias have the normalized shape",
-            )
-    return _layer_norm(input, tuple(range(len(shape) - len(wanted), len(shape))), weight, bias, eps)

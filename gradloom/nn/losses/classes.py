@@ -1,24 +1,18 @@
-"""Loss functions of `nn.functional`.
-
-`reduction` is "mean", "sum" or "none" everywhere. A target must have the shape that the loss asks for: nothing is
-broadcast, because a target of shape (N, 1) beside an input of shape (N,) would silently give N×N differences.
-"""
+"""Losses of class labels: cross entropy, negative log-likelihood, and cross entropy of a linear layer's scores."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
 
 from gradloom import functions as G
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions import arange
-from gradloom.nn.activation_functions import logsigmoid
-from gradloom.nn.checks import reduction_name, same_shape
+from gradloom.functions.contraction import linear
+from gradloom.nn.losses.common import chosen, reduced
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
-
-
-def _reduce(rows: Tensor, reduction: str) -> Tensor:
-    if reduction == "none":
-        return rows
-    return rows.sum() if reduction == "sum" else rows.mean()
 
 
 def _class_axis(input: Tensor, name: str) -> int:
@@ -109,7 +103,9 @@ def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
@@ -137,7 +133,7 @@ def cross_entropy(
     ShapeError, DTypeError
         Where shapes or dtypes do not fit.
     """
-    reduction_name(reduction)
+    reduction = chosen(reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing lies between 0 and 1, got {label_smoothing}")
     axis = _class_axis(input, "cross_entropy")
@@ -153,7 +149,7 @@ def cross_entropy(
         goal = target * (1.0 - label_smoothing) + label_smoothing / classes if label_smoothing > 0.0 else target
         terms = goal * log_p if weight is None else goal * log_p * _along(weight, axis, input.ndim)
         rows = -G.sum(terms, dim=axis)
-        return rows if reduction == "none" else _reduce(rows, reduction)
+        return reduced(rows, reduction)
     if label_smoothing > 0.0:
         log_p = shifted - lse
         entry, scale = _picked(log_p, target, axis, weight)
@@ -166,10 +162,16 @@ def cross_entropy(
 
 @composite
 def nll_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """Minus the entry of `input` (log-probabilities, class axis 1) at each label; see `cross_entropy`."""
-    reduction_name(reduction)
+    reduction = chosen(reduction, size_average, reduce)
     axis = _class_axis(input, "nll_loss")
     _check_weight(weight, input.shape[axis], "nll_loss")
     _check_labels(input, target, axis, ignore_index, "nll_loss")
@@ -177,91 +179,81 @@ def nll_loss(
     return _label_loss(-entry, None, scale, target, ignore_index, reduction, 0.0)
 
 
-@composite
-def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """(input - target)²."""
-    reduction_name(reduction)
-    same_shape(input, target, "mse_loss")
-    difference = input - target
-    return _reduce(difference * difference, reduction)
+@dataclass(frozen=True)
+class LinearCrossEntropyOptions:
+    """How `linear_cross_entropy` cuts the batch: `batch_chunk_size` rows of scores at a time.
+
+    The other options of PyTorch say in which precision and how often buffers may be read; here sums are always exact
+    to the dtype and graphs may be kept, so they change nothing.
+    """
+
+    allow_retain_graph: bool = False
+    batch_chunk_size: int | None = None
+    chunking_method: str | None = "auto"
+    acc_policy: str = "auto"
+    acc_dtype: Any = None
 
 
-@composite
-def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """|input - target|."""
-    reduction_name(reduction)
-    same_shape(input, target, "l1_loss")
-    return _reduce(G.abs(input - target), reduction)
-
-
-@composite
-def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """d²/(2·beta) where d = |input - target| < beta, else d - beta/2."""
-    reduction_name(reduction)
-    same_shape(input, target, "smooth_l1_loss")
-    if beta < 0:
-        raise ValueError(f"beta must not be negative, got {beta}")
-    d = G.abs(input - target)
-    return _reduce(d if beta == 0 else G.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta), reduction)
-
-
-@composite
-def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """d²/2 where d = |input - target| ≤ delta, else delta·(d - delta/2) (Huber 1964)."""
-    reduction_name(reduction)
-    same_shape(input, target, "huber_loss")
-    if delta <= 0:
-        raise ValueError(f"delta must be positive, got {delta}")
-    d = G.abs(input - target)
-    return _reduce(G.where(d <= delta, d * d * 0.5, (d - 0.5 * delta) * delta), reduction)
-
-
-def _bounded_log(x: Tensor) -> Tensor:
-    """max(log x, -100), as PyTorch bounds it; the gradient at x = 0 is 0, not an infinity times 0."""
-    safe = G.where(x > 0, x, 1.0)
-    return G.where(x > 0, G.maximum(G.log(safe), -100.0), -100.0)
-
-
-@composite
-def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
-) -> Tensor:
-    """-(t·log p + (1 - t)·log(1 - p)) for probabilities `input`; logarithms are held above -100."""
-    reduction_name(reduction)
-    same_shape(input, target, "binary_cross_entropy")
-    rows = -(target * _bounded_log(input) + (1.0 - target) * _bounded_log(1.0 - input))
-    return _reduce(rows if weight is None else rows * weight, reduction)
-
-
-@composite
-def binary_cross_entropy_with_logits(
+def linear_cross_entropy(
     input: Tensor,
+    linear_weight: Tensor,
     target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
     weight: Tensor | None = None,
     reduction: str = "mean",
-    pos_weight: Tensor | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
 ) -> Tensor:
-    """Binary cross entropy of sigmoid(input), without overflow; `pos_weight` multiplies the part of the positives."""
-    reduction_name(reduction)
-    same_shape(input, target, "binary_cross_entropy_with_logits")
-    log_p = logsigmoid(input)
-    if pos_weight is None:
-        rows = (1.0 - target) * input - log_p
-    else:
-        rows = (1.0 - target) * input - ((pos_weight - 1.0) * target + 1.0) * log_p
-    return _reduce(rows if weight is None else rows * weight, reduction)
+    """`cross_entropy` of the scores input·linear_weightᵀ + linear_bias.
 
-
-@composite
-def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """Kullback-Leibler divergence, t·(log t - input), for log-probabilities `input`; reduction also "batchmean"."""
-    reduction_name(reduction, ("batchmean",))
-    same_shape(input, target, "kl_div")
-    if log_target:
-        rows = G.exp(target) * (target - input)
-    else:
-        positive = target > 0
-        rows = G.where(positive, target * G.log(G.where(positive, target, 1.0)), 0.0) - target * input
-    if reduction == "batchmean":
-        return rows.sum() / float(input.shape[0] if input.ndim else 1)
-    return _reduce(rows, reduction)
+    Parameters
+    ----------
+    input : Tensor of shape (in,) or (N, in)
+    linear_weight : Tensor of shape (C, in), or (C, d1, ..., in) for K-dimensional targets (N, d1, ...)
+    target : Tensor
+        Labels or probabilities, as `cross_entropy` takes them.
+    linear_bias : Tensor of shape (C,) or (C, d1, ...), optional
+    weight, reduction, ignore_index, label_smoothing : as for `cross_entropy`
+        ignore_index is for labels only.
+    options : LinearCrossEntropyOptions, optional
+        Rows of scores that are computed at a time; the value is the same.
+    """
+    classes, rest, width = linear_weight.shape[0], tuple(linear_weight.shape[1:-1]), linear_weight.shape[-1]
+    if rest and input.ndim == 1:
+        raise ShapeError(
+            f"linear_cross_entropy: linear_weight {tuple(linear_weight.shape)} needs input of shape (N, {width})",
+            code="shape.loss",
+            hint="input.unsqueeze(0)",
+        )
+    scores_shape = (*input.shape[:-1], classes, *rest)
+    if ignore_index is not None and tuple(target.shape) == scores_shape:
+        raise ValueError("ignore_index is for labels; target holds probabilities")
+    skip = -100 if ignore_index is None else ignore_index
+    bias = linear_bias
+    if rest:
+        linear_weight = G.reshape(linear_weight, (classes * math.prod(rest), width))
+        bias = None if bias is None else G.reshape(bias, (classes * math.prod(rest),))
+    rows = input.shape[0] if input.ndim > 1 else 1
+    size = getattr(options, "batch_chunk_size", None) or rows
+    if size >= rows or rest or tuple(target.shape) == scores_shape or label_smoothing:
+        scores = G.reshape(linear(input, linear_weight, bias), scores_shape)
+        return cross_entropy(
+            scores, target, weight, ignore_index=skip, reduction=reduction, label_smoothing=label_smoothing
+        )
+    parts, factors = [], []
+    for start in range(0, rows, size):
+        count = min(size, rows - start)
+        labels = G.narrow(target, 0, start, count)
+        scores = linear(G.narrow(input, 0, start, count), linear_weight, bias)
+        parts.append(cross_entropy(scores, labels, weight, ignore_index=skip, reduction="none"))
+        valid = labels != skip
+        if weight is None:
+            factors.append(G.cast(valid, scores.dtype))
+        else:
+            factors.append(G.where(valid, G.take(weight, G.where(valid, labels, 0)), 0.0))
+    loss = G.cat(parts, 0)
+    if reduction == "mean":
+        return loss.sum() / G.cat(factors, 0).sum()
+    return reduced(loss, chosen(reduction))

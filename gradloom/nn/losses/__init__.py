@@ -1,0 +1,1 @@
+"""Loss functions by family; `nn.functional` gives them their public names."""
