@@ -16,6 +16,7 @@ from gradloom.graph.node import Aval, Graph, Node, check
 from gradloom.ops import elementwise as E
 from gradloom.ops import structure as S
 from gradloom.ops.convolution import Geometry, convolve, convolve_filter, convolve_input
+from gradloom.ops.windows import windows
 from gradloom.reference.interpreter import evaluate
 
 F32 = D.float32
@@ -143,6 +144,16 @@ def test_norms_pad_slice_cat():
     patch = p(S.slice_, z, attrs=((0, 0, 0, 0), (2, 3, 4, 7), (1, 1, 2, 1)))
     z = p(S.update_slice, z, p(E.mul, patch, patch), attrs=((0, 1, 0, 0), (2, 4, 4, 7), (1, 1, 2, 1)))
     assert not moved(p.after(loss(p, p.conv(z, 4))))
+
+
+def test_windows():
+    """Pooling as reductions over windows: of two axes, and of one axis that another follows."""
+    p = Program()
+    y = p(E.tanh, p.conv(p.normal(2, 3, 7, 7), 4))
+    a = p.sum(p(windows, y, attrs=((2, 3), (3, 2), (2, 2), (1, 2))), 4, 5)
+    b = p.sum(p(windows, y, attrs=((3, 1), (3, 2), (2, 2), (1, 1))), 4)
+    graph = p.after(loss(p, p.conv(p(E.tanh, a), 4)), loss(p, p(E.tanh, b)))
+    assert not moved(graph)
 
 
 def test_gates_of_channels():

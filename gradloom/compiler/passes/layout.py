@@ -26,7 +26,7 @@ __all__ = ["layout"]
 
 Order = tuple[int, ...]
 
-VIEWS = ("reshape", "permute", "expand", "slice")
+VIEWS = ("reshape", "permute", "expand", "slice", "windows")
 FREE = (*VIEWS, "pad", "cat", "update_slice", "barrier")
 HEAVY = 4  # what an element out of order counts for a convolution and for an output, beside 1 for all else
 CANDIDATES = 12
@@ -128,12 +128,15 @@ class _Plan:
 
 
 def _sorted(labels: Sequence[Sequence[Atom]], walked: Sequence[Atom]) -> Order:
-    """Dimensions in the order in which their first atoms are walked; those of size 1 stay behind the one before."""
+    """Dimensions in the order in which their first atoms are walked, then those that are not walked.
+
+    Those of size 1 stay behind the one before.
+    """
     place = {a: k for k, a in enumerate(walked)}
     keys: list[tuple[int, int]] = []
     for k, atoms in enumerate(labels):
         known = [place[a] for a in atoms if a in place]
-        keys.append((known[0] if known else keys[-1][0] if keys else -1, k))
+        keys.append((known[0] if known else len(walked) if atoms else keys[-1][0] if keys else -1, k))
     return tuple(sorted(range(len(labels)), key=lambda k: keys[k]))
 
 
@@ -280,6 +283,12 @@ class _Rewriter:
     def _slice(self, n: Node) -> tuple[Node, Order]:
         x, order = self.have[id(n.ins[0])]
         return self._new(n, (x,), tuple(tuple(a[k] for k in order) for a in n.attrs), order), order
+
+    def _windows(self, n: Node) -> tuple[Node, Order]:
+        x, order = self.have[id(n.ins[0])]
+        axes, *how = n.attrs
+        out = (*order, *range(len(order), len(n.aval.shape)))  # the entries of windows come last as they are
+        return self._new(n, (x,), (tuple(order.index(k) for k in axes), *how), out), out
 
     def _pad(self, n: Node) -> tuple[Node, Order]:
         low, high, value = n.attrs

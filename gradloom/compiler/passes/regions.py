@@ -202,7 +202,7 @@ def _links(n: Node) -> Iterator[tuple[Node, Pairs]]:
         yield n.ins[0], [(k, j) for k, j in enumerate(n.attrs[0])]
     elif name == "reshape":
         yield n.ins[0], []
-    elif name in ("slice", "pad", "cat", "update_slice"):
+    elif name in ("slice", "windows", "pad", "cat", "update_slice"):
         shape = n.aval.shape
         for x in n.ins:
-            yield x, [(k, k) for k, s in enumerate(shape) if s != 1 and x.aval.shape[k] != 1]
+            yield x, [(k, k) for k, s in enumerate(x.aval.shape) if s != 1 and shape[k] != 1]
