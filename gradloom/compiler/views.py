@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOVES", "View", "contiguous_strides", "move", "moved_dims"]
 
-MOVES = ("reshape", "permute", "expand", "slice")
+MOVES = ("reshape", "permute", "expand", "slice", "windows")
 """Movement that changes no memory, only how it is walked."""
 
 
@@ -64,10 +64,22 @@ def move(v: View, name: str, attrs: tuple) -> View | None:
         lead = len(shape) - len(v.shape)
         strides = tuple(0 if k < lead or v.shape[k - lead] != n else v.strides[k - lead] for k, n in enumerate(shape))
         return View(v.storage, shape, strides, v.offset)
+    if name == "windows":
+        return _windows(v, *attrs)
     starts, stops, steps = attrs
     shape = tuple(len(range(b, e, s)) for b, e, s in zip(starts, stops, steps, strict=True))
     offset = v.offset + sum(b * st for b, st, n in zip(starts, v.strides, shape, strict=True) if n)
     return View(v.storage, shape, tuple(s * t for s, t in zip(steps, v.strides, strict=True)), offset)
+
+
+def _windows(v: View, axes: Sequence[int], sizes: Sequence[int], steps: Sequence[int], gaps: Sequence[int]) -> View:
+    shape, strides = list(v.shape), list(v.strides)
+    for k, n, step, gap in zip(axes, sizes, steps, gaps, strict=True):
+        shape[k] = (shape[k] - (n - 1) * gap - 1) // step + 1
+        shape.append(n)
+        strides.append(strides[k] * gap)
+        strides[k] *= step
+    return View(v.storage, tuple(shape), tuple(strides), v.offset)
 
 
 def _reshape(v: View, shape: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -113,6 +125,8 @@ def moved_dims(dims: Sequence[int | None], node: Node) -> tuple[int | None, ...]
             return None
         rest = iter([d for d, n in zip(dims, before, strict=True) if n != 1])
         return tuple(None if n == 1 else next(rest) for n in shape)
+    if name == "windows":
+        return None
     starts, _, steps = node.attrs
     if before == shape and not any(starts) and all(s == 1 for s in steps):
         return tuple(dims)

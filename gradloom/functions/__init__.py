@@ -47,6 +47,7 @@ from gradloom.functions import (
     pieces,
     placing,
     polynomials,
+    pooling,
     rearrange,
     reductions,
     repeats,
@@ -224,6 +225,7 @@ from gradloom.ops import sampling as _sampling
 from gradloom.ops import scan as _scan
 from gradloom.ops import special as _special
 from gradloom.ops import structure as _structure
+from gradloom.ops import windows as _windows
 
 # where two families name the same function, the later one is meant
 MODULES = (
@@ -232,6 +234,7 @@ MODULES = (
     sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms, fft, windows, joins,
     rearrange, repeats, images, layouts, views, pieces, overlaps, copies, resizing, placing, legacy, hooks,
     sampling, convolution,
+    pooling,
 )  # fmt: skip
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
@@ -280,3 +283,4 @@ _sampling.GRADIENTS()
 _scan.GRADIENTS()
 _special.GRADIENTS()
 _structure.GRADIENTS()
+_windows.GRADIENTS()
