@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradloom.compiler.body import Elem, register
-from gradloom.compiler.gathers import Gathers
+from gradloom.compiler.correlations import Correlations
 from gradloom.compiler.groups import Dims, Group, Storage
+from gradloom.compiler.looping import Looping
 from gradloom.compiler.views import View, move
 from gradloom.compiler.weave import MAX_ACCESSES, MAX_INSTS, base_of, is_leaf, moves
 from gradloom.graph.node import Graph, Node
@@ -20,9 +21,10 @@ from gradloom.graph.node import Graph, Node
 __all__ = ["Fuser"]
 
 CANDIDATES = 4
+SMALL = 1 << 14  # elements of a padded array that is filled whole before its inside is written
 
 
-class Fuser(Gathers):
+class Fuser(Correlations, Looping):
     """Kernels of a graph.
 
     outputs: the storage of each output.
@@ -31,6 +33,7 @@ class Fuser(Gathers):
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
+        self.jobs = {}
         for n in graph.nodes:
             for x in n.ins:
                 self.users.setdefault(id(x), []).append(n)
@@ -61,7 +64,7 @@ class Fuser(Gathers):
                     break
                 n = n.ins[0]
         order = sorted(found, key=lambda k: score[k], reverse=True)
-        return [found[k] for k in order[:CANDIDATES] if found[k].kind != "host"]
+        return [found[k] for k in order[:CANDIDATES] if found[k].kind not in ("host", "loop")]
 
     def _dims(self, g: Group, n: Node, ins: Sequence[Node]) -> Dims | None:
         """The dims that ``n`` would have in ``g``, from the operands that are there."""
@@ -201,7 +204,7 @@ class Fuser(Gathers):
         long = [i for i, e in enumerate(batch) if e != 1]
         operands = []
         for x in (a, b):
-            v = self.view(x) if dtype == "f32" or x.aval.dtype.code == "f64" else self._converted(x, n)
+            v = self.view(x) if dtype == "f32" or x.aval.dtype.code == "f64" else self.converted(x, n.aval.dtype)
             keep = [*long, len(shape) - 2, len(shape) - 1]
             operands.append(
                 View(v.storage, tuple(v.shape[i] for i in keep), tuple(v.strides[i] for i in keep), v.offset)
@@ -215,18 +218,6 @@ class Fuser(Gathers):
         for at, i in enumerate([*long, len(shape) - 2, len(shape) - 1]):
             dims[i] = at if shape[i] != 1 else None
         self.put(g, n, g.body.add("acc", dtype), tuple(dims))
-
-    def _convolution(self, n: Node) -> None:
-        self._host(n)
-
-    def _converted(self, x: Node, n: Node) -> View:
-        """An operand of a contraction, brought to the dtype of the result."""
-        out = Node(None, (), (), x.aval._replace(dtype=n.aval.dtype))
-        g, dims = self.open_for(x.aval.shape)
-        inst = g.body.settle(self.value(g, x, dims), n.aval.dtype.code)
-        v = View.whole(Storage(out), x.aval.shape)
-        g.store(inst, dims, v)
-        return v
 
     def _integer_dot(self, n: Node) -> None:
         a, b = n.ins
@@ -279,13 +270,40 @@ class Fuser(Gathers):
                 at += x.aval.shape[axis]
                 self.write(x, v)
             return
+        if n.prim.name == "interleave":
+            for x, region in zip(n.ins, n.attrs[1], strict=True):
+                v = move(whole, "slice", region)
+                assert v is not None
+                self.write(x, v)
+            return
         if n.prim.name == "pad":
-            low, _, value = n.attrs
+            self._pad(n, s)
+
+    def _pad(self, n: Node, s: Storage) -> None:
+        """The borders are filled; what computes the inside writes it there, and others find it there."""
+        low, _, value = n.attrs
+        whole = View.whole(s, n.aval.shape)
+        (x,) = n.ins
+        inside = View(s, x.aval.shape, whole.strides, sum(p * st for p, st in zip(low, whole.strides, strict=True)))
+        if n.aval.size < SMALL:
             g, dims = self.open_for(n.aval.shape)
             g.store(g.body.const(value, n.aval.dtype.code), dims, whole)
-            offset = sum(p * st for p, st in zip(low, whole.strides, strict=True))
-            x = n.ins[0]
-            self.write(x, View(s, x.aval.shape, whole.strides, offset), [g], alone=True)
+            self.write(x, inside, [g], alone=True)
+            return
+        starts, stops = [0] * len(low), list(n.aval.shape)
+        for k, (p, m) in enumerate(zip(low, x.aval.shape, strict=True)):
+            for a, b in ((0, p), (p + m, n.aval.shape[k])):
+                if a < b:
+                    region = (*starts[:k], a, *starts[k + 1 :]), (*stops[:k], b, *stops[k + 1 :]), (1,) * len(low)
+                    v = move(whole, "slice", region)
+                    assert v is not None
+                    g, dims = self.open_for(v.shape)
+                    g.store(g.body.const(value, n.aval.dtype.code), dims, v)
+            starts[k], stops[k] = p, p + m
+        self.write(x, inside)
+        made = x.prim is not None and not moves(x) and not is_leaf(x) and x.aval.dtype.native
+        if made and id(x) not in self.storages and id(x) not in self.views:
+            self.views[id(x)] = inside
 
     def _host(self, n: Node) -> None:
         s = self.storages[id(n)] = Storage(n)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gradloom.compiler.body import Body
 from gradloom.compiler.scatter import Scattering
 from gradloom.compiler.views import View
 from gradloom.graph.node import Node
+
+if TYPE_CHECKING:
+    from gradloom.compiler.looping import Job
 
 __all__ = ["Dims", "Group", "Storage"]
 
@@ -40,9 +44,10 @@ class Storage:
 class Group:
     """A kernel under construction.
 
-    kind: nest, contract, scatter or host. extents, axes: of the loops. values: what is at hand, by node:
+    kind: nest, contract, scatter, loop or host. extents, axes: of the loops. values: what is at hand, by node:
     (instruction, dims). computed: the nodes that are computed here. before: a bit for each group that must run first.
-    stores: (instruction, storage, offset, strides by axis). dot: the operands of a contraction as views.
+    stores: (instruction, storage, offset, strides by axis). dot: the operands of a contraction as views, the length of
+    its sums, dtype. taps: of a convolution, where the sums go on, as offsets of both operands.
     host: node and operand views of what is done in NumPy, and the view that its result goes to.
     """
 
@@ -56,8 +61,10 @@ class Group:
         self.before = 0
         self.stores: list[tuple[int, Storage, int, tuple[int, ...]]] = []
         self.dot: tuple[View, View, int, str] | None = None
+        self.taps: list[tuple[int, int]] = []
         self.scatter: Scattering | None = None
         self.host: tuple[Node, list[View], View] | None = None
+        self.loop: Job | None = None
 
     @property
     def bit(self) -> int:
@@ -77,6 +84,8 @@ class Group:
             out |= {self.dot[0].storage, self.dot[1].storage}
         if self.host is not None:
             out |= {v.storage for v in self.host[1]}
+        if self.loop is not None:
+            out |= {v.storage for v in self.loop.views}
         if self.scatter is not None:
             out |= {self.scatter.values, self.scatter.index}
         return out

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from gradloom.compiler.contract_plan import plan_contract
+from gradloom.compiler.correlate_plan import plan_correlate
 from gradloom.compiler.groups import Group, Storage
 from gradloom.compiler.llvm.host import Host
 from gradloom.compiler.loops import Access, Contract, Inst, Launch, Nest
@@ -144,6 +145,9 @@ def lower(
     slots = [slot(s) for s in buffers]
     if contract:
         spec = Contract(dtype, len(last) - 2, tuple(accesses), tuple(body), stores)
+        if g.taps:
+            inner = g.dot[0].shape[-1]  # type: ignore[index]
+            return plan_correlate(spec, shape.extents, inner, g.taps, ints, slots, temp, host), spec
         return plan_contract(spec, [*shape.extents, k], ints, slots, temp, host), spec
     axes = tuple(g.axes[x] for x in last) or ("p",)
     extents = shape.extents or [1]

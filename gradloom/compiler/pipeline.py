@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any
 
 from gradloom.compiler.along import plan_along
 from gradloom.compiler.fuse import Fuser
 from gradloom.compiler.groups import Storage
 from gradloom.compiler.kernels import addresses
 from gradloom.compiler.llvm.host import detect_host
+from gradloom.compiler.looping import Inner, Job, Where, laid_out, launches_of, loop_commands
 from gradloom.compiler.loops import Launch, Nest, show
 from gradloom.compiler.lower import lower, settle_stores
 from gradloom.compiler.memory import place
 from gradloom.compiler.nest_plan import work_of
 from gradloom.compiler.passes.clean import common, dead, open_barriers, simplify
+from gradloom.compiler.passes.convolve import lower_convolutions
 from gradloom.compiler.passes.flatten import sink
 from gradloom.compiler.passes.fold import fold
+from gradloom.compiler.passes.layout import layout
 from gradloom.compiler.passes.planes import split_complex
 from gradloom.compiler.program import Executable, HostCall, Note, Parts, host_call
 from gradloom.compiler.schedule import Footprint, close, donations, order
 from gradloom.graph.node import Graph
 from gradloom.graph.node import show as show_graph
-from gradloom.runtime.runner import Command
+from gradloom.runtime.runner import Command, Loop
 
-__all__ = ["PASSES", "compile_graph"]
+__all__ = ["PASSES", "compile_body", "compile_graph"]
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    dead, split_complex, simplify, fold, sink, simplify, common, open_barriers, dead,
+    dead, split_complex, simplify, fold, sink, simplify, layout, lower_convolutions, simplify, common, open_barriers,
+    dead,
 )  # fmt: skip
 """What is done to a program before its kernels are formed, in order."""
 
@@ -43,12 +51,34 @@ def compile_graph(graph: Graph) -> Executable:
     """
     for p in PASSES:
         graph = p(graph)
+    fuser, sequence, in_place = _scheduled(graph)
+    return Executable(_assemble(graph, fuser, sequence, in_place))
+
+
+def compile_body(graph: Graph, captured: int) -> Inner | None:
+    """Compile the body of a loop, whose inputs from number ``captured`` on are the same in every step.
+
+    None where NumPy has to do part of it.
+    """
+    for p in PASSES:
+        graph = p(graph)
+    graph, moved = laid_out(graph, captured)
+    fuser, sequence, _ = _scheduled(graph)
+    memory = _Memory()
+    inputs = [memory.fix(fuser.storages[id(n)], -1) for n in graph.inputs]
+    outputs = [memory.fix(s, -1) for s in fuser.outputs]
+    block = _block(graph, fuser, sequence, {}, memory)
+    if any(isinstance(s, Footprint) for s in block.steps):
+        return None
+    return Inner(block, inputs, outputs, moved)
+
+
+def _scheduled(graph: Graph) -> tuple[Fuser, list[Footprint], dict[Storage, Storage]]:
+    """Kernels, their order, and the outputs that are written into inputs."""
     fuser = Fuser(graph)
-    inputs = [fuser.storages[id(n)] for n in graph.inputs]
     prints = _footprints(fuser)
-    in_place = donations(prints, fuser.outputs, inputs, graph.donate)
-    sequence = [prints[k] for k in order(prints)]
-    return Executable(_assemble(graph, fuser, sequence, in_place, inputs))
+    in_place = donations(prints, fuser.outputs, [fuser.storages[id(n)] for n in graph.inputs], graph.donate)
+    return fuser, [prints[k] for k in order(prints)], in_place
 
 
 def _footprints(fuser: Fuser) -> list[Footprint]:
@@ -91,25 +121,43 @@ class _Memory:
         self.span[k][1] = self.step
         return k
 
-    def fix(self, s: Storage, at: int) -> None:
-        self.fixed[self.slot(s)] = at
+    def fix(self, s: Storage, at: int) -> int:
+        """Say that a storage is slot ``at`` of the table; the storage's slot here."""
+        k = self.slot(s)
+        self.fixed[k] = at
+        return k
 
 
-def _together(before: list[Launch] | Footprint, after: list[Launch]) -> bool:
+@dataclass
+class Block:
+    """Kernels in order, and where their memory is: that of a program, or of the body of a loop.
+
+    steps: launches, loops, or what NumPy does. shared: steps that share the fork and join of the one before.
+    notes: one for each launch and host call. offsets, arena: of the slots whose place is not fixed, and bytes of all.
+    """
+
+    memory: _Memory
+    lines: list[str]
+    steps: list[list[Launch] | Job | Footprint] = field(default_factory=list)
+    shared: set[int] = field(default_factory=set)
+    notes: list[Note] = field(default_factory=list)
+    work: int = 0
+    offsets: dict[int, int] = field(default_factory=dict)
+    arena: int = 0
+
+
+def _together(before: list[Launch] | Job | Footprint, after: list[Launch]) -> bool:
     """Whether independent steps gain by one fork and join: one launch each, at least one of several chunks."""
-    if isinstance(before, Footprint) or len(before) != 1 or len(after) != 1:
+    if not isinstance(before, list) or len(before) != 1 or len(after) != 1:
         return False
     return max(before[0].chunks, after[0].chunks) > 1
 
 
-def _assemble(
-    graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: dict[Storage, Storage], inputs: list[Storage]
-) -> Parts:
-    host = detect_host()
+def _assemble(graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: dict[Storage, Storage]) -> Parts:
     memory = _Memory()
-    for k, s in enumerate(inputs):
-        memory.fix(s, k)
-    slots = len(inputs)
+    for k, n in enumerate(graph.inputs):
+        memory.fix(fuser.storages[id(n)], k)
+    slots = inputs = len(graph.inputs)
     outputs: list[int | None] = []
     for s in fuser.outputs:
         if s in in_place:
@@ -119,18 +167,69 @@ def _assemble(
             memory.fix(s, slots)
             outputs.append(slots)
             slots += 1
-    lines = [show_graph(graph)]
-    steps: list[list[Launch] | Footprint] = []
-    notes: list[Note] = []  # one for each launch and host call
-    work = 0
+    block = _block(graph, fuser, sequence, in_place, memory)
+    where = {k: (slots, o) for k, o in block.offsets.items()}
+    where |= {k: (at, 0) for k, at in memory.fixed.items()}
+    flat = launches_of(block.steps)
+    code = dict(zip(map(id, flat), addresses([x.source for x in flat]), strict=True))  # type: ignore[misc]
+    table = count(slots + 1)  # slots for what moves from step to step of a loop
+    segments: list[list[Command | Loop] | HostCall] = []
+    for step in _items(block, where, code, table):
+        if isinstance(step, HostCall):
+            segments.append(step)
+            continue
+        if not segments or isinstance(segments[-1], HostCall):
+            segments.append([])
+        segments[-1].append(step)  # type: ignore[union-attr]
+    sizes = [s.nbytes for s in fuser.outputs]
+    quick = block.work < QUICK_WORK
+    return Parts(
+        segments or [[]], inputs, next(table), outputs, sizes, slots, block.arena, quick, block.lines, block.notes
+    )
+
+
+def _items(block: Block, where: Where, code: dict[int, int], table: Iterator[int]) -> list[Any]:
+    """Commands, loops and host calls of a block whose slots lie at given places."""
+    memory = block.memory
+    out: list[Any] = []
+    for at, step in enumerate(block.steps):
+        if isinstance(step, Footprint):
+            assert step.group.host is not None
+            node, views, to = step.group.host
+            args = [where[memory.slots[v.storage]] for v in views]
+            out.append(host_call(node, views, args, to, where[memory.slots[to.storage]]))
+        elif isinstance(step, Job):
+            own = partial(_items, code=code, table=table)
+            out.append(loop_commands(step, where, memory.slot, table.__next__, own))
+        else:
+            for x in step:
+                out.append(Command(code[id(x)], [where[b] for b in x.buffers], x.ints, x.chunks, at in block.shared))
+    return out
+
+
+def _block(
+    graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: dict[Storage, Storage], memory: _Memory
+) -> Block:
+    """The launches of groups in order, and places for their temporaries."""
+    host = detect_host()
+    block = Block(memory, [show_graph(graph)])
+    steps, notes, lines = block.steps, block.notes, block.lines
     batch: list[Footprint] = []  # independent of each other: they live at one step
-    shared: set[int] = set()  # steps that share the fork and join of the one before
     for p in sequence:
         g = p.group
-        joins = bool(batch) and g.host is None and not any(p.before & q.group.bit for q in batch)
+        joins = bool(batch) and g.kind not in ("host", "loop") and not any(p.before & q.group.bit for q in batch)
         if not joins:
             memory.step += 1
             batch = []
+        if g.loop is not None:
+            g.loop.reserve(memory.slot, memory.new)
+            steps.append(g.loop)
+            inner = g.loop.inner.block
+            notes += inner.notes
+            lines += [f"loop of {g.loop.length} steps", *(f"  {x}" for t in inner.lines for x in t.split("\n"))]
+            block.work += g.loop.work
+            batch = []
+            continue
         if g.host is not None:
             for s in (*p.reads, *p.writes):
                 memory.slot(s)
@@ -140,60 +239,39 @@ def _assemble(
                 notes.append(_note(p, along.source.op))  # type: ignore[attr-defined]
                 batch = []
                 lines.append(f"{along.source}\n  chunks {along.chunks}")
-                work += 8 * g.host[0].aval.size
+                block.work += 8 * g.host[0].aval.size
                 continue
             steps.append(p)
             notes.append(_note(p, g.host[0].prim.name if g.host[0].prim else "host"))
             batch = []
             lines.append(f"host {g.host[0].prim}")
-            work = QUICK_WORK
+            block.work += QUICK_WORK
             continue
         launches, source = lower(g, memory.slot, memory.new, host)
         for s in p.writes:  # also where there was nothing to do
             memory.slot(s)
         if joins and _together(steps[-1], launches):
-            shared.add(len(steps))
+            block.shared.add(len(steps))
             batch.append(p)
         else:
             batch = [p]  # still at the step of the others, which only keeps their memory apart
         steps.append(launches)
         notes += [Note("pack")] * (len(launches) - 1)
         notes += [_note(p, "scatter" if g.scatter is not None else _title(source))] if launches else []
-        work += work_of(source, g.extents or (1,)) if isinstance(source, Nest) else 0
+        block.work += work_of(source, g.extents or (1,)) if isinstance(source, Nest) else 0
         if g.dot is not None:
-            work += g.size * g.dot[2] // 8
+            block.work += g.size * g.dot[2] // 8
         if g.scatter is not None:
-            work += 8 * math.prod(g.scatter.extents)
+            block.work += 8 * math.prod(g.scatter.extents)
             lines.append(f"{launches[0].source}\n  extents {g.scatter.extents} chunks {launches[0].chunks}")
         if source is not None:
             note = " (in place)" if any(s in in_place for s in p.writes) else ""
             chunks = ", ".join(str(x.chunks) for x in launches)
             lines.append(f"{show(source)}\n  extents {g.extents} chunks {chunks}{note}")
     loose = [k for k in memory.bytes if k not in memory.fixed]
-    offsets, arena = place([(memory.bytes[k], memory.span[k][0], memory.span[k][1]) for k in loose])
-    where = {k: (slots, o) for k, o in zip(loose, offsets, strict=True)}
-    where |= {k: (at, 0) for k, at in memory.fixed.items()}
-
-    flat = [x for s in steps if isinstance(s, list) for x in s]
-    code = iter(addresses([x.source for x in flat]))  # type: ignore[misc]
-    segments: list[list[Command] | HostCall] = []
-    for at, step in enumerate(steps):
-        if isinstance(step, Footprint):
-            assert step.group.host is not None
-            node, views, out = step.group.host
-            args = [where[memory.slots[v.storage]] for v in views]
-            segments.append(host_call(node, views, args, out, where[memory.slots[out.storage]]))
-            continue
-        if not segments or isinstance(segments[-1], HostCall):
-            segments.append([])
-        last = segments[-1]
-        assert isinstance(last, list)
-        for x in step:
-            last.append(Command(next(code), [where[b] for b in x.buffers], x.ints, x.chunks, at in shared))
-    segments = [s for s in segments if isinstance(s, HostCall) or s] or [[]]
-    sizes = [s.nbytes for s in fuser.outputs]
-    quick = work < QUICK_WORK
-    return Parts(segments, len(inputs), slots + 1, outputs, sizes, slots, arena, quick, lines, notes)
+    offsets, block.arena = place([(memory.bytes[k], memory.span[k][0], memory.span[k][1]) for k in loose])
+    block.offsets = dict(zip(loose, offsets, strict=True))
+    return block
 
 
 _SILENT = {"load", "load_at", "const", "iota", "cast", "acc"}

@@ -16,9 +16,19 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.graph.node import Aval
-from gradloom.ops.core import Primitive
+from gradloom.ops.core import Movement, Primitive
+from gradloom.ops.structure import as_slices
 
-__all__ = ["Geometry", "convolve", "convolve_filter", "convolve_input", "out_size"]
+__all__ = [
+    "Geometry",
+    "convolve",
+    "convolve_filter",
+    "convolve_input",
+    "correlate",
+    "correlate_filter",
+    "interleave",
+    "out_size",
+]
 
 Array = np.ndarray
 Pairs = tuple[tuple[int, int], ...]
@@ -139,6 +149,57 @@ convolve_input = Convolution("convolve_input", _input_np, _input_aval)
 """operands (y, w) -> x; attrs (geometry, spatial size of x)."""
 convolve_filter = Convolution("convolve_filter", _filter_np, _filter_aval)
 """operands (x, y) -> w; attrs (geometry, spatial size of w)."""
+
+
+# -- what the compiler makes of them: groups as an axis, no padding ----------------------------------------
+def _correlate_aval(a: Sequence[Aval], t: tuple) -> Aval:
+    (x, w), (stride, dilation) = a, t
+    g = Geometry(stride, ((0, 0),) * len(stride), dilation)
+    shape = (x.shape[0], *_result(x.shape[1:-2], w.shape[1:-2], g), x.shape[-2], w.shape[-1])
+    return Aval(shape, dtypes.promote(x.dtype, w.dtype))
+
+
+def _correlate_filter_aval(a: Sequence[Aval], t: tuple) -> Aval:
+    (x, y), (_, _, size) = a, t
+    return Aval((x.shape[-2], *size, x.shape[-1], y.shape[-1]), dtypes.promote(x.dtype, y.dtype))
+
+
+def _flat(a: Array) -> Array:
+    return a.reshape(*a.shape[:-2], -1)
+
+
+def _correlate_np(arrays: Sequence[Array], t: tuple, v: Aval) -> Array:
+    (x, w), (stride, dilation) = arrays, t
+    g = Geometry(stride, ((0, 0),) * len(stride), dilation, x.shape[-2])
+    filters = np.moveaxis(w, 0, -2)
+    flat = Aval((*v.shape[:-2], v.shape[-2] * v.shape[-1]), v.dtype)
+    return _forward_np((_flat(x), _flat(filters)), (g, ()), flat).reshape(v.shape)
+
+
+def _correlate_filter_np(arrays: Sequence[Array], t: tuple, v: Aval) -> Array:
+    (x, y), (stride, dilation, size) = arrays, t
+    groups = x.shape[-2]
+    g = Geometry(stride, ((0, 0),) * len(stride), dilation, groups)
+    flat = Aval((*size, x.shape[-1], y.shape[-1] * groups), v.dtype)
+    out = _filter_np((_flat(x), _flat(y)), (g, size), flat)
+    return np.moveaxis(out.reshape(*out.shape[:-1], groups, -1), -2, 0)
+
+
+correlate = Convolution("correlate", _correlate_np, _correlate_aval)
+"""operands (x (N, *S, G, C), w (G, *K, C, O)) -> (N, *R, G, O); attrs (stride, dilation)."""
+correlate_filter = Convolution("correlate_filter", _correlate_filter_np, _correlate_filter_aval)
+"""operands (x (N, *S, G, C), y (N, *R, G, O)) -> (G, *K, C, O); attrs (stride, dilation, spatial size)."""
+
+
+def _interleave_np(arrays: Sequence[Array], t: tuple, v: Aval) -> Array:
+    out = np.empty(v.shape, v.dtype.numpy)
+    for a, region in zip(arrays, t[1], strict=True):
+        out[as_slices(*region)] = a
+    return out
+
+
+interleave = Movement("interleave", _interleave_np, lambda a, t: Aval(t[0], a[0].dtype))
+"""Operands that fill disjoint regions of a shape; attrs (shape, ((starts, stops, steps), …))."""
 
 
 # -- a batch in front -------------------------------------------------------------------------------------

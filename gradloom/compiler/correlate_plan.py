@@ -1,0 +1,201 @@
+"""Planning of convolutions: which axis is the rows, how high the register tiles are, how work is cut into chunks.
+
+As for products, everything follows from extents and strides, never from the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import ceil, prod
+
+from .llvm.contract import strip_bytes
+from .llvm.correlate import Correlate
+from .llvm.host import Host
+from .llvm.microkernel import BYTES, Tile, tile_of
+from .loops import SCRATCH_BYTES, Access, Contract, Launch
+
+__all__ = ["plan_correlate"]
+
+A_BYTES = 256 << 10  # of images that a chunk walks: they stay in the second level cache beside a strip of filters
+C_BYTES = 512 << 10  # sums that wait in scratch
+STRETCH = 256  # steps of sums between two visits to sums that wait
+CHUNKS = 32  # as many chunks as this are enough to level the load
+CHUNK_WORK = 1 << 18  # multiply-adds below which another chunk is not worth it
+INLINE_LENGTH = 8  # instructions and stores of a body that becomes part of the register tiles
+
+
+class _Problem:
+    """Extents and strides of a convolution, by axis: (batch…, rows, cols); A over (batch…, rows), B over columns."""
+
+    def __init__(self, spec: Contract, extents: Sequence[int], ints: Sequence[Sequence[int]]) -> None:
+        self.spec = spec
+        self.extents = list(extents)
+        self.strides = [_strides(a, i) for a, i in zip(spec.accesses, ints, strict=True)]
+        self.offsets = [i[0] for i in ints]
+        self.index = [i[-1] if a.indexed else None for a, i in zip(spec.accesses, ints, strict=True)]
+        # A over (batch…, rows, inner) and B over (batch…, inner, cols): the sums' own strides apart
+        self.inner = (self.strides[0].pop(), self.strides[1].pop(-2))
+        self.strides[0].append(0)
+        self.strides[1].insert(-1, 0)
+        self.order = list(range(len(self.extents)))  # the axes that the body's positions speak of
+
+    def shared(self, axis: int) -> bool:
+        """Whether B is the same all along a batch axis."""
+        return self.strides[1][axis] == 0
+
+    def swap(self, axis: int) -> None:
+        """Let a batch axis and the rows change places."""
+        for row in (self.extents, self.order, *self.strides):
+            row[axis], row[-2] = row[-2], row[axis]
+
+    def sort(self) -> None:
+        """Axes that B ignores come last."""
+        nb = len(self.extents) - 2
+        order = sorted(range(nb), key=self.shared) + [nb, nb + 1]
+        self.extents = [self.extents[k] for k in order]
+        self.order = [self.order[k] for k in order]
+        self.strides = [[s[k] for k in order] for s in self.strides]
+
+    def merge(self) -> None:
+        """Join batch axes to the rows where all strides compose and no position is asked for."""
+        placed = {i.attrs[0] for i in self.spec.body if i.op == "iota"}
+        while len(self.extents) > 2:
+            k, rows = len(self.extents) - 3, self.extents[-2]
+            if not self.shared(k) or placed & {self.order[k], self.order[-2]}:
+                return
+            if any(s[k] != s[-2] * rows for s in self.strides):
+                return
+            self.extents[-2] *= self.extents[k]
+            for row in (self.extents, self.order, *self.strides):
+                del row[k]
+
+    def finished(self) -> tuple[Contract, list[int]]:
+        """The contraction in this order of axes, and the integers of its accesses."""
+        accesses, ints = [], []
+        for n, (a, st) in enumerate(zip(self.spec.accesses, self.strides, strict=True)):
+            walk = list(st)
+            if n == 0:
+                walk[-1] = self.inner[0]
+            elif n == 1:
+                walk[-2] = self.inner[1]
+            steps = tuple("0" if s == 0 else "1" if s == 1 else "s" for s in walk)
+            accesses.append(replace(a, steps=steps))
+            index = self.index[n]
+            ints += [self.offsets[n], *(s for s in walk if s not in (0, 1)), *([] if index is None else [index])]
+        place = {old: new for new, old in enumerate(self.order)}
+        body = tuple(replace(i, attrs=(place[i.attrs[0]],)) if i.op == "iota" else i for i in self.spec.body)
+        return replace(self.spec, batch=len(self.extents) - 2, accesses=tuple(accesses), body=body), ints
+
+
+def _strides(a: Access, ints: Sequence[int]) -> list[int]:
+    given = iter(ints[1:])
+    return [next(given) if s == "s" else int(s) for s in a.steps]
+
+
+def _heights(rows: int, top: int) -> tuple[int, ...]:
+    """Heights that make up ``rows`` with as few tiles as there can be, of nearly one height."""
+    high = ceil(rows / ceil(rows / top))
+    return (high, rows % high) if rows % high else (high,)
+
+
+def _tile(host: Host, dtype: str, cols: int) -> Tile:
+    """The widest tile, unless three or one registers waste less of the last strip."""
+    wide = tile_of(host, dtype, "wide")
+    n = wide.lanes
+    if cols <= n:
+        return tile_of(host, dtype, "narrow")
+    three = 3 * n
+    if (
+        host.name == "avx512"
+        and cols % wide.columns
+        and ceil(cols / three) * three < ceil(cols / wide.columns) * wide.columns
+    ):
+        return replace(wide, heights=(9, 8, 4, 2, 1), vectors=3)
+    return wide
+
+
+def plan_correlate(
+    spec: Contract,
+    extents: Sequence[int],
+    inner: int,
+    taps: Sequence[tuple[int, int]],
+    access_ints: Sequence[Sequence[int]],
+    buffers: list[int],
+    temp: Callable[[int], int],
+    host: Host,
+) -> list[Launch]:
+    """The launches that compute a convolution, in order.
+
+    spec: A over (batch…, rows, inner), B over (batch…, inner, cols), dtypes that of the sums; columns of B have unit
+    stride. extents: ``(b…, m, n)``. inner: steps of a tap. taps: offsets in elements of A and of B for each tap.
+    access_ints, buffers, temp: as :func:`~.contract_plan.plan_contract` has them.
+    """
+    if 0 in extents:
+        return []
+    p = _Problem(spec, extents, access_ints)
+    p.merge()
+    if p.extents[-2] < 7:  # short rows: walk along another axis that B ignores
+        nb = len(p.extents) - 2
+        best = max((k for k in range(nb) if p.shared(k)), key=lambda k: min(p.extents[k], 14), default=None)
+        if best is not None and p.extents[best] > p.extents[-2]:
+            p.swap(best)
+    p.sort()
+    spec, ints = p.finished()
+    *batch, rows, cols = p.extents
+    size = BYTES[spec.dtype]
+    tile = _tile(host, spec.dtype, cols)
+    tile = replace(tile, heights=_heights(rows, tile.heights[0]))
+    top = tile.heights[0]
+    strips = ceil(cols / tile.columns)
+    shared = sum(1 for k in range(len(batch)) if p.shared(k))
+    outer, places = prod(batch[: len(batch) - shared]), prod(batch[len(batch) - shared :])
+    k = inner * len(taps)
+
+    resume = k > 4 * STRETCH and strip_bytes(tile, spec.dtype, k) > A_BYTES and len(taps) > 16
+    tc = max(1, STRETCH // inner) if resume else len(taps)
+    work = rows * cols * k
+    wanted = max(1, min(CHUNKS, outer * places * work // CHUNK_WORK))
+    mc, nc, gc = _up(min(rows, 16 * top), top), strips, places
+    mc = min(mc, rows)
+    if resume:
+        while gc * _up(mc, top) * nc * tile.columns * size > C_BYTES:
+            if gc > 1:
+                gc = ceil(gc / 2)
+            elif nc > 4 or mc <= top:
+                nc = ceil(nc / 2)
+            else:
+                mc = _up(ceil(mc / 2), top)
+        while outer * ceil(places / gc) * ceil(rows / mc) * ceil(strips / nc) < min(wanted, 8) and mc > 2 * top:
+            mc = _up(ceil(mc / 2), top)
+        while outer * ceil(places / gc) * ceil(rows / mc) * ceil(strips / nc) < min(wanted, 8) and gc > 1:
+            gc = ceil(gc / 2)
+    else:
+        one = max(1, rows * inner * size)  # of the image at one place, about: neighbouring taps share it
+        gc = max(1, min(places, A_BYTES // one))
+        gc = max(1, min(gc, ceil(places * outer / wanted)))
+    while outer * ceil(places / gc) * ceil(rows / mc) * ceil(strips / nc) < min(wanted, 4) and nc > 1:
+        nc = ceil(nc / 2)
+    need = (gc * nc if resume else 1) * _up(mc, top) * tile.columns * size
+    if need > SCRATCH_BYTES:
+        raise ValueError(f"convolution blocks need {need} bytes of scratch: {spec}")
+    inline = not resume and host.masks and _short(spec)
+    far = int(k >= 48 and prod(p.extents) * size > C_BYTES)
+    head = [rows, cols, inner, len(taps), mc, nc * tile.columns, gc, tc, far, *batch]
+    table = [x * size for t in taps for x in t]
+    chunks = outer * ceil(places / gc) * ceil(rows / mc) * ceil(strips / nc)
+    source = Correlate(spec, tile, shared, resume, inline)
+    return [Launch(source, list(buffers), [*head, *ints, *table], chunks)]
+
+
+def _short(spec: Contract) -> bool:
+    """Whether the body is short enough, and plain enough, to be part of the register tiles."""
+    used = [i for i in spec.body if i.op != "const"]
+    accesses = [spec.accesses[i.attrs[0]] for i in used if i.op == "load"]
+    accesses += [spec.accesses[a] for _, a in spec.stores]
+    plain = all(a.steps[-1] != "s" for a in accesses) and all(i.op != "load_at" for i in used)
+    return plain and len(used) + len(spec.stores) <= INLINE_LENGTH
+
+
+def _up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
