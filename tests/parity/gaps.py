@@ -6,7 +6,6 @@ What is missing belongs to layers that are still to come, or is refused on purpo
 from __future__ import annotations
 
 _IMAGES = "layers of images are still to come"
-_LOSSES = "this loss is still to come"
 _ATTENTION = "attention is still to come"
 _TIES = "PyTorch does not say which index of equal elements it gives; here it is the first (mode: the last)"
 
@@ -25,18 +24,6 @@ GAPS: dict[str, str] = {
             ).split()
         ),
         _IMAGES,
-    ),
-    **dict.fromkeys(
-        (
-            "nn.functional." + name
-            for name in (
-                "cosine_embedding_loss ctc_loss gaussian_nll_loss hinge_embedding_loss linear_cross_entropy "
-                "linear_cross_entropy.chunked linear_cross_entropy.chunked_none margin_ranking_loss multi_margin_loss "
-                "multilabel_margin_loss multilabel_soft_margin_loss poisson_nll_loss soft_margin_loss "
-                "triplet_margin_loss triplet_margin_with_distance_loss"
-            ).split()
-        ),
-        _LOSSES,
     ),
     "nn.functional.scaled_dot_product_attention": _ATTENTION,
     "nn.functional.multi_head_attention_forward": _ATTENTION,

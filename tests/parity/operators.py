@@ -65,6 +65,9 @@ WRAPPED: dict[str, Callable[..., Any]] = {
     "svd_lowrank": lambda a, b, **options: gl.svd_lowrank(a @ b.mH, **options),
     "pca_lowrank": lambda a, b, **options: gl.pca_lowrank(a @ b.mH, **options),
     "linalg.pinv.singular": lambda a, b: gl.linalg.pinv(a @ b.mT),
+    "nn.functional.triplet_margin_with_distance_loss": lambda a, p, n, distance_function=None, **options: (
+        gl.nn.functional.triplet_margin_with_distance_loss(a, p, n, **options)  # the samples' function is the default
+    ),
     "linalg.lstsq.grad_oriented": lambda a, b, **options: gl.linalg.lstsq(a, b, **options)[:2],
 }
 
