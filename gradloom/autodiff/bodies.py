@@ -41,6 +41,7 @@ class Body:
     def __init__(self, inputs: tuple[Aval, ...], steps: tuple, outputs: tuple[int, ...], checks: tuple) -> None:
         self.inputs, self.steps, self.outputs, self.checks = inputs, steps, outputs, checks
         self._exe: Any = None
+        self._inner: dict[int, Any] = {}
         self._graph: Graph | None = None
 
     @staticmethod
@@ -56,11 +57,14 @@ class Body:
             found = Body.known[key] = Body(tuple(inputs), tuple(steps), tuple(outputs), tuple(checks))
         return found
 
+    def aval(self, k: int) -> Aval:
+        """Of an input or step."""
+        return self.inputs[k] if k < len(self.inputs) else self.steps[k - len(self.inputs)][3]
+
     @property
     def avals(self) -> list[Aval]:
         """Of the outputs."""
-        every = [*self.inputs, *(s[3] for s in self.steps)]
-        return [Aval(every[k].shape, every[k].dtype) for k in self.outputs]
+        return [Aval(a.shape, a.dtype) for a in map(self.aval, self.outputs)]
 
     def graph(self) -> Graph:
         """The body as a program: outputs, then flags that tell of an index out of range."""
@@ -85,6 +89,15 @@ class Body:
                     nodes.append(node)
             self._graph = Graph(inputs, nodes, [values[k] for k in wanted])
         return self._graph
+
+    def compiled_for(self, captured: int) -> Any:
+        """The body compiled for a native loop in which its inputs from ``captured`` on stay the same; None: it cannot."""
+        if captured not in self._inner:
+            from gradloom.compiler.pipeline import compile_body
+
+            Body.compiled += 1
+            self._inner[captured] = compile_body(self.graph(), captured)
+        return self._inner[captured]
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The values for contiguous arrays."""

@@ -1,8 +1,8 @@
 """Loops and branches as parts of a program: scan, cond, while_loop, fori_loop, map and associative_scan.
 
-The body is recorded once and compiled once, whatever the number of steps. scan and cond have derivatives of every
-order: a scan keeps its carries and goes back over them. A while_loop has none, since nobody knows how many carries it
-would have to keep.
+The body is recorded once and compiled once, whatever the number of steps, and a scan is one native loop. scan and cond
+have derivatives of every order: a scan keeps its carries and goes back over them (:mod:`gradloom.autodiff.loops`). A
+while_loop has none, since nobody knows how many carries it would have to keep.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from gradloom import functions as G
 from gradloom.autodiff.bodies import STRIDE, Body, draws, record, refuse_draws
 from gradloom.autodiff.custom import Rule, attach, tracked
 from gradloom.autodiff.levels import Level, pull, quiet
+from gradloom.autodiff.loops import Back, Names, Parts, adding, by_rule, hoisted, part
 from gradloom.autodiff.trees import flatten, unflatten
 from gradloom.autodiff.vmap import Trace, vmap
 from gradloom.errors import DTypeError, GradientError, ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops import control as C
+from gradloom.ops.core import REGISTRY
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor, as_tensor
 
@@ -129,8 +131,17 @@ def scan(
         else:
             trace.ins = trace.ins[:-1]
             body, captured = record(trace, [*new, *ys])
+        checks, count = body.checks, len(body.outputs)
+        if checks:  # the flags of all steps are looked at after the loop
+            body = Body.of(body.inputs, body.steps, [*body.outputs, *(c[0] for c in checks)], ())
         out = _scan(body, carry, seqs, captured, n, bool(reverse))
+        for flags, (_, attrs) in zip(out[count:], checks, strict=True):
+            TAPE.apply(_CHECK, (G.any(flags), flags), (*attrs[:3], f"{attrs[3]} in a loop", None, None))
+        out = out[:count]
     return unflatten(carry_tree, out[:nc]), unflatten(y_tree, out[nc:])
+
+
+_CHECK = REGISTRY["check"]
 
 
 def _length(seqs: Sequence[Tensor], length: int | None) -> int:
@@ -147,29 +158,83 @@ def _length(seqs: Sequence[Tensor], length: int | None) -> int:
 def _scan(
     body: Body, carry: list[Tensor], seqs: list[Tensor], captured: list[Tensor], n: int, reverse: bool
 ) -> list[Tensor]:
+    """The last carries, and the rest of the body's outputs stacked."""
+    nc = len(carry)
+    if n == 0:
+        return [*carry, *(G.zeros((0, *a.shape), dtype=a.dtype) for a in body.avals[nc:])]
+    body, seqs, captured = hoisted(body, nc, seqs, captured)
     inputs = [*carry, *seqs, *captured]
     if not tracked(inputs):
-        return _scan_values(body, carry, seqs, captured, n, reverse)
-    nc = len(carry)
-    keeping = Body.of(body.inputs, body.steps, (*body.outputs, *range(nc)), body.checks)
-    with quiet():
-        raws = _scan_values(keeping, carry, seqs, captured, n, reverse)
-    rule = _ScanRule(keeping, nc, len(seqs), n, reverse, tuple(_avals(raws)))
+        return _scan_values(body, carry, seqs, captured, n, reverse)[0]
     count = len(body.outputs)
-    return attach(rule, inputs, raws[count:], raws)[:count]
+    body, more = _keeping(body, _floating(inputs))
+    inputs = [*inputs, *more]
+    with quiet():
+        out, trails = _scan_values(body, carry, seqs, [*captured, *more], n, reverse, range(nc))
+    raws = [*out, *trails]
+    rule = _ScanRule(body, nc, len(seqs), n, reverse, tuple(_avals(raws)))
+    return attach(rule, inputs, [*trails, *out[nc:]], raws)[:count]
+
+
+def _keeping(body: Body, at: Sequence[int]) -> tuple[Body, list[Tensor]]:
+    """The body with what its way back needs among the outputs, and what it captures more."""
+    outs = [k for k, a in enumerate(body.avals) if a.dtype.category >= 2]
+    back, more = _reverse(body, outs, at)
+    base, m = len(body.inputs), len(body.outputs)
+    given = [*range(base), *range(base + len(outs), len(back.inputs))]
+    kept: list[int] = []
+    if not by_rule(back):
+        fixed = set(given[base:])
+        kept = Parts(back, base, base + len(outs), fixed).wanted(back.outputs[m:])
+    return part(back, given, [*back.outputs[:m], *kept]), more
+
+
+def _reverse(body: Body, outs: Sequence[int], at: Sequence[int]) -> tuple[Body, list[Tensor]]:
+    """The body's outputs and the cotangents of its inputs ``at``, from its inputs and the cotangents of outputs ``outs``;
+    and what that captures."""
+    base = len(body.inputs)
+    avals = [*body.inputs, *(body.avals[k] for k in outs)]
+    trace = Trace(avals, [a.dtype.category >= 2 for a in avals])
+    with trace:
+        given = list(trace.ins[:base])
+        with Level([given[k] for k in at]) as level:
+            for k, t in zip(at, level.tensors, strict=True):
+                given[k] = t
+            values = body.call(given)
+            found = pull([values[k] for k in outs], trace.ins[base:], level.tensors)
+        grads = [G.zeros_like(trace.ins[k]) if g is None else g for g, k in zip(found, at, strict=True)]
+    return record(trace, [*values, *grads])
 
 
 def _scan_values(
-    body: Body, carry: list[Tensor], seqs: list[Tensor], captured: list[Tensor], n: int, reverse: bool
-) -> list[Tensor]:
+    body: Body, carry: list[Tensor], seqs: list[Tensor], captured: list[Tensor], n: int, reverse: bool,
+    keep: Sequence[int] = (),
+) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
+    """The results, and for each carry of ``keep`` what its steps began with, stacked.
+
+    An output that is a carry too is not written twice: all carries in a row hold both.
+    """
     nc = len(carry)
-    avals = tuple(a if k < nc else Aval((n, *a.shape), a.dtype) for k, a in enumerate(body.avals))
-    attrs = (body, nc, len(seqs), n, reverse, avals, ())
-    return _unpacked(TAPE.apply(C.scan, [*carry, *seqs, *captured], attrs), avals)
+    twice = [body.outputs.index(o) if o in body.outputs[:nc] else -1 for o in body.outputs[nc:]]
+    kept = tuple(k in keep or k in twice for k in range(nc))
+    short = Body.of(body.inputs, body.steps, [*body.outputs[:nc], *_without(body.outputs[nc:], twice)], body.checks)
+    rows = [n + 1 if f else 0 for f in kept] + [n] * (len(short.outputs) - nc)
+    avals = tuple(Aval((r, *a.shape), a.dtype) if r else a for r, a in zip(rows, short.avals, strict=True))
+    attrs = (short, nc, len(seqs), n, reverse, avals, (), kept)
+    got = _unpacked(TAPE.apply(C.scan, [*carry, *seqs, *captured], attrs), avals)
+    ys = iter(got[nc:])
+    before, after, last = (1, 0, 0) if reverse else (0, 1, n)
+    out = [x[last] if f else x for x, f in zip(got, kept, strict=False)]
+    out += [G.narrow(got[k], 0, after, n) if k >= 0 else next(ys) for k in twice]
+    return out, [G.narrow(got[k], 0, before, n) for k in keep]
+
+
+def _without(outputs: Sequence[int], twice: Sequence[int]) -> list[int]:
+    return [o for o, k in zip(outputs, twice, strict=True) if k < 0]
 
 
 class _ScanRule(Rule):
-    """Back over a scan whose last outputs are the carries that each step began with; they are saved."""
+    """Back over a scan. Its last outputs are the floating carries that each step began with; they are saved."""
 
     def __init__(self, body: Body, nc: int, nx: int, length: int, reverse: bool, outs: tuple[Aval, ...]) -> None:
         self.body, self.nc, self.nx, self.length, self.reverse, self.outs = body, nc, nx, length, reverse, outs
@@ -184,31 +249,57 @@ class _ScanRule(Rule):
         return hash(self._key())
 
     def pull(self, cts: list[Tensor | None], inputs: list[Tensor], saved: list[Tensor]) -> Sequence[Tensor | None]:
-        nc, nx = self.nc, self.nx
-        filled = self.filled(cts)
+        nc, nx, m, base = self.nc, self.nx, len(self.body.outputs), len(inputs)
         at = _floating(inputs)
-        of_carry = [k for k in at if k < nc]
-        of_rest = [k for k in at if k >= nc + nx]
-        ys = [k for k in range(nc, len(self.outs)) if self.outs[k].dtype.category >= 2 and cts[k] is not None]
-        fixed = inputs[nc + nx :]
-
-        def back(state: Any, row: Any) -> Any:
-            g_carry, total = state
-            g_ys, c, x = row
-            given: list[Tensor | None] = [None] * len(self.outs)
-            for k, g in zip((*of_carry, *ys), (*g_carry, *g_ys), strict=True):
-                given[k] = g
-            got = dict(zip(at, _gradients(self.body, [*c, *x, *fixed], given, at), strict=True))
-            total = [G.add(t, got[k]) for t, k in zip(total, of_rest, strict=True)]
-            return ([got[k] for k in of_carry], total), [got[k] for k in at if nc <= k < nc + nx]
-
-        start = ([filled[k] for k in of_carry], [G.zeros_like(inputs[k]) for k in of_rest])
-        rows = ([filled[k] for k in ys], list(saved), inputs[nc : nc + nx])
-        (g_carry, total), g_xs = scan(back, start, rows, self.length, not self.reverse)
-        out: list[Tensor | None] = [None] * len(inputs)
-        for k, g in zip((*of_carry, *(k for k in at if nc <= k < nc + nx), *of_rest), (*g_carry, *g_xs, *total)):
+        carried = [k for k in at if k < nc]
+        rows = [k for k in range(nc, m) if self.outs[k].dtype.category >= 2 and cts[k] is not None]
+        outs = [*carried, *rows]
+        back, more = _reverse(self.body, outs, at)
+        fixed = [*range(nc + nx, base), *range(base + len(outs), len(back.inputs))]
+        constants = [*inputs[nc + nx :], *more]
+        grads = dict(zip(at, back.outputs[m:], strict=True))
+        of_rows, of_fixed = ([k for k in at if nc <= k < nc + nx], [k for k in at if k >= nc + nx])
+        states = [base + j for j in range(len(carried))]
+        stacks = dict(enumerate([*saved[:nc], *inputs[nc : nc + nx]]))
+        stacks |= {base + len(carried) + j: cts[k] for j, k in enumerate(rows)}  # type: ignore[misc]
+        ends, others, sums = ([grads[k] for k in ks] for ks in (carried, of_rows, of_fixed))
+        filled = self.filled(cts)
+        begin = [filled[k] for k in carried]
+        way = None
+        if by_rule(back):  # gradients of captured values are summed up step by step
+            walked = list(stacks)
+            loop = part(back, [*states, *walked, *fixed], [*ends, *sums, *others])
+            loop = adding(loop, len(ends), range(len(ends), len(ends) + len(sums)))
+            begin += [G.zeros_like(inputs[k]) for k in of_fixed]
+        else:
+            stacks |= self._kept(back, saved[nc:])
+            parts = Parts(back, base, base + len(outs), set(fixed))
+            way = Back(parts, states, stacks, fixed, ends, others, sums)
+            loop, walked = way.loop, way.rows
+        seqs = [stacks[v] for v in walked]
+        trails = [(j, cts[m + k]) for j, k in enumerate(carried)]
+        if any(t is not None for _, t in trails):  # somebody used the carries that the steps began with
+            loop = adding(loop, len(begin) + len(seqs), [j for j, t in trails if t is not None])
+            seqs += [t for _, t in trails if t is not None]
+        got = _scan(loop, begin, seqs, constants, self.length, not self.reverse)
+        if way is None:
+            n = len(ends)
+            found = [*got[:n], *got[n + len(sums) :], *got[n : n + len(sums)]]
+        else:
+            found = [*got[: len(ends)], *way.gradients(got[len(ends) :], constants, self.length)]
+        out: list[Tensor | None] = [None] * base
+        for k, g in zip((*carried, *of_rows, *of_fixed), found, strict=True):
             out[k] = g
         return out
+
+    def _kept(self, back: Body, kept: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Values of the reverse pass that the forward pass has kept, stacked."""
+        names = Names()
+        inputs = [-1 - k for k in range(len(back.inputs))]
+        own = names.of(self.body, inputs[: len(self.body.inputs)])
+        known = {own[o]: x for o, x in zip(self.body.outputs[self.nc :], kept, strict=True)}
+        every = names.of(back, inputs)
+        return {v: known[every[v]] for v in range(len(inputs), len(every)) if every[v] in known}
 
 
 def _batched_body(body: Body, flags: Sequence[bool], n: int) -> tuple[Body, list[Tensor]]:
@@ -226,14 +317,14 @@ def _full(x: Tensor, flag: bool, n: int) -> Tensor:
 
 
 def _scan_batch(args: Any, flags: tuple[bool, ...], attrs: tuple, avals: Any, n: int) -> Tensor:
-    body, nc, nx, length, reverse, outs, lead = attrs
+    body, nc, nx, length, reverse, outs, lead, keep = attrs
     wide = tuple(k < nc or f for k, f in enumerate(flags))
     big, more = _batched_body(body, wide, n)
     given = [_full(x, f, n) if k < nc else x for k, (x, f) in enumerate(zip(args, flags, strict=True))]
     for k in range(nc, nc + nx):
         if flags[k]:
             given[k] = G.transpose(given[k], 0, 1)
-    return TAPE.apply(C.scan, [*given, *more], (big, nc, nx, length, reverse, outs, (n, *lead)))
+    return TAPE.apply(C.scan, [*given, *more], (big, nc, nx, length, reverse, outs, (n, *lead), keep))
 
 
 C.scan.batch = _scan_batch

@@ -15,7 +15,7 @@ from gradloom.compiler.views import View
 from gradloom.dtypes import DType
 from gradloom.graph.node import Node
 from gradloom.runtime.buffers import Buffer, allocate
-from gradloom.runtime.runner import Command, Plan
+from gradloom.runtime.runner import Command, Loop, Plan
 
 __all__ = ["Executable", "HostCall", "Parts", "Note", "host_call"]
 
@@ -80,12 +80,13 @@ class Note(NamedTuple):
 class Parts:
     """What an :class:`Executable` is made from.
 
-    segments: lists of commands, and host calls, in order. slots: size of the table: inputs, outputs, the arena.
+    segments: lists of commands and loops, and host calls, in order. slots: size of the table: inputs, outputs, the
+    arena, what moves with the steps of loops.
     outputs: for each output its slot, or None where it is written into an input. out_bytes: their sizes.
     notes: what each command and host call does, in order.
     """
 
-    segments: list[list[Command] | HostCall]
+    segments: list[list[Command | Loop] | HostCall]
     inputs: int
     slots: int
     outputs: list[int | None]

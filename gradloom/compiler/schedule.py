@@ -23,10 +23,14 @@ class Footprint:
             self.fixed += [g.scatter.values, g.scatter.index]
         if g.host is not None:
             self.fixed += [v.storage for v in g.host[1]]
+        if g.loop is not None:
+            self.fixed += [v.storage for v in g.loop.views]
         self.reads = {a[0] for a in self.loads} | set(self.fixed)
         self.writes = {s[1] for s in g.stores} | ({g.host[2].storage} if g.host else set())
         if g.scatter is not None:
             self.writes.add(g.scatter.target)
+        if g.loop is not None:
+            self.writes.update(g.loop.results)
         self.before = 0
 
 

@@ -183,7 +183,7 @@ class Kernels:
             return v
         v = self.copies.get(id(n))
         if v is None:
-            if not moves(n):
+            if not moves(n) and self.view(n).contiguous:
                 return self.view(n)
             v = View.whole(Storage(n), n.aval.shape)
             self.write(n, v)

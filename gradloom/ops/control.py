@@ -1,7 +1,8 @@
 """Loops and branches whose bodies are programs of their own: scan, cond and while.
 
-A body is compiled once and run by NumPy's side of the program, once a step, whatever the number of steps. All results
-of a call are packed into one vector of bytes, from which ``unpack`` takes each; batch axes stand in front of the bytes.
+A body is compiled once, whatever the number of steps. The compiler makes one native loop of a scan; cond, while, and a
+scan whose body needs NumPy, are run from NumPy's side of the program. Several results are one value, a vector of bytes
+from which ``unpack`` takes each (a native loop never makes it); batch axes stand in front of the bytes.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ def _unpack_np(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
     return raw.view(one.dtype.numpy).reshape(aval.shape) if raw.size else np.zeros(aval.shape, one.dtype.numpy)
 
 
-unpack = Primitive(
+class _Unpack(Primitive):
+    kind = "unpack"
+
+
+unpack = _Unpack(
     "unpack", _unpack_np, lambda avals, attrs: Aval((*avals[0].shape[:-1], *attrs[1].shape), attrs[1].dtype)
 )
 """One result out of the bytes. attrs: (start, aval of one element's result)."""
@@ -71,27 +76,39 @@ unpack.batch = "leading"
 
 # -- scan: operands (carries…, sequences…, captured…) -----------------------------------------------
 def _scan_np(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
-    body, carries, sequences, length, reverse, avals, lead = attrs
+    body, carries, sequences, length, reverse, avals, lead, keep = attrs
     carry = [np.ascontiguousarray(a) for a in arrays[:carries]]
     xs = [np.ascontiguousarray(a) for a in arrays[carries : carries + sequences]]
     rest = [np.ascontiguousarray(a) for a in arrays[carries + sequences :]]
     n = len(lead)
-    ys = [np.empty((length, *lead, *a.shape[1:]), a.dtype.numpy) for a in avals[carries:]]
+    outs = [
+        None if k < carries and not keep[k] else np.empty((a.shape[0], *lead, *a.shape[1:]), a.dtype.numpy)
+        for k, a in enumerate(avals)
+    ]
+    for k, y in enumerate(outs[:carries]):
+        if y is not None:
+            y[length if reverse else 0] = carry[k]
     for t in range(length - 1, -1, -1) if reverse else range(length):
         got = body.run([*carry, *(x[t, ...] for x in xs), *rest])
         carry = got[:carries]
-        for y, v in zip(ys, got[carries:], strict=True):
-            y[t] = v
+        for k, (y, v) in enumerate(zip(outs, got, strict=True)):
+            if y is not None:
+                y[t + 1 if k < carries and not reverse else t] = v
     out = np.zeros(aval.shape, np.uint8)
-    starts = places(avals)[0]
-    for k, (start, a) in enumerate(zip(starts, avals, strict=True)):
-        _put(out, start, a, lead, carry[k] if k < carries else np.moveaxis(ys[k - carries], 0, n))
+    for k, (start, a, y) in enumerate(zip(places(avals)[0], avals, outs, strict=True)):
+        _put(out, start, a, lead, carry[k] if y is None else np.moveaxis(y, 0, n))
     return out
 
 
-scan = Primitive("scan", _scan_np, lambda avals, attrs: _packed(attrs[5], attrs[6]))
+class _Scan(Primitive):
+    kind = "loop"
+
+
+scan = _Scan("scan", _scan_np, lambda avals, attrs: _packed(attrs[5], attrs[6]))
 """``carry, y = body(carry, x)`` along the first axis of the sequences; the results are the last carries and the stacked
-``y``. attrs: (body, number of carries, of sequences, length, reverse, avals of the results, batch sizes)."""
+``y``. attrs: (body, number of carries, of sequences, length (at least 1), reverse, avals of the results, batch sizes,
+for each carry whether its result is all of them: the first and those after each step, in the order of the sequences
+(behind ``x[t]``'s step at t + 1, reversed at t))."""
 
 
 # -- cond: operands (which, operands…, captured by the first…, by the second…) ------------------------

@@ -57,6 +57,11 @@ RECORD = {  # words of a command's record. group, gather_count, total, units, pe
 }  # fmt: skip
 RECORD_BYTES = 8 * len(RECORD)
 
+MOVE = ("to", "from", "add")  # words of a move: table[to] = table[from] + add
+"""A record without a kernel is an edge of a loop. ``chunks``: how often the loop runs where it begins, 0 where it ends;
+``ints``: its moves, ``gather_count`` of them; ``bufs``: where rounds are counted; ``gather``: the record that a round
+begins with. The moves are done, one after the other, before the first round, or before every other."""
+
 OK, RUNNING, POOL_TAKEN, WORKERS_WANTED = range(4)
 """What ``run`` returns. All but OK: nothing was done."""
 
@@ -388,6 +393,12 @@ class _Emitter:
         cmd = f.load("ptr", cmd_at)
         f.cbr(f.icmp("ult", cmd, end), body, done)
         f.place(body)
+        edge, kernel = f.label("edge"), f.label("kernel")
+        f.cbr(f.icmp("eq", self.word(f, cmd, RECORD, "fn"), 0), edge, kernel)
+        f.place(edge)
+        f.store(self.turn(f, cmd, table), cmd_at)
+        f.br(head)
+        f.place(kernel)
         self.gather(f, cmd, table)
         total = self.word(f, cmd, RECORD, "total")
         group = self.word(f, cmd, RECORD, "group")
@@ -416,6 +427,21 @@ class _Emitter:
         with f.if_(f.icmp("ne", at, V("ptr", "null"))):
             f.store(self.use(f, "now", "i64", pool), at)
             f.store(f.gep(at, "i64", 1), time_at)
+
+    def turn(self, f: Function, cmd: V, table: V) -> V:
+        """Do what an edge of a loop says; the record to go on with."""
+        count = self.word(f, cmd, RECORD, "chunks")
+        left_at = self.word(f, cmd, RECORD, "bufs", "ptr")
+        left = f.select(f.icmp("ne", count, 0), count, f.sub(f.load("i64", left_at), 1))
+        f.store(left, left_at)
+        goes = f.icmp("sgt", left, 0)
+        moves = self.word(f, cmd, RECORD, "ints", "ptr")
+        n = f.select(goes, self.word(f, cmd, RECORD, "gather_count"), f.i64(0))
+        with f.loop(0, n, name="move") as it:
+            move = f.gep(moves, "{ i64, i64, i64 }", it.i)
+            to, frm, add = (f.load("i64", f.gep(move, "i64", k)) for k in range(len(MOVE)))
+            f.store(f.add(f.load("i64", f.gep(table, "i64", frm)), add), f.gep(table, "i64", to))
+        return f.select(goes, self.word(f, cmd, RECORD, "gather", "ptr"), f.gep(cmd, "i8", RECORD_BYTES))
 
     def gather(self, f: Function, cmd: V, table: V) -> None:
         """Write the buffers' addresses, ``table[slot] + offset``, for a whole group."""
