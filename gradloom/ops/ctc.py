@@ -40,9 +40,11 @@ def _states(scores: Array, targets: Array, times: Array, lengths: Array, blank: 
         padded = np.full((n, longest), blank, np.int64)
         start = 0
         for k, length in enumerate(lengths):
-            padded[k, :length] = targets[start : start + length]
+            own = targets[start : start + length]
+            padded[k, : len(own)] = own
             start += int(length)
         targets = padded
+    lengths = np.clip(lengths, 0, targets.shape[1])  # what is out of range was refused by the program's checks
     classes = np.full((n, 2 * targets.shape[1] + 1), blank, np.int64)
     classes[:, 1::2] = targets
     used = np.arange(classes.shape[1]) < 2 * lengths[:, None] + 1

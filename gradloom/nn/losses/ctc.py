@@ -100,5 +100,8 @@ def ctc_loss(
         )
     times = _lengths("input_lengths", input_lengths, batch, steps)
     lengths = _lengths("target_lengths", target_lengths, batch, labels.shape[1] if labels.ndim == 2 else None)
+    if labels.ndim == 1:
+        total = G.reshape(G.sum(lengths), (1,))
+        G.check_range(total, 0, labels.shape[0] + 1, "sum of target_lengths", "index.ctc")
     loss = _ctc(scores, labels, times, lengths, int(blank), reduction, bool(zero_infinity))
     return G.reshape(loss, ()) if single and reduction == "none" else loss

@@ -12,24 +12,28 @@ from gradloom.nn import functional as F
 from gradloom.nn import init
 from gradloom.nn.containers import ModuleList, Sequential
 from gradloom.nn.linear import Linear
-from gradloom.nn.loss import _Loss
+from gradloom.nn.loss import _Loss, _WeightedLoss
 from gradloom.nn.losses.classes import LinearCrossEntropyOptions
 from gradloom.nn.module import Module, Parameter
 from gradloom.tensor import Tensor
 
 
-class LinearCrossEntropyLoss(Module):
+def _known_device(device: Any) -> None:
+    """Refuse a device that there is not."""
+    if device is not None:
+        G.empty(0, device=device)
+
+
+class LinearCrossEntropyLoss(_WeightedLoss):
     """A linear layer and the cross entropy of its scores; see `functional.linear_cross_entropy`.
 
     Parameters
     ----------
     in_features, num_classes : int
     out_features : tuple of int
-        Further axes of the scores, (N, num_classes, *out_features).
+        Further axes of the scores, (N, num_classes, *out_features); the layer's weight has them in its first axis.
     bias : bool
     """
-
-    weight: Tensor | None
 
     def __init__(
         self,
@@ -46,33 +50,21 @@ class LinearCrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
         options: LinearCrossEntropyOptions | None = None,
     ) -> None:
-        super().__init__()
-        self.in_features, self.num_classes, self.out_features = in_features, num_classes, tuple(out_features)
-        self.reduction, self.ignore_index, self.label_smoothing = reduction, ignore_index, label_smoothing
-        self.options = options
-        shape = (num_classes, *self.out_features)
-        self.linear_weight = Parameter(G.empty(*shape, in_features, dtype=dtype, device=device))
-        if bias:
-            self.linear_bias: Parameter | None = Parameter(G.empty(*shape, dtype=dtype, device=device))
-        else:
-            self.register_parameter("linear_bias", None)
-        self.register_buffer("weight", weight)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw weight and bias anew, as `Linear` does."""
-        bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0
-        init.uniform_(self.linear_weight, -bound, bound)
-        if self.linear_bias is not None:
-            init.uniform_(self.linear_bias, -bound, bound)
+        super().__init__(weight, reduction=reduction)
+        _known_device(device)
+        self.num_classes, self.out_features = num_classes, tuple(out_features)
+        self.ignore_index, self.label_smoothing, self.options = ignore_index, label_smoothing, options
+        count = math.prod(self.out_features, start=num_classes)
+        self.linear = Linear(in_features, count, bias=bias, dtype=dtype)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Inputs (N, in_features) and targets to the loss."""
+        shape, bias = (self.num_classes, *self.out_features), self.linear.bias
         return F.linear_cross_entropy(
             input,
-            self.linear_weight,
+            G.reshape(self.linear.weight, (*shape, self.linear.in_features)),
             target,
-            linear_bias=self.linear_bias,
+            linear_bias=None if bias is None else G.reshape(bias, shape),
             weight=self.weight,
             reduction=self.reduction,
             ignore_index=self.ignore_index,
@@ -119,8 +111,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             raise ValueError(f"cutoffs increase and lie between 1 and n_classes - 1 = {n_classes - 1}, got {cuts}")
         if any(int(c) != c for c in cuts):
             raise ValueError(f"cutoffs are integers, got {cuts}")
-        if device is not None:
-            G.empty(0, device=device)  # refuses a device that there is not
+        _known_device(device)
         self.in_features, self.n_classes, self.cutoffs = in_features, n_classes, [*cuts, n_classes]
         self.div_value, self.head_bias = div_value, head_bias
         self.shortlist_size, self.n_clusters = cuts[0], len(cuts)
