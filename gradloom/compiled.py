@@ -37,18 +37,14 @@ class _Plan:
         for k, held in zip(numbers, self.numbers, strict=True):
             self.pointers[k] = ctypes.addressof(held)
 
-    def verify(self, out: list[Any], values: Sequence[Value | None]) -> None:
-        """Look at the flags of the checks, which stand behind the results, and take them off."""
-        flags = out[len(self.avals) :]
-        del out[len(self.avals) :]
-        for e, flag in zip(self.checks, flags, strict=True):
-            if ctypes.string_at(flag.ptr, 1) != b"\0":
-                leaves: list[Value | None] = [None] * len(self.pointers)
-                for at, s in self.sources:
-                    leaves[at] = values[s]
-                for at, t in self.captured:
-                    leaves[at] = t._v
-                TAPE.fail(e, leaves)
+    def leaves(self, values: Sequence[Value | None]) -> list[Value | None]:
+        """The inputs of the program by place, for a call with these arguments."""
+        leaves: list[Value | None] = [None] * len(self.pointers)
+        for at, s in self.sources:
+            leaves[at] = values[s]
+        for at, t in self.captured:
+            leaves[at] = t._v
+        return leaves
 
 
 class _Latest:
@@ -87,7 +83,7 @@ class _Latest:
             pointers[at] = v.buf.ptr
         out = plan.exe.run(pointers)
         if plan.checks:
-            plan.verify(out, [a._v for a in args])
+            TAPE.verify(plan.checks, out, lambda: plan.leaves([a._v for a in args]))
         if self.one is not None:
             return TAPE.make_tensor(Value(self.one, None, out[0]))
         make = TAPE.make_tensor
@@ -163,7 +159,7 @@ class Compiled:
             pointers[at] = v.buf.ptr if v.buf is not None else t._buffer().ptr
         out = plan.exe.run(pointers)
         if plan.checks:
-            plan.verify(out, values)
+            TAPE.verify(plan.checks, out, lambda: plan.leaves(values))
         if not kwargs and all(isinstance(a, Tensor) for a in args):
             self._latest = _Latest(plan, [v.aval for v in values if v is not None], self._modules)
         make = TAPE.make_tensor

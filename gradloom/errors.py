@@ -6,6 +6,7 @@ Every error derives from :class:`GradloomError` and from the built-in class a Py
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentError",
     "DTypeError",
     "DeviceError",
     "ExchangeError",
@@ -53,6 +54,12 @@ class DTypeError(GradloomError, TypeError):
     """A dtype that the operation does not take."""
 
     default_code = "dtype"
+
+
+class ArgumentError(GradloomError, ValueError):
+    """An argument outside of what the function takes."""
+
+    default_code = "argument"
 
 
 class IndexRangeError(GradloomError, IndexError):

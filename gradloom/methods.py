@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gradloom import functions as G
-from gradloom.functions import creation, views
+from gradloom.functions import creation, elementwise, floats, reductions, views
+from gradloom.functions.arguments import guarded
 from gradloom.tensor import Tensor, as_tensor, tensor
 
 _OPERATORS = {
@@ -14,6 +15,9 @@ _OPERATORS = {
     "pow": "pow", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
     "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
 }  # fmt: skip
+
+
+_CHECKED = (elementwise, floats, reductions)  # families that look at all they are given: no frame more on the short way
 
 
 def _reflected(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,7 +42,8 @@ def _install() -> None:
         only = getattr(module, "FUNCTION_ONLY", ())
         for name in [*(n for n in module.__all__ if n not in only), *getattr(module, "METHODS", ())]:
             if name not in own:
-                setattr(Tensor, name, getattr(module, name))
+                fn = getattr(module, name)
+                setattr(Tensor, name, fn if module in _CHECKED else guarded(fn))
         for name in getattr(module, "INPLACE", ()):
             if name + "_" not in own:
                 setattr(Tensor, name + "_", _inplace(name + "_", getattr(module, name)))

@@ -460,14 +460,21 @@ class Tape:
                 program.exe = compile_graph(program.graph)
             results = program.exe.run(pointers)
         if program.checks:
-            for e, flag in zip(program.checks, results[program.outputs :], strict=True):
-                if ctypes.string_at(flag.ptr, 1) != b"\0":
-                    self.fail(e, self.leaves)
-            del results[program.outputs :]
+            self.verify(program.checks, results, lambda: self.leaves)
         return results
 
-    def fail(self, e: Entry, leaves: Sequence[Value | None]) -> None:
-        """Raise the error of a check that a program found violated."""
+    def verify(self, checks: Sequence[Entry], results: list[Any], leaves: Callable[[], Sequence[Value | None]]) -> None:
+        """Take the flags of a program's checks off the end of its results, and look at them.
+
+        leaves: gives the inputs of the program; called where a check was violated. Raises IndexRangeError then.
+        """
+        flags = results[len(results) - len(checks) :]
+        del results[len(results) - len(checks) :]
+        for e, flag in zip(checks, flags, strict=True):
+            if ctypes.string_at(flag.ptr, 1) != b"\0":
+                self._fail(e, leaves())
+
+    def _fail(self, e: Entry, leaves: Sequence[Value | None]) -> None:
         code, low, high, what, skip, axis = e.attrs
         src = e.ins[1]
         where = ""
@@ -484,7 +491,9 @@ class Tape:
             f"{what} out of range{'' if axis is None else f' for axis {axis} of size {high}'}{where}, "
             f"expected {low} <= {what} < {high}",
             code=code,
-            hint=f"there are {high} classes or rows; check the data, or the size of the last layer",
+            hint="the mask picks more elements than the source has"
+            if what == "number of elements"
+            else f"there are {high} classes or rows; check the data, or the size of the last layer",
         )
 
 

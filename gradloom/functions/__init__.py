@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from gradloom.errors import ShapeError
+from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions import (
     activations,
     base,
@@ -62,9 +62,10 @@ from gradloom.functions import (
     views,
     windows,
 )  # fmt: skip
+from gradloom.functions.arguments import RAW, described, explained, guarded
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
-from gradloom.functions.conversion import convert
+from gradloom.functions.conversion import can_cast, convert
 from gradloom.functions.creation import (
     arange,
     empty,
@@ -226,6 +227,7 @@ from gradloom.ops import scan as _scan
 from gradloom.ops import special as _special
 from gradloom.ops import structure as _structure
 from gradloom.ops import windows as _windows
+from gradloom.tensor import Tensor
 
 # where two families name the same function, the later one is meant
 MODULES = (
@@ -233,8 +235,8 @@ MODULES = (
     gathers, linalg_products, einsum, interchange, complex_numbers, conversion, linalg_solve, distances, scans,
     sets, sorting, statistics, scatters, masks, linalg_spectral, linalg_factor, linalg_norms, fft, windows, joins,
     rearrange, repeats, images, layouts, views, pieces, overlaps, copies, resizing, placing, legacy, hooks,
-    sampling, convolution,
     pooling,
+    sampling, convolution,
 )  # fmt: skip
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
@@ -242,13 +244,19 @@ for _module in MODULES:
 
 
 def with_out(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """``fn`` with PyTorch's ``out=``: a tensor, or a tuple of them, that the result is written into."""
+    """``fn`` guarded, with PyTorch's ``out=``: a tensor, or a tuple of them, that the result is written into."""
     if not inspect.isfunction(fn) or "out" in inspect.signature(fn).parameters:
-        return fn
+        return guarded(fn)
 
     @functools.wraps(fn)
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        result = fn(*args, **kwargs)
+        try:
+            result = fn(*args, **kwargs)
+        except RAW as e:
+            better = explained(fn, args, kwargs, e)
+            if better is None:
+                raise
+            raise better from e
         if out is None:
             return result
         if isinstance(out, (tuple, list)):
@@ -262,6 +270,15 @@ def with_out(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _put(out: Any, result: Any) -> Any:
     """A result written into a tensor, which takes its shape."""
+    if not isinstance(out, Tensor):
+        raise DTypeError(
+            f"out: must be a tensor, got {described(out)}", code="dtype.out", hint="give one for each result"
+        )
+    if not can_cast(result.dtype, out.dtype):
+        raise DTypeError(
+            f"out: a result of dtype {result.dtype.name} cannot be written into one of {out.dtype.name}",
+            code="dtype.out", hint="give a tensor of the result's dtype",
+        )  # fmt: skip
     if out.shape != result.shape:
         if out.numel():
             raise ShapeError(

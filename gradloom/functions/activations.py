@@ -29,6 +29,11 @@ def _prelu(input: Tensor, weight: Tensor) -> Tensor:
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """X where x > 0, else weight·x; `weight` has one entry, or one for each channel (axis 1)."""
     count, shape = weight.numel(), tuple(input.shape)
+    if weight.ndim > 1:
+        raise ShapeError(
+            f"prelu: weight must be a number or a vector, got shape {tuple(weight.shape)}", code="shape.prelu",
+            hint="weight has one entry, or one for each channel (axis 1)",
+        )  # fmt: skip
     channels = shape[1] if len(shape) > 1 else 1
     if count not in (1, channels):
         raise ShapeError(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import builtins
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.errors import IndexRangeError, ShapeError
+from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.ops import complex_numbers as C
 from gradloom.ops import structure as S
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor, as_tensor
 
 __all__: list[str] = []
-INTERNAL = "apply axes_of const operand pick sizes_of".split()
+INTERNAL = "apply axes_of const operand pick sizes_of tensor_of whole".split()
 
 apply = TAPE.apply
 
@@ -52,7 +53,7 @@ def axes_of(name: str, dim: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     out = []
     for d in dim if isinstance(dim, (tuple, list)) else (dim,):
-        k = int(d)
+        k = d if type(d) is int else whole(name, "an axis", d)
         if not -builtins.max(ndim, 1) <= k < builtins.max(ndim, 1):
             raise IndexRangeError(
                 f"{name}: axis {k} is out of range for a tensor of {ndim} dimensions",
@@ -66,6 +67,16 @@ def axes_of(name: str, dim: Any, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(out))
 
 
+def tensor_of(name: str, x: Any) -> Tensor:
+    """The tensor itself. Raises DTypeError for anything else."""
+    if not isinstance(x, Tensor):
+        raise DTypeError(
+            f"{name}: input must be a tensor, got {type(x).__name__}", code="dtype.argument",
+            hint="gradloom.tensor(...) makes one",
+        )  # fmt: skip
+    return x
+
+
 def pick(dim: Any, axis: Any) -> Any:
     """The axis under either of its two names."""
     return dim if dim is not None else axis
@@ -74,7 +85,18 @@ def pick(dim: Any, axis: Any) -> Any:
 def sizes_of(sizes: tuple) -> tuple[int, ...]:
     """Sizes given one by one or as one sequence."""
     flat = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-    return tuple(int(n) for n in flat)
+    return tuple(n if type(n) is int else whole("a shape", "a size", n) for n in flat)
+
+
+def whole(name: str, what: str, x: Any) -> int:
+    """An integer given as one, as NumPy's or as a tensor of one element. Raises DTypeError for anything else."""
+    try:
+        return operator.index(x)
+    except TypeError:
+        raise DTypeError(
+            f"{name}: {what} must be an integer, got {x!r} ({type(x).__name__})", code="dtype.integer",
+            hint="give an int",
+        ) from None  # fmt: skip
 
 
 class Extreme(NamedTuple):

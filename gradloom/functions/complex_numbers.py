@@ -12,7 +12,7 @@ from typing import Any
 
 from gradloom import dtypes
 from gradloom.errors import DTypeError
-from gradloom.functions.base import apply, const, operand
+from gradloom.functions.base import apply, const, operand, tensor_of
 from gradloom.functions.creation import ones_like
 from gradloom.functions.elementwise import cast, cos, eq, gt, isnan, lt, mul, sign, sin, where
 from gradloom.ops import complex_numbers as C
@@ -117,21 +117,23 @@ def conj_physical(input: Any) -> Tensor:
 
 def resolve_conj(input: Tensor) -> Tensor:
     """The input: conjugates are never left for later here."""
-    return input
+    return tensor_of("resolve_conj", input)
 
 
 def resolve_neg(input: Tensor) -> Tensor:
     """The input: negations are never left for later here."""
-    return input
+    return tensor_of("resolve_neg", input)
 
 
 def is_conj(input: Tensor) -> bool:
     """Whether a conjugation is still to be done: never."""
+    tensor_of("is_conj", input)
     return False
 
 
 def is_neg(input: Tensor) -> bool:
     """Whether a negation is still to be done: never."""
+    tensor_of("is_neg", input)
     return False
 
 

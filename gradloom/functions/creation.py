@@ -11,7 +11,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import apply, const, operand, sizes_of
 from gradloom.functions.elementwise import _add, cast, eq, mul, where
 from gradloom.functions.movement import broadcast_to, unsqueeze
@@ -56,12 +56,17 @@ def full(
     """A tensor of one value, a number or a 0-d tensor, in the dtype of the value unless given."""
     check_options(device, layout, pin_memory)
     if fill_value is None:
-        raise TypeError("full: needs a fill_value")
+        raise DTypeError("full: needs a fill_value")
     sizes = _shape((size,) if shape is None else (), shape)
-    d = as_dtype(dtype) if dtype is not None else _of_value(fill_value)
-    if isinstance(fill_value, Tensor):
-        return _finish(broadcast_to(cast(fill_value, d), sizes), requires_grad)
     value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
+    if not isinstance(value, (Tensor, bool, int, float, complex)):
+        raise DTypeError(
+            f"full: the value must be a number, got {value!r} ({type(value).__name__})", code="dtype.full",
+            hint="give a number or a 0-d tensor",
+        )  # fmt: skip
+    d = as_dtype(dtype) if dtype is not None else _of_value(fill_value)
+    if isinstance(value, Tensor):
+        return _finish(broadcast_to(cast(value, d), sizes), requires_grad)
     return _finish(apply(S.full, (), (value, sizes, d, False)), requires_grad)
 
 
@@ -96,7 +101,7 @@ def _size_of(name: str, shape: Any, named: dict[str, Any]) -> Any:
     size = named.pop("size", None)
     named.pop("memory_format", None)
     if named:
-        raise TypeError(f"{name}: unexpected arguments {', '.join(sorted(named))}")
+        raise DTypeError(f"{name}: unexpected arguments {', '.join(sorted(named))}")
     return size if shape is None else shape
 
 
@@ -218,13 +223,13 @@ def arange(
     start: Any = 0, end: Any = None, step: Any = 1, *, stop: Any = None, dtype: Any = None,
     requires_grad: bool = False, device: Any = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """start, start + step, … below end. Integers give int64. Raises ValueError for a step of 0."""
+    """start, start + step, … below end. Integers give int64. Raises ArgumentError for a step of 0."""
     check_options(device, layout, pin_memory)
     start, end, step = _number(start), _number(end if stop is None else stop), _number(step)
     if end is None:
         start, end = 0, start
     if step == 0:
-        raise ValueError("arange: step must not be 0")
+        raise ArgumentError("arange: step must not be 0")
     integer = builtins.all(isinstance(v, int) for v in (start, end, step))
     d = as_dtype(dtype) if dtype is not None else dtypes.int64 if integer else dtypes.default_float()
     if d.is_complex:
@@ -244,6 +249,8 @@ def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None, 
     """As :func:`arange`, ``end`` included and in the default dtype; kept for PyTorch's old programs."""
     if end is None:
         start, end = 0, start
+    if not step:
+        raise ArgumentError("range: step must not be 0")
     n = math.floor((end - start) / step)
     d = dtype or dtypes.default_float()
     return arange(start, start + (n + 0.5) * step, step, dtype=d, **options)
@@ -252,7 +259,7 @@ def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None, 
 def _spaced(start: Any, end: Any, steps: int, d: DType, endpoint: bool) -> np.ndarray:
     start, end, n = _number(start), _number(end), int(steps)
     if n < 0:
-        raise ValueError(f"the number of steps must not be negative, got {n}")
+        raise ArgumentError(f"the number of steps must not be negative, got {n}")
     if d.category == dtypes.INTEGER:  # whole bounds, and steps between them rounded towards the start
         start, end = int(start), int(end)
     wide = np.complex128 if d.is_complex else np.float64
@@ -278,7 +285,7 @@ def linspace(
     check_options(device, layout, pin_memory)
     end, count = (end if stop is None else stop), (steps if num is None else num)
     if end is None or count is None:
-        raise TypeError("linspace: needs start, end and steps")
+        raise DTypeError("linspace: needs start, end and steps")
     numeric = isinstance(_number(start), complex) or isinstance(_number(end), complex)
     usual = dtypes.default_complex() if numeric else dtypes.default_float()
     d = usual if dtype is None else as_dtype(dtype)
@@ -313,6 +320,7 @@ def eye(
 
 def _triangle(row: int, col: int, offset: int, upper: bool, dtype: Any, options: dict[str, Any]) -> Tensor:
     check_options(**options)
+    row, col = _shape((row, col), None)
     keep = np.arange(col) - np.arange(row)[:, None]
     at = np.nonzero(keep >= offset if upper else keep <= offset)
     return as_tensor(np.stack(at), dtype=dtype or dtypes.int64)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import apply, const
 from gradloom.functions.contraction import matmul
 from gradloom.functions.elementwise import add, detach, gt, mul, sqrt, sub, where
@@ -32,7 +32,7 @@ def _floating(name: str, *ts: Tensor) -> None:
 
 def _order(name: str, p: Any) -> float:
     if p < 0:
-        raise ValueError(f"{name}: p must not be negative, got {p}")
+        raise ArgumentError(f"{name}: p must not be negative, got {p}")
     return float(p)
 
 
@@ -81,7 +81,7 @@ def cdist(
             code="shape.cdist",
         )
     if compute_mode not in MODES:
-        raise ValueError(
+        raise ArgumentError(
             f"cdist: compute_mode {compute_mode!r} is not known; one of {', '.join(m for m in MODES if m)}"
         )
     _floating("cdist", x1, x2)

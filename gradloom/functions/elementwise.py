@@ -12,7 +12,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.dtypes import as_dtype
-from gradloom.errors import DTypeError
+from gradloom.errors import ArgumentError, DTypeError
 from gradloom.functions.base import apply, const, operand
 from gradloom.ops import elementwise as E
 from gradloom.ops.core import Primitive
@@ -137,7 +137,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         from gradloom.ops.floats import truncdiv
 
         return apply(truncdiv, (operand(input), operand(other)))
-    raise ValueError(f"div: rounding_mode is None, 'trunc' or 'floor', not {rounding_mode!r}")
+    raise ArgumentError(f"div: rounding_mode is None, 'trunc' or 'floor', not {rounding_mode!r}")
 
 
 def sign(input: Any) -> Tensor:
@@ -231,10 +231,10 @@ def cast(input: Any, dtype: Any) -> Tensor:
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Elements brought into [min, max]; either bound may be left out, and be a tensor. NaN of any of the three stays.
 
-    Where a lower bound is above the upper one the result is the upper one. Raises ValueError without any bound.
+    Where a lower bound is above the upper one the result is the upper one. Raises ArgumentError without any bound.
     """
     if min is None and max is None:
-        raise ValueError("clamp: at least one of min and max must be given")
+        raise ArgumentError("clamp: at least one of min and max must be given")
     x = input
     if min is not None:
         lo = operand(min)
@@ -255,7 +255,7 @@ def _beyond(outside: Tensor, bound: Tensor, given: Any) -> Tensor:
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """Each element zeroed with probability p and the rest scaled by 1/(1-p) in training (Srivastava et al. 2014)."""
     if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p must be within [0, 1], got {p}")
+        raise ArgumentError(f"dropout: p must be within [0, 1], got {p}")
     if not training or p == 0:
         return input
     from gradloom.functions.sampling import uniform_like

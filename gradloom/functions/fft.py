@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.errors import DTypeError, ShapeError, StateError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError, StateError
 from gradloom.functions.base import apply, axes_of, const, operand, pick
 from gradloom.functions.complex_numbers import conj, view_as_real
 from gradloom.functions.creation import arange, full
@@ -64,7 +64,7 @@ def _real_vjp(ct: Tensor, out: Tensor, ins: Any, attrs: tuple) -> Any:
 # -- operands -------------------------------------------------------------------------------------------
 def _scale(name: str, norm: str | None, inverse: bool) -> int:
     if norm is not None and norm not in _SCALES:
-        raise ValueError(f"{name}: norm must be 'backward', 'ortho' or 'forward', got {norm!r}")
+        raise ArgumentError(f"{name}: norm must be 'backward', 'ortho' or 'forward', got {norm!r}")
     return _SCALES[norm or "backward"][inverse]
 
 
@@ -273,18 +273,24 @@ def ihfft2(
 
 
 # -- frequencies ------------------------------------------------------------------------------------------
+def _samples(name: str, n: int) -> int:
+    if n < 1:
+        raise ArgumentError(f"{name}: the number of samples must be at least 1, got {n}")
+    return n
+
+
 def fftfreq(
     n: int, d: float = 1.0, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """The frequencies of :func:`fft`'s result for samples ``d`` apart: positive ones first."""
-    return table(np.fft.fftfreq(n, d), dtype, layout, device, False, requires_grad)
+    return table(np.fft.fftfreq(_samples("fftfreq", n), d), dtype, layout, device, False, requires_grad)
 
 
 def rfftfreq(
     n: int, d: float = 1.0, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """The frequencies of :func:`rfft`'s result for samples ``d`` apart."""
-    return table(np.fft.rfftfreq(n, d), dtype, layout, device, False, requires_grad)
+    return table(np.fft.rfftfreq(_samples("rfftfreq", n), d), dtype, layout, device, False, requires_grad)
 
 
 def _rolled(name: str, x: Tensor, dim: Any, up: bool) -> Tensor:
@@ -392,7 +398,7 @@ def stft(
     if align_to_window and center:
         raise StateError("stft: align_to_window only goes with center=False", code="state.stft")
     if pad_mode not in _EDGES:
-        raise ValueError(f"stft: pad_mode must be one of {', '.join(_EDGES)}, got {pad_mode!r}")
+        raise ArgumentError(f"stft: pad_mode must be one of {', '.join(_EDGES)}, got {pad_mode!r}")
     if input.ndim not in (1, 2):
         raise ShapeError(f"stft: expects (n) or (batch, n), got shape {tuple(input.shape)}", code="shape.stft")
     hop = n_fft // 4 if hop_length is None else hop_length

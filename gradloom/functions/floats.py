@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.errors import DTypeError
+from gradloom.errors import ArgumentError, DTypeError
 from gradloom.functions.base import apply, const, operand
 from gradloom.functions.complex_numbers import real
 from gradloom.functions.elementwise import (
@@ -251,22 +251,31 @@ def _isclose(x: Tensor, y: Tensor, rtol: float, atol: float, equal_nan: bool) ->
 def isclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """``|input - other| <= atol + rtol * |other|``, of infinities only where they are equal.
 
-    Raises ValueError for a negative tolerance.
+    Raises ArgumentError for a negative tolerance.
     """
     if rtol < 0 or atol < 0:
-        raise ValueError(f"isclose: tolerances must not be negative, got rtol={rtol} and atol={atol}")
+        raise ArgumentError(f"isclose: tolerances must not be negative, got rtol={rtol} and atol={atol}")
     return _isclose(operand(input), operand(other), float(rtol), float(atol), bool(equal_nan))
 
 
-def isposinf(input: Any) -> Tensor:
-    """Positive and infinite?"""
+def _signed(name: str, input: Any) -> Tensor:
     x = operand(input)
+    if x.dtype.is_complex:
+        raise DTypeError(
+            f"{name}: dtype {x.dtype.name} is not supported", code=f"dtype.{name}", hint="ask of .real and .imag"
+        )
+    return x
+
+
+def isposinf(input: Any) -> Tensor:
+    """Positive and infinite? Raises DTypeError for complex numbers, which have no sign."""
+    x = _signed("isposinf", input)
     return logical_and(isinf(x), gt(x, const(0.0))) if x.dtype.is_floating else isinf(x)
 
 
 def isneginf(input: Any) -> Tensor:
-    """Negative and infinite?"""
-    x = operand(input)
+    """Negative and infinite? Raises DTypeError for complex numbers, which have no sign."""
+    x = _signed("isneginf", input)
     return logical_and(isinf(x), lt(x, const(0.0))) if x.dtype.is_floating else isinf(x)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import ShapeError
+from gradloom.errors import ArgumentError, ShapeError
 from gradloom.functions.base import apply, operand
 from gradloom.functions.movement import at_least, broadcast_to, cat, promoted, reshape, stack
 from gradloom.ops import gather as I
@@ -78,7 +78,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
     ts = [operand(t) for t in given]
     if indexing not in ("ij", "xy"):
-        raise ValueError(f"meshgrid: indexing is 'ij' or 'xy', got {indexing!r}")
+        raise ArgumentError(f"meshgrid: indexing is 'ij' or 'xy', got {indexing!r}")
     for t in ts:
         if t.ndim > 1:
             raise ShapeError(
@@ -109,7 +109,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     if input.ndim != 1:
         raise ShapeError(f"combinations: expects a vector, got {tuple(input.shape)}", code="shape.combinations")
     if r < 0:
-        raise ValueError(f"combinations: r must not be negative, got {r}")
+        raise ArgumentError(f"combinations: r must not be negative, got {r}")
     n = input.shape[0]
     if not r:
         return apply(S.full, (), (0, (0,), input.dtype, False))

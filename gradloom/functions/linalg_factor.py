@@ -6,7 +6,7 @@ import builtins
 from typing import Any, NamedTuple
 
 from gradloom import dtypes
-from gradloom.errors import GradientError, ShapeError
+from gradloom.errors import ArgumentError, GradientError, ShapeError
 from gradloom.functions.base import apply
 from gradloom.functions.contraction import matmul
 from gradloom.functions.creation import arange, full
@@ -98,7 +98,7 @@ def linalg_qr(A: Tensor, mode: str = "reduced") -> QR:
     """
     need_matrix("qr", A)
     if mode not in ("reduced", "complete", "r"):
-        raise ValueError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
+        raise ArgumentError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
     m, n = A.shape[-2:]
     if mode == "r":
         return QR(full((0,), 0.0, dtype=A.dtype), part(L.qr, 1, (A.detach(),), ("reduced",)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from gradloom import dtypes
 from gradloom.dtypes import as_dtype
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import axes_of, const, operand, pick
 from gradloom.functions.elementwise import abs, cast, div, eq, gt, isnan, mul, pow, sign, sqrt, where
 from gradloom.functions.linalg_base import diagonal_of, imag, is_complex, need_matrix, real
@@ -79,6 +79,8 @@ def vector_norm(
     axes = _axes("vector_norm", d if not isinstance(d, list) else tuple(d), t.ndim)
     if d == () or d == []:
         axes = tuple(range(t.ndim))
+    if isinstance(ord, str):
+        raise ArgumentError(f"vector_norm: ord must be a number, got {ord!r}", hint="'fro' and 'nuc' are of matrices")
     p = float(ord)
     if p < 0 or p == math.inf:
         for k in axes:
@@ -145,7 +147,7 @@ def matrix_norm(
         shape = tuple(1 if k in (r, c) else n for k, n in enumerate(t.shape))
         return reshape(out, shape) if keep else out
     if ord not in (1, -1, math.inf, -math.inf):
-        raise ValueError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
+        raise ArgumentError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
     summed, rest_axis = (r, c) if builtins.abs(ord) == 1 else (c, r)
     out = (amax if ord > 0 else amin)(sum(abs(t), summed, True), rest_axis, True)
     return out if keep else reshape(out, tuple(n for k, n in enumerate(t.shape) if k not in (r, c)))
@@ -189,7 +191,7 @@ def norm(
         axes = tuple(range(input.ndim)) if d is None else d
         return matrix_norm(input, "nuc", axes, keep, dtype=dtype)
     if isinstance(p, str) and p != "fro":
-        raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
+        raise ArgumentError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     return vector_norm(input, 2 if p is None or p == "fro" else p, d, keep, dtype=dtype)
 
 
@@ -224,9 +226,9 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
 
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Each slice of an axis whose p-norm exceeds ``maxnorm`` scaled down to it."""
-    (k,) = axes_of("renorm", dim, input.ndim)
     if input.ndim < 2:
         raise ShapeError(f"renorm: expects at least 2 dimensions, got shape {tuple(input.shape)}", code="shape.rank")
+    (k,) = axes_of("renorm", dim, input.ndim)
     others = tuple(j for j in range(input.ndim) if j != k)
     size = vector_norm(input, p, others, True)
     limit = operand(maxnorm)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.errors import NotSupportedError, ShapeError
+from gradloom.errors import ArgumentError, NotSupportedError, ShapeError
 from gradloom.functions.base import apply, const
 from gradloom.functions.contraction import matmul
 from gradloom.functions.creation import eye, full
@@ -87,7 +87,7 @@ def _without_diagonal(x: Tensor) -> Tensor:
 # -- Hermitian eigenvalues (Giles 2008, 3.1) ---------------------------------------------------------------
 def _triangle(UPLO: str) -> str:
     if UPLO not in ("L", "U", "l", "u"):
-        raise ValueError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
+        raise ArgumentError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
     return UPLO.upper()
 
 
@@ -317,7 +317,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     same_dtype("lstsq", A, B)
     chosen = "gelsy" if driver is None else driver
     if chosen not in _DRIVERS:
-        raise ValueError(f"lstsq: driver must be one of {', '.join(_DRIVERS)}, got {driver!r}")
+        raise ArgumentError(f"lstsq: driver must be one of {', '.join(_DRIVERS)}, got {driver!r}")
     vector = A.ndim - 1 == B.ndim and B.shape == A.shape[:-1]
     b = unsqueeze(B, -1) if vector else B
     if b.ndim < 2 or b.shape[-2] != A.shape[-2]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import IndexRangeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from gradloom.functions import movement as M
-from gradloom.functions.base import axes_of, sizes_of
+from gradloom.functions.arguments import described
+from gradloom.functions.base import axes_of, sizes_of, whole
 from gradloom.functions.layouts import Strides
 from gradloom.functions.views import region_view
 from gradloom.tensor import Tensor, _view
@@ -35,7 +36,11 @@ def _piece(input: Tensor, axis: int, start: int, stop: int, step: int = 1) -> Te
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """``length`` entries of an axis from ``start`` on (a number, negative from the end, or a 0-d tensor)."""
     (k,) = _axis("narrow", dim, input)
-    n, a, m = input.shape[k], int(start), int(length)
+    if isinstance(start, bool) or (isinstance(start, Tensor) and start.dtype.category != 1):
+        raise DTypeError(
+            f"narrow: start must be an integer, got {described(start)}", code="dtype.index", hint="give an int"
+        )
+    n, a, m = input.shape[k], whole("narrow", "start", start), whole("narrow", "length", length)
     if not -n <= a <= n or m < 0 or (a + n if a < 0 else a) + m > n:
         raise IndexRangeError(
             f"narrow: {m} entries from {a} on are not within axis {k} of {tuple(input.shape)}", code="index.narrow",
@@ -52,9 +57,9 @@ def _axis(name: str, dim: int, input: Tensor) -> tuple[int, ...]:
 
 
 def slice(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
-    """``input[start:end:step]`` along an axis. Raises ValueError for a step below 1."""
+    """``input[start:end:step]`` along an axis. Raises ArgumentError for a step below 1."""
     if step < 1:
-        raise ValueError(f"slice: step must be at least 1, got {step}")
+        raise ArgumentError(f"slice: step must be at least 1, got {step}")
     (k,) = _axis("slice", dim, input)
     a, b, s = builtins.slice(start, end, step).indices(input.shape[k])
     return _piece(input, k, a, builtins.max(a, b), s)
@@ -118,7 +123,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` equal pieces along an axis, the last one smaller where it does not divide."""
     (k,) = _axis("chunk", dim, input)
     if chunks < 1:
-        raise ValueError(f"chunk: the number of pieces must be at least 1, got {chunks}")
+        raise ArgumentError(f"chunk: the number of pieces must be at least 1, got {chunks}")
     n = input.shape[k]
     return split(input, -(-n // chunks), k) if n else _cut(input, k, [0] * chunks)
 
@@ -134,10 +139,10 @@ def tensor_split(
         given = given.tolist()
     if isinstance(given, (int, np.integer)):
         if given < 1:
-            raise ValueError(f"tensor_split: the number of pieces must be at least 1, got {given}")
+            raise ArgumentError(f"tensor_split: the number of pieces must be at least 1, got {given}")
         return _cut(input, k, [n // given + (j < n % given) for j in range(given)])
     if given is None:
-        raise TypeError("tensor_split: needs a number of pieces or a list of indices")
+        raise DTypeError("tensor_split: needs a number of pieces or a list of indices")
     bounds = [0, *(builtins.min(builtins.max(i + n if i < 0 else i, 0), n) for i in map(int, given)), n]
     return tuple(_piece(input, k, a, builtins.max(a, b)) for a, b in itertools.pairwise(bounds))
 

@@ -10,7 +10,8 @@ import numpy as np
 from gradloom import dtypes
 from gradloom.devices import resolve
 from gradloom.dtypes import DType, as_dtype
-from gradloom.errors import NotSupportedError
+from gradloom.errors import DTypeError, NotSupportedError
+from gradloom.functions.base import tensor_of
 from gradloom.functions.conversion import convert
 from gradloom.functions.layouts import clone
 from gradloom.functions.legacy import class_name, dtype_of
@@ -47,7 +48,7 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     copy = kwargs.pop("copy", flags[1] if len(flags) > 1 else False)
     kwargs.pop("non_blocking", None)
     if kwargs:
-        raise TypeError(f"to: unexpected arguments {', '.join(sorted(kwargs))}")
+        raise DTypeError(f"to: unexpected arguments {', '.join(sorted(kwargs))}")
     if memory_format is not None:
         check_format(memory_format)
     out = self if target is None else convert(self, target)
@@ -117,6 +118,7 @@ def cuda(self: Tensor, device: Any = None, non_blocking: builtins.bool = False, 
 
 def get_device(input: Tensor) -> builtins.int:
     """-1, the number of the CPU."""
+    tensor_of("get_device", input)
     return -1
 
 

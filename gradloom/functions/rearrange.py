@@ -8,7 +8,7 @@ from typing import Any
 
 from gradloom import dtypes
 from gradloom.errors import DTypeError, ShapeError
-from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
+from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of, whole
 from gradloom.functions.creation import arange
 from gradloom.functions.elementwise import cast, floor_divide, ge, le, mul, remainder, where
 from gradloom.functions.movement import (
@@ -121,6 +121,8 @@ def repeat(input: Tensor, *sizes: Any, repeats: Any = None) -> Tensor:
 def tile(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """The tensor laid out several times along its last axes, as NumPy's ``tile``."""
     times = sizes_of(args) if args else sizes_of((dims,))
+    if any(n < 0 for n in times):
+        raise ShapeError(f"tile: numbers of copies must not be negative, got {times}", code="shape.tile")
     return _repeated(input, (1,) * (input.ndim - len(times)) + times)
 
 
@@ -152,7 +154,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """A matrix with all elements on its diagonal."""
-    return diag_embed(reshape(input, (-1,)), offset)
+    return diag_embed(reshape(input, (-1,)), whole("diagflat", "offset", offset))
 
 
 @composite

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import apply, axes_of, operand, pick
 from gradloom.functions.movement import broadcast_to, reshape, unsqueeze
 from gradloom.ops import gather as I
@@ -50,7 +50,7 @@ def repeat_interleave(
         repeats = counts.item()
     r = int(repeats)
     if r < 0:
-        raise ValueError(f"repeat_interleave: repeats must not be negative, got {r}")
+        raise ArgumentError(f"repeat_interleave: repeats must not be negative, got {r}")
     shape = tuple(x.shape)
     y = broadcast_to(unsqueeze(x, k + 1), (*shape[: k + 1], r, *shape[k + 1 :]))
     return apply(S.reshape, (y,), ((*shape[:k], shape[k] * r, *shape[k + 1 :]),))
@@ -64,7 +64,7 @@ def _positions(counts: Tensor, total: int | None) -> Tensor:
         )
     n = counts.numpy()
     if n.size and n.min() < 0:
-        raise ValueError(f"repeat_interleave: repeats must not be negative, got {n.min()}")
+        raise ArgumentError(f"repeat_interleave: repeats must not be negative, got {n.min()}")
     at = np.repeat(np.arange(n.size, dtype=np.int64), n)
     if total is not None and total != at.size:
         raise ShapeError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import apply, const, operand, sizes_of
 from gradloom.functions.creation import _finish, _shape
 from gradloom.functions.elementwise import cast, ceil, cos, div, floor, log1p, lt, mul, neg, sqrt, tan
@@ -39,7 +39,7 @@ FUNCTION_ONLY = "normal poisson rand rand_like randint randint_like randn randn_
 def _draw(generator: Generator | None) -> tuple[Tensor, Tensor]:
     """Seed and number of the next draw, as inputs of the program."""
     if generator is not None and not isinstance(generator, Generator):
-        raise TypeError(f"generator: expected a gradloom.Generator, got {type(generator).__name__}")
+        raise DTypeError(f"generator: expected a gradloom.Generator, got {type(generator).__name__}")
     seed, stream = (generator or default_generator).draw()
     return TAPE.scalar(seed), TAPE.scalar(stream)
 
@@ -130,7 +130,7 @@ def normal(
     check_options(device, layout, pin_memory)
     given = [t for t in (mean, std) if isinstance(t, Tensor)]
     if not isinstance(std, Tensor) and std < 0:
-        raise ValueError(f"normal: std must not be negative, got {std}")
+        raise ArgumentError(f"normal: std must not be negative, got {std}")
     shape = (
         sizes_of((size,)) if size is not None else broadcast_shapes("normal", [tuple(t.shape) for t in given] or [()])
     )
@@ -145,7 +145,7 @@ def randint(
 ) -> Tensor:  # fmt: skip
     """Integers of low <= i < high, int64 unless given; ``randint(high, size)`` starts at 0.
 
-    Raises ValueError where there is no such integer.
+    Raises ArgumentError where there is no such integer.
     """
     check_options(device, layout, pin_memory)
     if size is None and isinstance(high, (tuple, list)):
@@ -160,7 +160,7 @@ def randint(
 
 def _integers(shape: tuple[int, ...], low: int, high: int, d: DType, generator: Generator | None) -> Tensor:
     if high <= low:
-        raise ValueError(f"randint: there is no integer of {low} <= i < {high}")
+        raise ArgumentError(f"randint: there is no integer of {low} <= i < {high}")
     u = _uniform(shape, dtypes.float64, generator)  # 53 bits
     return cast(cast(floor(u * float(high - low)), dtypes.int64) + low, d)
 
@@ -183,6 +183,8 @@ def randperm(
 ) -> Tensor:  # fmt: skip
     """A permutation of 0..n-1, int64 unless given: the order of n random 64-bit keys."""
     check_options(device, layout, pin_memory)
+    if n < 0:
+        raise ArgumentError(f"randperm: n must not be negative, got {n}")
     seed, stream = (generator or default_generator).draw()
     hi, lo = S.philox_words(seed, stream, n, 2)
     keys = (hi.astype(np.uint64) << np.uint64(32)) | lo
@@ -198,6 +200,8 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
         raise DTypeError(
             f"bernoulli: dtype {x.dtype.name} is not floating", code="dtype.bernoulli", hint="convert with .float()"
         )
+    if p is not None and not 0 <= p <= 1:
+        raise ArgumentError(f"bernoulli: p must be within [0, 1], got {p}")
     work = dtypes.float64 if x.dtype is dtypes.float64 else dtypes.float32
     return cast(lt(_uniform(tuple(x.shape), work, generator), x.detach() if p is None else p), x.dtype)
 
@@ -237,9 +241,9 @@ def multinomial(
         raise DTypeError(f"multinomial: dtype {w.dtype.name} is not floating", code="dtype.multinomial")
     a = w.numpy().astype(np.float64)
     if not np.isfinite(a).all() or (a < 0).any() or (a.sum(-1) <= 0).any():
-        raise ValueError("multinomial: weights must be finite, not negative, and not all 0 in a row")
+        raise ArgumentError("multinomial: weights must be finite, not negative, and not all 0 in a row")
     if num_samples < 1 or (not replacement and num_samples > int((a > 0).sum(-1).min())):
-        raise ValueError(
+        raise ArgumentError(
             f"multinomial: cannot draw {num_samples} of {w.shape[-1]} without replacement: "
             f"{int((a > 0).sum(-1).min())} have a weight"
         )
@@ -262,35 +266,37 @@ def uniform_(
     low = named.pop("from", named.pop("a", from_))
     high = named.pop("b", to)
     if named:
-        raise TypeError(f"uniform_: unknown arguments {sorted(named)}")
+        raise DTypeError(f"uniform_: unknown arguments {sorted(named)}")
     if not low <= high:
-        raise ValueError(f"uniform_: expected from <= to, got {low} and {high}")
+        raise ArgumentError(f"uniform_: expected from <= to, got {low} and {high}")
     return self._write(_filled(_uniform, tuple(self.shape), self.dtype, generator) * (high - low) + low)
 
 
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Filled with normal numbers."""
     if std < 0:
-        raise ValueError(f"normal_: std must not be negative, got {std}")
+        raise ArgumentError(f"normal_: std must not be negative, got {std}")
     return self._write(_filled(_normal, tuple(self.shape), self.dtype, generator) * std + mean)
 
 
 def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
     """Filled with numbers whose logarithm is normal with this mean and deviation."""
+    if not std > 0:
+        raise ArgumentError(f"log_normal_: std must be positive, got {std}")
     return self._write((_normal(tuple(self.shape), self.dtype, generator) * std + mean).exp())
 
 
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Filled with exponential numbers of the rate ``lambd``."""
     if not lambd > 0:
-        raise ValueError(f"exponential_: the rate must be positive, got {lambd}")
+        raise ArgumentError(f"exponential_: the rate must be positive, got {lambd}")
     return self._write(neg(log1p(neg(_uniform(tuple(self.shape), self.dtype, generator)))) / lambd)
 
 
 def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Filled with numbers of a Cauchy distribution."""
     if not sigma > 0:
-        raise ValueError(f"cauchy_: sigma must be positive, got {sigma}")
+        raise ArgumentError(f"cauchy_: sigma must be positive, got {sigma}")
     u = _uniform(tuple(self.shape), self.dtype, generator)
     return self._write(tan(mul(u + (-0.5), const(math.pi))) * sigma + median)
 
@@ -298,7 +304,7 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
 def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
     """Filled with the number of trials up to the first success, 1, 2, …, each succeeding with probability p."""
     if not 0 < p < 1:
-        raise ValueError(f"geometric_: p must be within (0, 1), got {p}")
+        raise ArgumentError(f"geometric_: p must be within (0, 1), got {p}")
     work = self.dtype if self.dtype.category == 2 else dtypes.float32
     trials = ceil(log1p(neg(_uniform(tuple(self.shape), work, generator))) / math.log1p(-p))
     return self._write(cast(trials.clamp(min=1.0), self.dtype))

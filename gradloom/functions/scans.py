@@ -9,7 +9,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.dtypes import as_dtype
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import Extreme, apply, axes_of, const, operand
 from gradloom.functions.creation import full, zeros_like
 from gradloom.functions.elementwise import add, cast, clamp, detach, div, exp, log, logical_xor, mul, sub
@@ -169,7 +169,7 @@ def diff(
     if not input.ndim:
         raise ShapeError("diff: needs at least one dimension", code="shape.diff", hint="use reshape(-1)")
     if n < 0:
-        raise ValueError(f"diff: n must not be negative, got {n}")
+        raise ArgumentError(f"diff: n must not be negative, got {n}")
     axis = _axis("diff", input, dim)
     x = input
     if n and (prepend is not None or append is not None):
@@ -269,10 +269,12 @@ def gradient(
     dim: the axes, all by default. edge_order: 1 or 2, the accuracy at both ends.
     """
     if edge_order not in (1, 2):
-        raise ValueError(f"gradient: edge_order must be 1 or 2, got {edge_order}")
+        raise ArgumentError(f"gradient: edge_order must be 1 or 2, got {edge_order}")
     axes = [
         axes_of("gradient", d, input.ndim)[0] for d in ([dim] if isinstance(dim, int) else dim or range(input.ndim))
     ]
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"gradient: axis given twice in {dim}", code="shape.axis")
     many = isinstance(spacing, (list, tuple))
     given = list(spacing) if many else [1 if spacing is None else spacing] * len(axes)
     if len(given) != len(axes):

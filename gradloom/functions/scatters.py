@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import apply, axes_of, const, operand
 from gradloom.functions.creation import full, full_like, ones_like, zeros_like
 from gradloom.functions.elementwise import cast, div, eq, floor_divide, mul, where
@@ -64,7 +64,7 @@ def _combined(
 ) -> Tensor:
     """``x`` with updates ``u`` reduced into the places along axis ``k`` that ``i`` names, in the way of ``prim``."""
     if reduce not in _HOW:
-        raise ValueError(f"{name}: reduce={reduce!r}; expected one of {', '.join(map(repr, _HOW))}")
+        raise ArgumentError(f"{name}: reduce={reduce!r}; expected one of {', '.join(map(repr, _HOW))}")
 
     def put(base: Tensor, v: Tensor, how: str) -> Tensor:
         return apply(prim, (base, v, i), (k, how))
@@ -121,10 +121,10 @@ def scatter(
     """
     source = src if src is not None else value
     if source is None:
-        raise TypeError("scatter: give src or value")
+        raise DTypeError("scatter: give src or value")
     how = {None: "set", "add": "add", "multiply": "mul"}.get(reduce)
     if how is None:
-        raise ValueError(f"scatter: reduce={reduce!r}; expected 'add' or 'multiply'")
+        raise ArgumentError(f"scatter: reduce={reduce!r}; expected 'add' or 'multiply'")
     if not index.numel():
         return _unchanged(input)
     if isinstance(source, Tensor) and src is not None:
@@ -214,7 +214,7 @@ def index_reduce(
 ) -> Tensor:
     """The entries of ``source`` reduced into those of an axis that indices name; see ``scatter_reduce``."""
     if reduce == "sum":
-        raise ValueError("index_reduce: reduce='sum' is index_add; expected 'prod', 'mean', 'amax' or 'amin'")
+        raise ArgumentError("index_reduce: reduce='sum' is index_add; expected 'prod', 'mean', 'amax' or 'amin'")
     x, k, i, s = _entries("index_reduce", input, dim, index, source)
     out = _combined("index_reduce", I.take_put, x, k, i, s, reduce, include_self)
     return reshape(out, tuple(input.shape))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from gradloom import dtypes
-from gradloom.errors import DTypeError, IndexRangeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from gradloom.functions.base import Extreme, apply, axes_of, operand
 from gradloom.functions.creation import zeros_like
 from gradloom.functions.elementwise import cast, detach
@@ -149,7 +149,9 @@ def searchsorted(
     """
     rows, values = sorted_sequence, as_tensor(input) if isinstance(input, (list, tuple)) else operand(input)
     if side not in (None, "left", "right") or (side == "left" and right):
-        raise ValueError(f"searchsorted: side {side!r} and right={right} do not go together; side is 'left' or 'right'")
+        raise ArgumentError(
+            f"searchsorted: side {side!r} and right={right} do not go together; side is 'left' or 'right'"
+        )
     if rows.ndim == 0:
         raise ShapeError("searchsorted: sorted_sequence needs at least one dimension", code="shape.searchsorted")
     if rows.ndim > 1 and tuple(values.shape[:-1]) != tuple(rows.shape[:-1]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gradloom.errors import ShapeError
+from gradloom.errors import ArgumentError, ShapeError
 from gradloom.functions.base import apply, const, operand
 from gradloom.functions.elementwise import _binary, _unary, add, digamma, in_single, lgamma, sub
 from gradloom.ops import bessel as B
@@ -46,12 +46,12 @@ airy_ai = _unary(B.airy_ai, "Airy's function Ai.")
 
 
 def polygamma(n: int, input: Any) -> Tensor:
-    """The n-th derivative of digamma. Raises ValueError for negative n."""
+    """The n-th derivative of digamma. Raises ArgumentError for negative n."""
     if isinstance(n, Tensor):  # a method is called with the tensor first
         n, input = input, n
     n = int(n)
     if n < 0:
-        raise ValueError(f"polygamma: n must not be negative, got {n}")
+        raise ArgumentError(f"polygamma: n must not be negative, got {n}")
     return digamma(input) if n == 0 else apply(Y.polygamma, (operand(input),), (n,))
 
 

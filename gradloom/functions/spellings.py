@@ -6,10 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from gradloom.errors import DTypeError
+
 __all__: list[str] = []
 
 F = TypeVar("F", bound=Callable[..., Any])
-_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 
 def numpy_names(fn: F) -> F:
@@ -18,10 +20,10 @@ def numpy_names(fn: F) -> F:
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs:
-            for theirs, ours in _NAMES.items():
+            for theirs, ours in NAMES.items():
                 if theirs in kwargs:
                     if ours in kwargs:
-                        raise TypeError(f"{fn.__name__}: {theirs} and {ours} are the same parameter; give one of them")
+                        raise DTypeError(f"{fn.__name__}: {theirs} and {ours} are the same parameter; give one of them")
                     kwargs[ours] = kwargs.pop(theirs)
         return fn(*args, **kwargs)
 

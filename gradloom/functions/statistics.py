@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gradloom import dtypes
-from gradloom.errors import DTypeError, IndexRangeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from gradloom.functions.base import Extreme, apply, axes_of, const, operand
 from gradloom.functions.complex_numbers import complex as complex_of
 from gradloom.functions.complex_numbers import conj, imag, real
@@ -120,7 +120,7 @@ INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
 def _levels(name: str, q: Any, x: Tensor) -> Tensor:
-    """The levels as a tensor of the input's dtype. Raises ValueError outside of [0, 1]."""
+    """The levels as a tensor of the input's dtype. Raises ArgumentError outside of [0, 1]."""
     if isinstance(q, Tensor):
         if q.ndim > 1:
             raise ShapeError(f"{name}: q must be a number or have one dimension, not {q.ndim}", code="shape.quantile")
@@ -128,16 +128,16 @@ def _levels(name: str, q: Any, x: Tensor) -> Tensor:
             raise DTypeError(f"{name}: q is {q.dtype.name}, the input {x.dtype.name}", code="dtype.quantile")
         values = detach(q).numpy()
         if values.size and not ((values >= 0) & (values <= 1)).all():
-            raise ValueError(f"{name}: q must be within [0, 1], got {values.min()} to {values.max()}")
+            raise ArgumentError(f"{name}: q must be within [0, 1], got {values.min()} to {values.max()}")
         return q
     if not 0 <= q <= 1:
-        raise ValueError(f"{name}: q must be within [0, 1], got {q}")
+        raise ArgumentError(f"{name}: q must be within [0, 1], got {q}")
     return cast(operand(q), x.dtype)
 
 
 def _quantile(name: str, x: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: str) -> Tensor:
     if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"{name}: interpolation {interpolation!r} is not known; one of {', '.join(INTERPOLATIONS)}")
+        raise ArgumentError(f"{name}: interpolation {interpolation!r} is not known; one of {', '.join(INTERPOLATIONS)}")
     if x.dtype not in (dtypes.float32, dtypes.float64):
         raise DTypeError(f"{name}: dtype {x.dtype.name} is not float32 or float64", code="dtype.quantile")
     level = _levels(name, q, x)
@@ -200,7 +200,7 @@ def nanquantile(
 def _span(name: str, x: Tensor, low: float, high: float, room: float) -> tuple[Tensor, Tensor]:
     """The range of the bins: as given, or the data's where both are equal, with ``room`` around a single value."""
     if low > high or not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"{name}: the range must be finite and ascending, got {low} to {high}")
+        raise ArgumentError(f"{name}: the range must be finite and ascending, got {low} to {high}")
     if low != high or not x.numel():
         a, b = cast(operand(float(low)), x.dtype), cast(operand(float(high)), x.dtype)
     else:
@@ -220,7 +220,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     The result has the input's dtype. Elements outside, and NaN, are not counted.
     """
     if bins < 1:
-        raise ValueError(f"histc: bins must be at least 1, got {bins}")
+        raise ArgumentError(f"histc: bins must be at least 1, got {bins}")
     x = detach(input)
     low, high = _span("histc", x, min, max, 1.0)
     part = div(mul(sub(x, low), const(float(bins))), sub(high, low))
@@ -278,6 +278,8 @@ def histogramdd(
         if isinstance(b, Tensor):
             edges.append(detach(b))
         else:
+            if int(b) < 1:
+                raise ArgumentError(f"histogram: bins must be at least 1, got {b}")
             low, high = range[2 * d : 2 * d + 2] if range is not None else (0, 0)
             edges.append(_even_edges(*_span("histogramdd", column, low, high, 0.5), int(b)))
         k = _bin(column, edges[-1])
@@ -335,10 +337,10 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
             code="shape.bincount",
         )
     if minlength < 0:
-        raise ValueError(f"bincount: minlength must not be negative, got {minlength}")
+        raise ArgumentError(f"bincount: minlength must not be negative, got {minlength}")
     a = input.numpy()
     if a.size and a.min() < 0:
-        raise ValueError(f"bincount: the numbers must not be negative, found {a.min()}")
+        raise ArgumentError(f"bincount: the numbers must not be negative, found {a.min()}")
     n = max(int(a.max(initial=-1)) + 1, minlength)
     if weights is None:
         return _count(input, n, None, dtypes.int64)
@@ -365,6 +367,13 @@ def cov(
     for name, given in (("fweights", fweights), ("aweights", aweights)):
         if given is not None and tuple(given.shape) != (n,):
             raise ShapeError(f"cov: {name} {tuple(given.shape)} for {n} observations", code="shape.cov")
+        if given is not None and (given < 0).any():
+            raise ArgumentError(f"cov: {name} must not be negative, the least is {given.min().item()}")
+    if fweights is not None and fweights.dtype.category != 1:
+        raise DTypeError(
+            f"cov: fweights count observations, got dtype {fweights.dtype.name}", code="dtype.cov",
+            hint="give integers, or give them as aweights",
+        )  # fmt: skip
     weights = fweights
     if aweights is not None:
         weights = aweights if fweights is None else mul(fweights, aweights)

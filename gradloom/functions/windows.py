@@ -13,7 +13,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.dtypes import as_dtype
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.options import check_options
 from gradloom.tensor import Tensor, tensor
 
@@ -56,7 +56,7 @@ def _sum_of_cosines(a: list[float]) -> Values:
 
 def _kaiser(beta: float) -> Values:
     if beta < 0:
-        raise ValueError(f"kaiser: beta must not be negative, got {beta}")
+        raise ArgumentError(f"kaiser: beta must not be negative, got {beta}")
     return lambda n, period: np.i0(beta * np.sqrt(np.maximum(1 - (2 * n / period - 1) ** 2, 0))) / np.i0(beta)
 
 
@@ -67,7 +67,7 @@ def general_cosine(
     """``sum((-1)**i * a[i] * cos(2 pi i n / (M - 1)))``."""
     weights = [float(x) for x in a]
     if not weights:
-        raise ValueError("general_cosine: a must not be empty")
+        raise ArgumentError("general_cosine: a must not be empty")
 
     return _made("general_cosine", M, sym, _sum_of_cosines(weights), dtype, layout, device, requires_grad)
 
@@ -124,9 +124,9 @@ def exponential(
 ) -> Tensor:  # fmt: skip
     """``exp(-|n - center| / tau)``; ``center`` may be given for ``sym=False`` only."""
     if tau <= 0:
-        raise ValueError(f"exponential: tau must be positive, got {tau}")
+        raise ArgumentError(f"exponential: tau must be positive, got {tau}")
     if sym and center is not None:
-        raise ValueError("exponential: center can be given only with sym=False")
+        raise ArgumentError("exponential: center can be given only with sym=False")
     return _made(
         "exponential", M, sym, lambda n, p: np.exp(-np.abs(n - (p / 2 if center is None else center)) / tau), dtype,
         layout, device, requires_grad,
@@ -139,7 +139,7 @@ def gaussian(
 ) -> Tensor:  # fmt: skip
     """``exp(-((n - middle) / std)**2 / 2)``."""
     if std <= 0:
-        raise ValueError(f"gaussian: std must be positive, got {std}")
+        raise ArgumentError(f"gaussian: std must be positive, got {std}")
     return _made(
         "gaussian", M, sym, lambda n, p: np.exp(-(((n - p / 2) / std) ** 2) / 2), dtype, layout, device, requires_grad
     )
