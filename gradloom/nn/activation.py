@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from gradloom.errors import ShapeError
 from gradloom.functions import full
 from gradloom.nn import functional as F
+from gradloom.nn.init import constant_
 from gradloom.nn.module import Module, Parameter
 from gradloom.tensor import Tensor
 
@@ -148,11 +152,46 @@ class ELU(_Activation):
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
 
 
+class CELU(_Activation):
+    """`functional.celu` as a layer."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.alpha = alpha
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Any shape, kept."""
+        return F.celu(input, self.alpha, self.inplace)
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
+
+
+class RReLU(_Activation):
+    """`functional.rrelu` as a layer: the slope below 0 is drawn anew for each entry while training."""
+
+    def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.lower = lower
+        self.upper = upper
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Any shape, kept."""
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return f"lower={self.lower}, upper={self.upper}" + (", inplace=True" if self.inplace else "")
+
+
 class Hardtanh(_Activation):
-    """`functional.hardtanh` as a layer."""
+    """`functional.hardtanh` as a layer. Raises ValueError unless min_val < max_val."""
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
+        if not max_val > min_val:
+            raise ValueError(f"max_val must be larger than min_val, got {max_val} and {min_val}")
         self.min_val = min_val
         self.max_val = max_val
 
@@ -180,6 +219,38 @@ class Threshold(_Activation):
     def extra_repr(self) -> str:
         """The options."""
         return f"threshold={self.threshold}, value={self.value}" + (", inplace=True" if self.inplace else "")
+
+
+class Hardshrink(Module):
+    """`functional.hardshrink` as a layer."""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Any shape, kept."""
+        return F.hardshrink(input, self.lambd)
+
+    def extra_repr(self) -> str:
+        """The option."""
+        return str(self.lambd)
+
+
+class Softshrink(Module):
+    """`functional.softshrink` as a layer."""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Any shape, kept."""
+        return F.softshrink(input, self.lambd)
+
+    def extra_repr(self) -> str:
+        """The option."""
+        return str(self.lambd)
 
 
 class GELU(Module):
@@ -263,6 +334,19 @@ class LogSoftmax(Module):
         return f"dim={self.dim}"
 
 
+class Softmax2d(Module):
+    """Softmax over the channels of (N, C, H, W) or (C, H, W) at each place."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Shape kept."""
+        if input.ndim not in (3, 4):
+            raise ShapeError(
+                f"Softmax2d: expected input to be 3D or 4D, got {input.ndim}D instead", code="shape.softmax2d",
+                hint="images are (N, C, H, W) or (C, H, W)",
+            )  # fmt: skip
+        return F.softmax(input, -3)
+
+
 class GLU(Module):
     """`functional.glu` as a layer."""
 
@@ -284,10 +368,15 @@ class PReLU(Module):
 
     weight: Parameter
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.num_parameters = num_parameters
-        self.weight = Parameter(full((num_parameters,), init))
+        self.init = init
+        self.weight = Parameter(full((num_parameters,), init, device=device, dtype=dtype))
+
+    def reset_parameters(self) -> None:
+        """Every weight as at the beginning."""
+        constant_(self.weight, self.init)
 
     def forward(self, input: Tensor) -> Tensor:
         """Any shape, kept; the channels are axis 1."""

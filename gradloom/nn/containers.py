@@ -1,4 +1,4 @@
-"""Modules that hold other modules or parameters: Sequential, ModuleList, ModuleDict, ParameterList."""
+"""Modules that hold other modules or parameters: Sequential, and the lists and dictionaries of both."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
-from gradloom.nn.module import MODULE, PARAMETER, Module, Parameter
+from gradloom.nn.module import MODULE, Module, Parameter
 from gradloom.tensor import Tensor
 
 
 class _Numbered(Module):
-    """Entries named "0", "1", ... in order; `_kind` says whether they are modules or parameters."""
-
-    _kind = MODULE
+    """Modules named "0", "1", ... in order."""
 
     def _entries(self) -> list[Any]:
-        return list(self._of_kind(self._kind).values())
+        return list(self._of_kind(MODULE).values())
 
     def _names(self) -> list[str]:
-        return list(self._of_kind(self._kind))
+        return list(self._of_kind(MODULE))
 
     def _refill(self, entries: Iterable[Any]) -> None:
         for name in self._names():
@@ -41,11 +39,8 @@ class _Numbered(Module):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return self._like(self._entries()[index])
+            return type(self)(self._entries()[index])  # type: ignore[call-arg]
         return self._entries()[self._position(index)]
-
-    def _like(self, entries: list[Any]) -> Any:
-        return type(self)(entries)  # type: ignore[call-arg]
 
     def __setitem__(self, index: int, value: Any) -> None:
         setattr(self, self._names()[self._position(index)], value)
@@ -101,9 +96,10 @@ class Sequential(_Numbered):
             for number, entry in enumerate(modules):
                 self.add_module(str(number), entry)  # type: ignore[arg-type]
 
-    def _like(self, entries: list[Any]) -> Sequential:
-        names = {id(entry): name for name, entry in self._modules.items()}
-        return type(self)({names[id(entry)]: entry for entry in entries})
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return type(self)(dict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
 
     def __delitem__(self, index: int | slice) -> None:
         names = self._names()
@@ -118,20 +114,52 @@ class Sequential(_Numbered):
             raise ValueError("insert needs a Sequential with numbered modules; this one has names")
         return super().insert(index, value)
 
+    def extend(self, sequential: Iterable[Module]) -> Self:
+        """Add modules at the end."""
+        return super().extend(sequential)
+
+    def __add__(self, other: Sequential) -> Sequential:
+        if not isinstance(other, Sequential):
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
+        return Sequential(*self, *other)
+
+    def __iadd__(self, values: Iterable[Any]) -> Self:
+        if not isinstance(values, Sequential):
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(values)} is given.")
+        return self.extend(values)
+
+    def __mul__(self, other: int) -> Sequential:
+        if not isinstance(other, int):
+            raise TypeError(f"unsupported operand type(s) for *: {type(self)} and {type(other)}")
+        if other <= 0:
+            raise ValueError(f"Non-positive multiplication factor {other} for {type(self)}")
+        return Sequential(*(entry for _ in range(other) for entry in self))
+
+    def __rmul__(self, other: int) -> Sequential:
+        return self * other
+
+    def __imul__(self, other: int) -> Self:
+        entries = list(self)
+        for entry in list(self * other)[len(entries) :]:
+            self.append(entry)
+        return self
+
     def forward(self, input: Any) -> Any:
         """Apply the modules in order."""
         own = self.__dict__
-        for name in self._kinds:
-            input = own[name](input)
+        for name, kind in self._kinds.items():
+            if kind == MODULE:
+                input = own[name](input)
         return input
 
 
 class ModuleList(_Numbered):
     """A list of modules whose parameters are registered."""
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
-        self.extend(modules)
+        if modules is not None:
+            self.extend(modules)
 
     def append(self, value: Module) -> Self:
         """Add one module at the end."""
@@ -141,39 +169,236 @@ class ModuleList(_Numbered):
     def __add__(self, other: Iterable[Module]) -> ModuleList:
         return ModuleList([*self, *other])
 
+    def _child_lines(self) -> list[str]:
+        """Equal neighbours stand in one line, with their number."""
+        runs: list[tuple[str, list[int]]] = []
+        for k, text in enumerate(map(repr, self)):
+            if runs and runs[-1][0] == text:
+                runs[-1][1].append(k)
+            else:
+                runs.append((text, [k]))
+        return [
+            (f"({at[0]}): " if len(at) == 1 else f"({at[0]}-{at[-1]}): {len(at)} x ") + text.replace("\n", "\n  ")
+            for text, at in runs
+        ]
 
-class ParameterList(_Numbered):
-    """A list of parameters; plain tensors become parameters."""
 
-    _kind = PARAMETER
+class _Values(Module):
+    """Base of the containers of parameters: tensors become parameters, anything else is kept as it is."""
 
-    def __init__(self, parameters: Iterable[Tensor] = ()) -> None:
+    def _held(self) -> Iterable[tuple[str, Any]]:
+        """Names and values, in order."""
+        raise NotImplementedError
+
+    def _child_lines(self) -> list[str]:
+        lines = []
+        for name, value in self._held():
+            if isinstance(value, Tensor):
+                kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
+                text = f"{kind} containing: [{value.dtype!r} of size {'x'.join(map(str, value.shape))}]"
+            elif isinstance(value, Module):
+                text = repr(value).replace("\n", "\n  ")
+            else:
+                text = "Object of type: " + type(value).__name__
+            lines.append(f"({name}): {text}")
+        return lines
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise RuntimeError: it is no layer."""
+        raise RuntimeError(f"{type(self).__name__} should not be called.")
+
+
+def _as_parameter(value: Any) -> Any:
+    return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
+
+
+class ParameterList(_Values):
+    """A list whose tensors are registered as parameters; other values are kept as they are."""
+
+    def __init__(self, values: Iterable[Any] | None = None) -> None:
         super().__init__()
-        self.extend(parameters)
+        self._size = 0
+        if values is not None:
+            self.extend(values)
 
-    def append(self, value: Tensor) -> Self:
-        """Add one parameter at the end."""
-        return super().append(_as_parameter(value))
+    def _held(self) -> Iterable[tuple[str, Any]]:
+        return [(str(k), value) for k, value in enumerate(self)]
 
-    def __setitem__(self, index: int, value: Tensor) -> None:
-        super().__setitem__(index, _as_parameter(value))
+    def _refill(self, values: list[Any]) -> None:
+        for k in range(self._size):
+            delattr(self, str(k))
+        self._size = 0
+        self.extend(values)
 
-    def insert(self, index: int, value: Tensor) -> Self:
-        """Add a parameter before the position `index`."""
-        return super().insert(index, _as_parameter(value))
+    def _position(self, index: Any) -> int:
+        position = operator.index(index)
+        if not -self._size <= position < self._size:
+            raise IndexError(f"index {position} is out of range")
+        return position % self._size
 
-    def extra_repr(self) -> str:
-        """One line for each parameter."""
-        rows = (
-            f"({name}): Parameter of {p.dtype.name} {tuple(p.shape)}" for name, p in self._of_kind(PARAMETER).items()
-        )
-        return "\n".join(rows)
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self.__dict__[str(k)] for k in range(self._size)])
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return type(self)(list(self)[index])
+        return self.__dict__[str(self._position(index))]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, str(self._position(index)), _as_parameter(value))
+
+    def __delitem__(self, index: int | slice) -> None:
+        values = list(self)
+        del values[index if isinstance(index, slice) else self._position(index)]
+        self._refill(values)
+
+    def append(self, value: Any) -> Self:
+        """Add one value at the end."""
+        setattr(self, str(self._size), _as_parameter(value))
+        self._size += 1
+        return self
+
+    def extend(self, values: Iterable[Any]) -> Self:
+        """Add values at the end."""
+        if isinstance(values, Tensor) or not isinstance(values, Iterable):
+            raise TypeError(f"ParameterList.extend should be called with an iterable, but got {type(values).__name__}")
+        for value in list(values):
+            self.append(value)
+        return self
+
+    def insert(self, index: int, value: Any) -> Self:
+        """Add a value before the position `index`."""
+        values = list(self)
+        values.insert(index, value)
+        self._refill(values)
+        return self
+
+    def pop(self, index: int = -1) -> Any:
+        """Remove a value and return it."""
+        value = self[index]
+        del self[index]
+        return value
+
+    def __iadd__(self, values: Iterable[Any]) -> Self:
+        return self.extend(values)
 
 
-def _as_parameter(value: Any) -> Parameter:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"ParameterList holds tensors, not {type(value).__name__}")
-    return value if isinstance(value, Parameter) else Parameter(value)
+class ParameterDict(_Values):
+    """A dictionary whose tensors are registered as parameters; other values are kept as they are."""
+
+    def __init__(self, parameters: Any = None) -> None:
+        super().__init__()
+        self._keys: dict[str, None] = {}
+        if parameters is not None:
+            self.update(parameters)
+
+    def _held(self) -> Iterable[tuple[str, Any]]:
+        return self.items()
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self.__dict__[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"a key of ParameterDict is a string, not {type(key).__name__}")
+        setattr(self, key, _as_parameter(value))
+        self._keys[key] = None
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self._keys:
+            raise KeyError(key)
+        del self._keys[key]
+        delattr(self, key)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._keys))
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(list(self._keys))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def keys(self) -> Iterable[str]:
+        """The names, in order."""
+        return self._keys.keys()
+
+    def values(self) -> Iterable[Any]:
+        """The values, in order."""
+        return [self[k] for k in self._keys]
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Names and values, in order."""
+        return [(k, self[k]) for k in self._keys]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a name, or the default."""
+        return self[key] if key in self._keys else default
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of a name, which is the default from now on where there was none."""
+        if key not in self._keys:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: str) -> Any:
+        """Remove a value and return it."""
+        value = self[key]
+        del self[key]
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last name and value and return them."""
+        if not self._keys:
+            raise KeyError("popitem: the dictionary is empty")
+        key = next(reversed(self._keys))
+        return key, self.pop(key)
+
+    def clear(self) -> None:
+        """Remove all values."""
+        for key in list(self._keys):
+            del self[key]
+
+    def copy(self) -> ParameterDict:
+        """Another dictionary with the same parameters."""
+        return type(self)(dict(self.items()))
+
+    def update(self, parameters: Any) -> None:
+        """Add or replace values: a mapping, another ParameterDict, or pairs."""
+        if not isinstance(parameters, Iterable) or isinstance(parameters, Tensor):
+            raise TypeError(
+                f"ParametersDict.update should be called with an iterable of key/value pairs, but got "
+                f"{type(parameters).__name__}"
+            )
+        pairs = parameters.items() if hasattr(parameters, "items") else parameters
+        for key, value in pairs:
+            self[key] = value
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """A dictionary of these names, each with the default."""
+        return type(self)({k: default for k in keys})
+
+    def __or__(self, other: ParameterDict) -> ParameterDict:
+        out = self.copy()
+        out.update(other)
+        return out
+
+    def __ror__(self, other: ParameterDict) -> ParameterDict:
+        out = other.copy()
+        out.update(self)
+        return out
+
+    def __ior__(self, other: ParameterDict) -> Self:
+        self.update(other)
+        return self
 
 
 class ModuleDict(Module):

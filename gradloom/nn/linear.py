@@ -1,4 +1,4 @@
-"""Linear, Identity, Flatten and Unflatten."""
+"""Linear, Bilinear, Identity, Flatten and Unflatten."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gradloom.dtypes import DType
 from gradloom.errors import ShapeError
 from gradloom.functions import empty
 from gradloom.nn import functional as F
 from gradloom.nn import init
 from gradloom.nn.module import Module, Parameter
+from gradloom.nn.parameter import UninitializedParameter
 from gradloom.tensor import Tensor
 
 
@@ -24,8 +24,8 @@ class Linear(Module):
         Length of the last axis before and after.
     bias : bool
         Whether b is added.
-    dtype : DType, optional
-        Of the parameters; float32 if not given.
+    device, dtype : optional
+        Of the parameters; the default dtype if not given.
 
     Attributes
     ----------
@@ -38,15 +38,18 @@ class Linear(Module):
     weight: Parameter
     bias: Parameter | None
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: DType | None = None) -> None:
+    def __init__(
+        self, in_features: int | None, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
-        self.in_features = in_features
+        self.in_features = in_features or 0
         self.out_features = out_features
-        self.weight = Parameter(empty(out_features, in_features, dtype=dtype))
-        if bias:
-            self.bias = Parameter(empty(out_features, dtype=dtype))
-        else:
-            self.register_parameter("bias", None)
+        if in_features is None:  # a lazy one
+            self.weight = UninitializedParameter(device=device, dtype=dtype)
+            self.register_parameter("bias", UninitializedParameter(device=device, dtype=dtype) if bias else None)
+            return
+        self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
+        self.register_parameter("bias", Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -63,6 +66,69 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """Sizes, and whether there is a bias."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class NonDynamicallyQuantizableLinear(Linear):
+    """Linear under another name, as the output of attention has it in PyTorch."""
+
+
+class Bilinear(Module):
+    """x1ᵀ·W·x2 + b for each output.
+
+    Parameters
+    ----------
+    in1_features, in2_features, out_features : int
+        Lengths of the last axes of both inputs and of the result.
+    bias : bool
+        Whether b is added.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_features, in1_features, in2_features)
+        Drawn uniformly from ±1/sqrt(in1_features).
+    bias : Parameter of shape (out_features,), or None
+        Drawn likewise.
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if in1_features <= 0:
+            raise ValueError(f"in1_features must be > 0, but got {in1_features}")
+        self.in1_features = in1_features
+        self.in2_features = in2_features
+        self.out_features = out_features
+        self.weight = Parameter(empty(out_features, in1_features, in2_features, device=device, dtype=dtype))
+        self.register_parameter("bias", Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew."""
+        bound = 1 / math.sqrt(self.in1_features)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        """(..., in1_features) and (..., in2_features) to (..., out_features)."""
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Sizes, and whether there is a bias."""
+        return (
+            f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
+            f"out_features={self.out_features}, bias={self.bias is not None}"
+        )
 
 
 class Identity(Module):
