@@ -22,7 +22,21 @@ from gradloom import dtypes
 from gradloom.dtypes import DType
 from gradloom.functions.base import apply, const
 from gradloom.functions.creation import arange, full
-from gradloom.functions.elementwise import add, cast, clamp, eq, ge, gt, logical_and, logical_or, lt, mul, ne, remainder, where
+from gradloom.functions.elementwise import (
+    add,
+    cast,
+    clamp,
+    eq,
+    ge,
+    gt,
+    logical_and,
+    logical_or,
+    lt,
+    mul,
+    ne,
+    remainder,
+    where,
+)
 from gradloom.functions.movement import broadcast_to, cat, permute, reshape, slice_axis
 from gradloom.functions.reductions import amax, amin, sum
 from gradloom.ops import elementwise as E
@@ -32,7 +46,7 @@ from gradloom.ops.windows import Span
 from gradloom.tensor import Tensor
 
 __all__: list[str] = []
-INTERNAL = "Best drop moved_windows overlap_add pick spread window_max window_sum windows_of".split()
+INTERNAL = "Best drop first_largest moved_windows overlap_add pick spread window_max window_sum windows_of".split()
 
 Axes = tuple[int, ...]
 Spans = tuple[Span, ...]
@@ -155,6 +169,13 @@ def windows_of(x: Tensor, axes: Axes, spans: Spans, value: float = 0) -> Tensor:
 # -- sums ------------------------------------------------------------------------------------------------
 def window_sum(x: Tensor, axes: Axes, spans: Spans) -> Tensor:
     """The sum of each window; nothing outside of an axis counts."""
+    if all(s.dilation == 1 and s.low == 0 and s.size == s.step and s.count * s.step == s.length for s in spans) and (
+        math.prod(s.size for s in spans) > UNROLLED
+    ):
+        shape = list(x.shape)
+        for k, s in reversed(list(zip(axes, spans, strict=True))):
+            shape[k : k + 1] = [s.count, s.size]
+        return sum(reshape(x, tuple(shape)), tuple(_cell_axis(axes, j) for j in range(len(axes))), dtype=x.dtype)
     for a, s in _groups(axes, spans):
         x = apply(W.windows_sum, (_summed(x, a, s), x), (a, s))
     return x
@@ -237,17 +258,22 @@ def _largest(x: Tensor, axes: Axes, spans: Spans, at: Tensor | None) -> tuple[Te
     return whole[0], whole[1], whole[2] if at is not None else None
 
 
+def first_largest(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest along the last axis, NaN where there is one; and its place, the first of equals, the last NaN."""
+    n = x.shape[-1]
+    best = amax(x, -1)
+    i = arange(n, dtype=dtypes.int32)
+    place = amin(where(eq(x, reshape(best, (*best.shape, 1))), i, const(n)), -1)
+    if x.dtype.is_floating:
+        place = where(ne(best, best), amax(where(ne(x, x), i, const(0)), -1), place)
+    return best, place
+
+
 def _reduced(x: Tensor, axis: int, s: Span, at: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """As :func:`_largest` for long windows of one axis."""
-    w = windows_of(x, (axis,), (s,), _lowest(x.dtype))
-    best = amax(w, -1)
-    wide = reshape(best, (*best.shape, 1))
-    i = arange(s.size, dtype=dtypes.int32)
-    place = amin(where(eq(w, wide), i, const(s.size)), -1)
-    if x.dtype.is_floating:
-        place = where(ne(best, best), amax(where(ne(w, w), i, const(0)), -1), place)
+    best, place = first_largest(windows_of(x, (axis,), (s,), _lowest(x.dtype)))
     if at is not None:
-        mine = eq(i, reshape(place, (*place.shape, 1)))
+        mine = eq(arange(s.size, dtype=dtypes.int32), reshape(place, (*place.shape, 1)))
         at = sum(where(mine, windows_of(at, (axis,), (s,)), const(0)), -1, dtype=at.dtype)
     place = cast(mul(place, const(s.dilation)), _place_dtype((s,)))
     return best, place, at

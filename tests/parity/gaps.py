@@ -14,13 +14,9 @@ GAPS: dict[str, str] = {
         (
             "nn.functional." + name
             for name in (
-                "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
-                "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d "
-                "fractional_max_pool2d fractional_max_pool3d "
                 "grid_sample interpolate.area interpolate.bicubic interpolate.bilinear "
                 "interpolate.linear interpolate.nearest interpolate.nearest-exact interpolate.trilinear "
-                "max_pool1d max_pool2d max_pool3d max_unpool1d max_unpool1d.grad max_unpool2d "
-                "max_unpool2d.grad max_unpool3d max_unpool3d.grad upsample_bilinear upsample_nearest"
+                "upsample_bilinear upsample_nearest"
             ).split()
         ),
         _IMAGES,
