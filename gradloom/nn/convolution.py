@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from gradloom.errors import ShapeError
-from gradloom.functions.creation import empty
 from gradloom.nn import functional as F
 from gradloom.nn import init
 from gradloom.nn.module import Module, Parameter
-from gradloom.nn.parameter import UninitializedParameter
+from gradloom.nn.parameter import new_parameter
 from gradloom.tensor import Tensor
 
 Sizes = int | Sequence[int]
@@ -77,14 +76,10 @@ class _ConvNd(Module):
         self.output_padding = sizes(output_padding, n, "output_padding")
         self.groups = groups
         self.padding_mode = padding_mode
-        if in_channels is None:
-            self.weight = UninitializedParameter(device=device, dtype=dtype)
-        else:
-            self.weight = Parameter(empty(self._weight_shape(), device=device, dtype=dtype))
-        lazy = UninitializedParameter(device=device, dtype=dtype) if in_channels is None else None
-        made = None if not bias else lazy or Parameter(empty(out_channels, device=device, dtype=dtype))
-        self.register_parameter("bias", made)
-        if in_channels is not None:
+        lazy = in_channels is None
+        self.weight = new_parameter(self._weight_shape(), lazy, device, dtype)
+        self.register_parameter("bias", new_parameter(out_channels, lazy, device, dtype) if bias else None)
+        if not lazy:
             self.reset_parameters()
 
     def _weight_shape(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from gradloom.functions import empty
 from gradloom.nn import functional as F
 from gradloom.nn import init
 from gradloom.nn.module import Module, Parameter
-from gradloom.nn.parameter import UninitializedParameter
+from gradloom.nn.parameter import new_parameter
 from gradloom.tensor import Tensor
 
 
@@ -44,13 +44,11 @@ class Linear(Module):
         super().__init__()
         self.in_features = in_features or 0
         self.out_features = out_features
-        if in_features is None:  # a lazy one
-            self.weight = UninitializedParameter(device=device, dtype=dtype)
-            self.register_parameter("bias", UninitializedParameter(device=device, dtype=dtype) if bias else None)
-            return
-        self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
-        self.register_parameter("bias", Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None)
-        self.reset_parameters()
+        lazy = in_features is None
+        self.weight = new_parameter((out_features, self.in_features), lazy, device, dtype)
+        self.register_parameter("bias", new_parameter(out_features, lazy, device, dtype) if bias else None)
+        if not lazy:
+            self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw weight and bias anew."""

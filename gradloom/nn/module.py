@@ -13,7 +13,7 @@ from gradloom.errors import DTypeError, GradloomError
 from gradloom.functions.creation import empty
 from gradloom.modes import no_grad
 from gradloom.nn.hooks import EVERYWHERE, HookHandle, call_with_hooks
-from gradloom.nn.parameter import Parameter
+from gradloom.nn.parameter import Parameter, is_lazy
 from gradloom.nn.registry import BUFFER, MODULE, PARAMETER, TRANSIENT, before_init
 from gradloom.nn.state import Stateful
 from gradloom.tensor import Tensor
@@ -177,6 +177,9 @@ class Module(Stateful):
         with no_grad():
             for name, value in self._of_kind(PARAMETER, BUFFER, TRANSIENT).items():
                 if value is None:
+                    continue
+                if is_lazy(value):
+                    value.convert(fn)
                     continue
                 if not isinstance(value, Parameter):
                     self.__dict__[name] = fn(value)

@@ -14,7 +14,7 @@ from gradloom.nn import functional as F
 from gradloom.nn import init
 from gradloom.nn.module import Module, Parameter
 from gradloom.nn.norm_functions import across_channels
-from gradloom.nn.parameter import UninitializedBuffer, UninitializedParameter
+from gradloom.nn.parameter import UninitializedBuffer, new_parameter
 from gradloom.tensor import Tensor
 
 
@@ -56,11 +56,8 @@ class _NormBase(Module):
         self.track_running_stats = track_running_stats
         made = {"device": device, "dtype": dtype}
 
-        def parameter() -> Parameter:
-            return UninitializedParameter(**made) if lazy else Parameter(empty(n, **made))
-
-        self.register_parameter("weight", parameter() if affine else None)
-        self.register_parameter("bias", parameter() if affine and bias else None)
+        self.register_parameter("weight", new_parameter(n, lazy, **made) if affine else None)
+        self.register_parameter("bias", new_parameter(n, lazy, **made) if affine and bias else None)
         for name in ("running_mean", "running_var"):
             cell = UninitializedBuffer(**made) if lazy else empty(n, **made)
             self.register_buffer(name, cell if track_running_stats else None)

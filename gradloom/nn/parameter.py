@@ -79,6 +79,12 @@ class _Uninitialized:
         self._set_value(value._v)  # type: ignore[attr-defined]
         self.__class__ = self._becomes  # type: ignore[assignment]
 
+    def convert(self, fn: Any) -> None:
+        """Take the dtype that a conversion of tensors gives."""
+        new = fn(empty(0, dtype=self._wanted))
+        new._buffer()
+        self._set_value(new._v)  # type: ignore[attr-defined]
+
     def _no_value(self, what: str) -> NoReturn:
         raise StateError(
             f"{what} of a parameter or buffer that is not initialized: its shape is not known yet",
@@ -124,6 +130,13 @@ class UninitializedBuffer(_Uninitialized, Tensor):
     def __deepcopy__(self, memo: dict) -> UninitializedBuffer:
         out = memo[id(self)] = UninitializedBuffer(self.requires_grad, None, self._wanted)
         return out
+
+
+def new_parameter(shape: tuple[int, ...] | int, lazy: bool, device: Any, dtype: Any) -> Parameter:
+    """A parameter with undefined content, or one that learns its shape later."""
+    if lazy:
+        return UninitializedParameter(device=device, dtype=dtype)
+    return Parameter(empty(shape, device=device, dtype=dtype))
 
 
 def is_lazy(value: Any) -> bool:
