@@ -14,6 +14,7 @@ from gradloom.compiler.body import Elem, register
 from gradloom.compiler.correlations import Correlations
 from gradloom.compiler.groups import Dims, Group, Storage
 from gradloom.compiler.looping import Looping
+from gradloom.compiler.tiling import Tilings
 from gradloom.compiler.views import View, move
 from gradloom.compiler.weave import MAX_ACCESSES, MAX_INSTS, base_of, is_leaf, moves
 from gradloom.graph.node import Graph, Node
@@ -24,7 +25,7 @@ CANDIDATES = 4
 SMALL = 1 << 14  # elements of a padded array that is filled whole before its inside is written
 
 
-class Fuser(Correlations, Looping):
+class Fuser(Correlations, Tilings, Looping):
     """Kernels of a graph.
 
     outputs: the storage of each output.

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from gradloom.compiler.passes import winograd
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops import convolution as C
 from gradloom.ops import elementwise as E
@@ -20,7 +21,7 @@ from gradloom.ops import structure as S
 from gradloom.ops.convolution import Geometry
 from gradloom.ops.core import Primitive
 
-__all__ = ["lower_convolutions"]
+__all__ = ["Lowering", "lower_convolutions"]
 
 MAX_TAPS = 12  # of a depthwise convolution that are written out as slices
 
@@ -29,15 +30,18 @@ def lower_convolutions(graph: Graph) -> Graph:
     """Replace the three convolutions of floating point images."""
     if not any(n.prim is not None and n.prim.kind == "convolution" for n in graph.nodes):
         return graph
-    return _Lowering(graph).run()
+    return Lowering(graph).run()
 
 
-class _Lowering:
+class Lowering:
+    """A graph while it is rewritten; the methods add instructions to it."""
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.nodes: list[Node] = []
 
     def run(self) -> Graph:
+        """The graph with all convolutions replaced."""
         new: dict[int, Node] = {id(n): n for n in self.graph.inputs}
         for n in self.graph.nodes:
             ins = [new[id(i)] for i in n.ins]
@@ -57,17 +61,21 @@ class _Lowering:
 
     # -- instructions -----------------------------------------------------------------------------
     def node(self, prim: Primitive, ins: Sequence[Node], *attrs: Any) -> Node:
+        """An instruction."""
         n = Node(prim, ins, attrs, prim.infer([i.aval for i in ins], attrs))
         self.nodes.append(n)
         return n
 
     def cast(self, x: Node, like: Node) -> Node:
+        """A value in another's dtype."""
         return x if x.aval.dtype is like.aval.dtype else self.node(E.cast, [x], like.aval.dtype)
 
     def reshape(self, x: Node, shape: Sequence[int]) -> Node:
+        """A value in another shape."""
         return x if x.aval.shape == tuple(shape) else self.node(S.reshape, [x], tuple(shape))
 
     def permute(self, x: Node, order: Sequence[int]) -> Node:
+        """A value with its axes in another order."""
         return self.node(S.permute, [x], tuple(order))
 
     def cut(self, x: Node, starts: Sequence[int], stops: Sequence[int], steps: Sequence[int]) -> Node:
@@ -98,11 +106,14 @@ class _Lowering:
 
     # -- y = x * w --------------------------------------------------------------------------------
     def forward(self, x: Node, w: Node, g: Geometry, out: Aval) -> Node:
+        """Results from images and filters."""
         *kernel, part, _ = w.aval.shape
         if prod(kernel) == 1 and g.groups == 1 and not any(p or q for p, q in g.padding):
             return self.product(x, w, g, out)
         if part == 1 and g.groups > 1:
             return self.depthwise(self.padded(x, g.padding), w, g, out)
+        if winograd.fits(x.aval, out, tuple(kernel), g):
+            return winograd.forward(self, x, w, g, out)
         xg = self.by_group(self.padded(x, g.padding), g.groups)
         y = self.node(C.correlate, [xg, self.filters(w, g.groups)], g.stride, g.dilation)
         return self.reshape(y, out.shape)
@@ -117,6 +128,7 @@ class _Lowering:
         return self.permute(w, (nd + 1, *range(nd), nd, nd + 2))
 
     def product(self, x: Node, w: Node, g: Geometry, out: Aval) -> Node:
+        """With 1x1 filters."""
         if any(s != 1 for s in g.stride):
             size = x.aval.shape[1:-1]
             x = self.cut(x, [0] * len(size), size, g.stride)
@@ -126,6 +138,7 @@ class _Lowering:
         return self.reshape(y, out.shape)
 
     def depthwise(self, x: Node, w: Node, g: Geometry, out: Aval) -> Node:
+        """With one channel in a group; x is padded."""
         *kernel, _, wide = w.aval.shape
         each = wide // g.groups  # filters for each channel
         count = out.shape[1:-1]
@@ -156,6 +169,7 @@ class _Lowering:
 
     # -- x from y ---------------------------------------------------------------------------------
     def backward(self, y: Node, w: Node, g: Geometry, out: Aval) -> Node:
+        """Images from results and filters."""
         kernel, size = w.aval.shape[:-2], out.shape[1:-1]
         if prod(kernel) == 1 and g.groups == 1 and all(s == 1 for s in g.stride) and not any(sum(p) for p in g.padding):
             turned = self.permute(w, (*range(len(kernel)), len(kernel) + 1, len(kernel)))
@@ -227,7 +241,10 @@ class _Lowering:
 
     # -- w from x and y ---------------------------------------------------------------------------
     def filter(self, x: Node, y: Node, g: Geometry, out: Aval) -> Node:
+        """Filters from images and results."""
         *kernel, part, wide = out.shape
+        if winograd.fits(x.aval, y.aval, tuple(kernel), g):
+            return winograd.filter_gradient(self, x, y, g, out)
         xp = self.padded(x, g.padding)
         count = y.aval.shape[1:-1]
         if prod(kernel) == 1 and g.groups == 1:
@@ -246,6 +263,7 @@ class _Lowering:
         return self.reshape(w, out.shape)
 
     def depthwise_filter(self, x: Node, y: Node, g: Geometry, out: Aval) -> Node:
+        """With one channel in a group; x is padded."""
         *kernel, _, wide = out.shape
         each = wide // g.groups
         count = y.aval.shape[1:-1]
@@ -264,7 +282,7 @@ class _Lowering:
 
 
 _RULES = {
-    "convolve": _Lowering.forward,
-    "convolve_input": _Lowering.backward,
-    "convolve_filter": _Lowering.filter,
+    "convolve": Lowering.forward,
+    "convolve_input": Lowering.backward,
+    "convolve_filter": Lowering.filter,
 }
