@@ -1,0 +1,17 @@
+"""Images: models, operators and transforms under the names of `torchvision`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradloom.vision import models, ops, transforms
+
+__all__ = ["models", "ops", "transforms"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"gradloom.vision.{name}")
+    raise AttributeError(f"gradloom.vision has no {name!r}; there are {', '.join(__all__)}")
