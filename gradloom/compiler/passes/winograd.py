@@ -47,7 +47,7 @@ def _whole(low: Lowering, x: Node, padding: tuple, out: Aval) -> tuple[Node, tup
 
 
 def forward(low: Lowering, x: Node, w: Node, g: Geometry, out: Aval) -> Node:
-    """x (N, H, W, C) with filters (3, 3, C, O)."""
+    """Results from images (N, H, W, C) and filters (3, 3, C, O)."""
     *_, c, o = w.aval.shape
     xp, grid = _whole(low, x, g.padding, out)
     v = low.node(tiles_in, [xp], "images", RESULTS, "forward")
