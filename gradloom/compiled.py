@@ -46,6 +46,15 @@ class _Plan:
             leaves[at] = t._v
         return leaves
 
+    def run_kept(self, values: Sequence[Value | None]) -> list[Any]:
+        """Run a program that keeps what depends on parameters alone."""
+
+        def buffers() -> list[Any]:
+            return [v.buf if v is not None else None for v in self.leaves(values)]
+
+        with TAPE.lock:
+            return self.exe.run_kept(self.pointers, buffers)
+
 
 class _Latest:
     """The plan of the latest call of a function of tensors alone, tried first: most calls are like the one before."""
@@ -81,7 +90,7 @@ class _Latest:
             if v.buf is None or (v.aval is not want and v.aval != want) or (grad and t._rg):
                 return None
             pointers[at] = v.buf.ptr
-        out = plan.exe.run(pointers)
+        out = plan.exe.run(pointers) if plan.exe.kept is None else plan.run_kept([a._v for a in args])
         if plan.checks:
             TAPE.verify(plan.checks, out, lambda: plan.leaves([a._v for a in args]))
         if self.one is not None:
@@ -157,7 +166,7 @@ class Compiled:
             if v.aval != plan.expected[at]:
                 return self.fn(*args, **kwargs)
             pointers[at] = v.buf.ptr if v.buf is not None else t._buffer().ptr
-        out = plan.exe.run(pointers)
+        out = plan.exe.run(pointers) if plan.exe.kept is None else plan.run_kept(values)
         if plan.checks:
             TAPE.verify(plan.checks, out, lambda: plan.leaves(values))
         if not kwargs and all(isinstance(a, Tensor) for a in args):

@@ -78,7 +78,8 @@ class Program:
     """A compiled round."""
 
     __slots__ = (
-        "checks", "exe", "float_mem", "floats", "graph", "outputs", "pointers", "runs", "whole", "whole_mem", "why",
+        "checks", "exe", "float_mem", "floats", "graph", "lasting", "outputs", "pointers", "runs", "whole", "whole_mem",
+        "why",
     )  # fmt: skip
 
     checks: list[Entry]
@@ -94,6 +95,7 @@ class Program:
 
     def __init__(self) -> None:
         self.runs = 0
+        self.lasting: list[int] = []  # inputs that are parameters or buffers of modules, where it writes none
 
 
 class _Leaf:

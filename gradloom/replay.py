@@ -16,6 +16,7 @@ import numpy as np
 from gradloom.entries import Program, Value
 from gradloom.graph.node import Aval
 from gradloom.runtime.buffers import Buffer, from_numpy
+from gradloom.runtime.kept import WATCHED, touched
 from gradloom.tape import TAPE
 
 __all__ = ["Replay"]
@@ -28,7 +29,7 @@ _ATTEMPTS = 8  # recordings without success, after which a step is taken to be o
 class _Plan:
     """A step that can be run again."""
 
-    __slots__ = ("arrays", "autocast", "avals", "cells", "checks", "exe", "floats", "pointers", "sources")
+    __slots__ = ("arrays", "autocast", "avals", "cells", "checks", "exe", "floats", "pointers", "sources", "written")
 
     def __init__(self, program: Program, pointers: list[int]) -> None:
         self.exe, self.checks, self.floats = program.exe, program.checks, program.float_mem
@@ -36,6 +37,7 @@ class _Plan:
         self.autocast = TAPE.autocast
         self.cells: list[tuple[Any, Value, Buffer]] = []
         self.sources: list[tuple[int, int, Aval]] = []  # (input of the program, array of the batch, its aval)
+        self.written: list[int] = []  # addresses of the cells that it rewrites
         self.arrays: list[np.ndarray] = []
         self.avals: list[tuple[tuple[int, ...], np.dtype]] = []
 
@@ -71,6 +73,9 @@ class Replay:
                 return False
             plan.floats[:] = scalars
             results = plan.exe.run(plan.pointers)
+            if WATCHED:
+                for ptr in plan.written:
+                    touched(ptr)
             if plan.checks:
                 TAPE.verify(plan.checks, results, plan.leaves)
             return True
@@ -138,6 +143,8 @@ def _plan_of(
             return None  # a value that the step made anew, or one that it took and did not leave in its cell
         else:
             plan.cells.append((t, t._v, leaf.buf))
+            if k in written:
+                plan.written.append(leaf.buf.ptr)
         plan.pointers[k] = leaf.buf.ptr
     plan.arrays = list(arrays)
     plan.avals = [(a.shape, a.dtype) for a in arrays]

@@ -23,6 +23,7 @@ from gradloom.entries import LEAF, SCALAR, Entry, Program, Record, Value
 from gradloom.errors import GradientError, IndexRangeError, InternalError
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops.core import Primitive
+from gradloom.runtime.kept import WATCHED, touched
 
 if TYPE_CHECKING:
     from gradloom.tensor import Tensor
@@ -330,6 +331,8 @@ class Tape:
                 leaf = self.leaves[taken[k]]
                 assert leaf is not None
                 buf = leaf.buf
+                if WATCHED:
+                    touched(buf.ptr)  # type: ignore[union-attr]
             e = v.entry
             v.buf = buf
             if e.rg:  # type: ignore[union-attr]
@@ -419,6 +422,11 @@ class Tape:
             for j, k in enumerate(numbers)
         }
         program.exe = None
+        if not donate:
+            program.lasting = [
+                k for k, t in enumerate(self.tensors)
+                if t is not None and t._lasting and t._v is self.leaves[k] and not t._v.aval.dtype.is_complex
+            ]  # fmt: skip
         self.compiled += 1
         program.why = self._why(path)
         self.history.append(program.why)
@@ -457,8 +465,14 @@ class Tape:
             if program.exe is None:
                 from gradloom.compiler.pipeline import compile_graph
 
-                program.exe = compile_graph(program.graph)
-            results = program.exe.run(pointers)
+                program.exe = compile_graph(program.graph, program.lasting)
+            if program.exe.kept is None:
+                results = program.exe.run(pointers)
+            else:
+                leaves = self.leaves
+                results = program.exe.run_kept(
+                    pointers, lambda: [leaf.buf if leaf is not None else None for leaf in leaves]
+                )
         if program.checks:
             self.verify(program.checks, results, lambda: self.leaves)
         return results

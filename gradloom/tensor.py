@@ -23,6 +23,7 @@ from gradloom.ops import structure as S
 from gradloom.options import check_options, strided
 from gradloom.runtime.buffers import Buffer, allocate, as_numpy
 from gradloom.runtime.buffers import from_numpy as _wrap
+from gradloom.runtime.kept import WATCHED, touched
 from gradloom.tape import LEAF, TAPE, Value
 
 __all__ = ["Size", "Tensor", "as_tensor", "buffer_of", "from_numpy", "tensor"]
@@ -75,6 +76,7 @@ class Tensor:
     __array_priority__ = 1000
     _v: Value
     _rg = False
+    _lasting = False  # a parameter or buffer of a module: programs may keep what depends on such tensors alone
     _base: Tensor | None = None
     _undo: Callable[[Tensor, Tensor], Tensor] | None = None  # (base, new view) -> new base
     _redo: Callable[[Tensor], Tensor] | None = None  # base -> view
@@ -273,6 +275,8 @@ class Tensor:
                     "a tensor's value was lost by an earlier failure, or it escaped from a function that was recorded",
                     code="internal.lost",
                 )
+        if WATCHED:  # whoever has the memory may write there
+            touched(v.buf.ptr)
         return v.buf
 
     def numpy(self, *, force: bool = False) -> np.ndarray:

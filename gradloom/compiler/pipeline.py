@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -23,8 +23,10 @@ from gradloom.compiler.passes.clean import common, dead, open_barriers, simplify
 from gradloom.compiler.passes.convolve import lower_convolutions
 from gradloom.compiler.passes.flatten import sink
 from gradloom.compiler.passes.fold import fold
+from gradloom.compiler.passes.joined import join
 from gradloom.compiler.passes.layout import layout
 from gradloom.compiler.passes.planes import split_complex
+from gradloom.compiler.prepared import Prepared, early
 from gradloom.compiler.program import Executable, HostCall, Note, Parts, host_call
 from gradloom.compiler.schedule import Footprint, close, donations, order
 from gradloom.graph.node import Graph
@@ -34,7 +36,7 @@ from gradloom.runtime.runner import Command, Loop
 __all__ = ["PASSES", "compile_body", "compile_graph"]
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    dead, split_complex, simplify, fold, sink, simplify, layout, lower_convolutions, simplify, common, open_barriers,
+    dead, split_complex, simplify, fold, join, sink, simplify, layout, lower_convolutions, simplify, common, open_barriers,
     dead,
 )  # fmt: skip
 """What is done to a program before its kernels are formed, in order."""
@@ -43,16 +45,17 @@ QUICK_WORK = 200_000
 """Programs with less work than this (elements times instructions) take some 20 microseconds at the most."""
 
 
-def compile_graph(graph: Graph) -> Executable:
+def compile_graph(graph: Graph, lasting: Sequence[int] = ()) -> Executable:
     """Compile a program.
 
+    lasting: the numbers of inputs that will rarely change; what depends on them alone is computed once and kept.
     Kernels are found in the caches of :mod:`gradloom.compiler.kernels` or compiled. Raises what LLVM raises, and
     RuntimeError where the compiler has gone wrong.
     """
     for p in PASSES:
         graph = p(graph)
     fuser, sequence, in_place = _scheduled(graph)
-    return Executable(_assemble(graph, fuser, sequence, in_place))
+    return _assemble(graph, fuser, sequence, in_place, lasting)
 
 
 def compile_body(graph: Graph, captured: int) -> Inner | None:
@@ -68,6 +71,7 @@ def compile_body(graph: Graph, captured: int) -> Inner | None:
     inputs = [memory.fix(fuser.storages[id(n)], -1) for n in graph.inputs]
     outputs = [memory.fix(s, -1) for s in fuser.outputs]
     block = _block(graph, fuser, sequence, {}, memory)
+    _place(block)
     if any(isinstance(s, Footprint) for s in block.steps):
         return None
     return Inner(block, inputs, outputs, moved)
@@ -153,7 +157,9 @@ def _together(before: list[Launch] | Job | Footprint, after: list[Launch]) -> bo
     return max(before[0].chunks, after[0].chunks) > 1
 
 
-def _assemble(graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: dict[Storage, Storage]) -> Parts:
+def _assemble(
+    graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: dict[Storage, Storage], lasting: Sequence[int]
+) -> Executable:
     memory = _Memory()
     for k, n in enumerate(graph.inputs):
         memory.fix(fuser.storages[id(n)], k)
@@ -168,11 +174,16 @@ def _assemble(graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: d
             outputs.append(slots)
             slots += 1
     block = _block(graph, fuser, sequence, in_place, memory)
+    once = early(block, sequence, {fuser.storages[id(graph.inputs[k])] for k in lasting}) if lasting else None
+    first = once.take(block) if once is not None else []
+    _place(block, once.kept if once is not None else {})
     where = {k: (slots, o) for k, o in block.offsets.items()}
     where |= {k: (at, 0) for k, at in memory.fixed.items()}
-    flat = launches_of(block.steps)
+    flat = [*launches_of(block.steps), *first]
     code = dict(zip(map(id, flat), addresses([x.source for x in flat]), strict=True))  # type: ignore[misc]
-    table = count(slots + 1)  # slots for what moves from step to step of a loop
+    kept = slots + 1
+    where |= {k: (kept, o) for k, o in once.kept.items()} if once is not None else {}
+    table = count(kept + 1)  # slots for what moves from step to step of a loop
     segments: list[list[Command | Loop] | HostCall] = []
     for step in _items(block, where, code, table):
         if isinstance(step, HostCall):
@@ -183,9 +194,16 @@ def _assemble(graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: d
         segments[-1].append(step)  # type: ignore[union-attr]
     sizes = [s.nbytes for s in fuser.outputs]
     quick = block.work < QUICK_WORK
-    return Parts(
+    parts = Parts(
         segments or [[]], inputs, next(table), outputs, sizes, slots, block.arena, quick, block.lines, block.notes
     )
+    if once is None:
+        return Executable(parts)
+    return Prepared(parts, [_command(x, where, code) for x in first], lasting, kept, once.nbytes)
+
+
+def _command(x: Launch, where: Where, code: dict[int, int], group: bool = False) -> Command:
+    return Command(code[id(x)], [where[b] for b in x.buffers], x.ints, x.chunks, group)
 
 
 def _items(block: Block, where: Where, code: dict[int, int], table: Iterator[int]) -> list[Any]:
@@ -202,15 +220,14 @@ def _items(block: Block, where: Where, code: dict[int, int], table: Iterator[int
             own = partial(_items, code=code, table=table)
             out.append(loop_commands(step, where, memory.slot, table.__next__, own))
         else:
-            for x in step:
-                out.append(Command(code[id(x)], [where[b] for b in x.buffers], x.ints, x.chunks, at in block.shared))
+            out += [_command(x, where, code, at in block.shared) for x in step]
     return out
 
 
 def _block(
     graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: dict[Storage, Storage], memory: _Memory
 ) -> Block:
-    """The launches of groups in order, and places for their temporaries."""
+    """The launches of groups in order."""
     host = detect_host()
     block = Block(memory, [show_graph(graph)])
     steps, notes, lines = block.steps, block.notes, block.lines
@@ -268,10 +285,15 @@ def _block(
             note = " (in place)" if any(s in in_place for s in p.writes) else ""
             chunks = ", ".join(str(x.chunks) for x in launches)
             lines.append(f"{show(source)}\n  extents {g.extents} chunks {chunks}{note}")
-    loose = [k for k in memory.bytes if k not in memory.fixed]
+    return block
+
+
+def _place(block: Block, kept: Container[int] = ()) -> None:
+    """Places in the arena for what is neither fixed nor kept."""
+    memory = block.memory
+    loose = [k for k in memory.bytes if k not in memory.fixed and k not in kept]
     offsets, block.arena = place([(memory.bytes[k], memory.span[k][0], memory.span[k][1]) for k in loose])
     block.offsets = dict(zip(loose, offsets, strict=True))
-    return block
 
 
 _SILENT = {"load", "load_at", "const", "iota", "cast", "acc"}

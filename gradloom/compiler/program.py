@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -106,7 +106,10 @@ class Executable:
     input_slots: the table's slot of each input. table: addresses of the slots (None where NumPy does part of it).
     plan: the one native plan, or None likewise.
     in_place: outputs that are written into the memory of an input. out_bytes: size of each output.
+    kept: what it computes from lasting inputs alone (:class:`gradloom.compiler.prepared.Prepared`), or None.
     """
+
+    kept: Any = None
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -124,10 +127,17 @@ class Executable:
         self.plan = plans[0] if native else None
         self._run = plans[0].run if native else None
         self._last: list[int] = []
+        self._fixed: dict[int, int] = {}
         self._arena = allocate(parts.arena_bytes) if parts.arena_bytes else None
         if self._arena is not None:
+            self.place_at(parts.arena_slot, self._arena.ptr)
+
+    def place_at(self, slot: int, ptr: int) -> None:
+        """Say where a slot's memory is from now on."""
+        if self._fixed.get(slot) != ptr:
+            self._fixed[slot] = ptr
             for t in self._tables:
-                t[parts.arena_slot] = self._arena.ptr
+                t[slot] = ptr
 
     def run(self, inputs: Sequence[int]) -> list[Buffer | None]:
         """Run the program on inputs given by their addresses.
@@ -165,8 +175,8 @@ class Executable:
 
     def _run_steps(self, inputs: Sequence[int], spans: list[tuple[int, int]] | None = None) -> list[Buffer | None]:
         table = [*inputs] + [0] * (self._parts.slots - len(inputs))
-        if self._arena is not None:
-            table[self._parts.arena_slot] = self._arena.ptr
+        for slot, ptr in self._fixed.items():
+            table[slot] = ptr
         out: list[Buffer | None] = []
         for o in self._outs:
             b = None if o is None else allocate(o[1])

@@ -123,6 +123,8 @@ class Registry:
             value = value if result is None else result
         if kind == MODULE and value is not None:
             value.__dict__["_layer"] = name
+        elif value is not None:
+            value._lasting = True
         if self._kinds.get(name, kind) != kind:
             del self._kinds[name]  # it takes its place at the end of the other kind
         self._kinds[name] = kind
