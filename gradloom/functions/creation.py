@@ -12,7 +12,7 @@ import numpy as np
 from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
-from gradloom.functions.base import apply, const, operand, sizes_of
+from gradloom.functions.base import apply, const, operand, sizes_of, whole
 from gradloom.functions.elementwise import _add, cast, eq, mul, where
 from gradloom.functions.movement import broadcast_to, unsqueeze
 from gradloom.graph.node import Aval
@@ -257,7 +257,7 @@ def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None, 
 
 
 def _spaced(start: Any, end: Any, steps: int, d: DType, endpoint: bool) -> np.ndarray:
-    start, end, n = _number(start), _number(end), int(steps)
+    start, end, n = _number(start), _number(end), whole("linspace", "steps", steps)
     if n < 0:
         raise ArgumentError(f"the number of steps must not be negative, got {n}")
     if d.category == dtypes.INTEGER:  # whole bounds, and steps between them rounded towards the start

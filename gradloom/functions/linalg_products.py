@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import axes_of, operand, pick
 from gradloom.functions.contraction import bmm, matmul, mm, need_rank
 from gradloom.functions.contraction import dot as batched_dot
@@ -188,6 +188,10 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, axes: Any = None) -> Tenso
                 f"tensordot: dims={chosen} for tensors of {a.ndim} and {b.ndim} dimensions", code="shape.tensordot"
             )
         left, right = list(range(a.ndim - chosen, a.ndim)), list(range(chosen))
+    elif not isinstance(chosen, (list, tuple)) or len(chosen) != 2:
+        raise ArgumentError(
+            f"tensordot: dims must be a number of axes or two lists of them, got {chosen!r}", hint="dims=([1], [0])"
+        )
     else:
         left, right = ([int(k) for k in (d if isinstance(d, (list, tuple)) else [d])] for d in chosen)
         left = [axes_of("tensordot", k, a.ndim)[0] for k in left]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradloom import dtypes
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of, whole
 from gradloom.functions.creation import arange
 from gradloom.functions.elementwise import cast, floor_divide, ge, le, mul, remainder, where
@@ -60,6 +60,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None, *, axis: Any = None) -> T
         if len(by) != 1:
             raise ShapeError(f"roll: {len(by)} shifts and no axes", code="shape.roll", hint="give dims")
         return reshape(_rolled(reshape(input, (-1,)), int(by[0]), 0), tuple(input.shape))
+    if not input.ndim:
+        raise IndexRangeError("roll: a 0-d tensor has no axis to roll", code="index.axis", hint="leave dims out")
     over = tuple(given) if isinstance(given, (tuple, list)) else (given,)
     if len(by) == 1 < len(over) and not isinstance(shifts, (tuple, list)):
         by *= len(over)

@@ -65,10 +65,9 @@ def general_cosine(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``sum((-1)**i * a[i] * cos(2 pi i n / (M - 1)))``."""
-    weights = [float(x) for x in a]
+    weights = [float(x) for x in a or ()]
     if not weights:
-        raise ArgumentError("general_cosine: a must not be empty")
-
+        raise ArgumentError(f"general_cosine: a must be the weights of the cosines, one or more, got {a!r}")
     return _made("general_cosine", M, sym, _sum_of_cosines(weights), dtype, layout, device, requires_grad)
 
 
