@@ -114,13 +114,13 @@ class Looping(Gathers):
                 continue
             if k < nc:
                 results.append(Storage(x))
-            views.append(self._rows(x) if nc <= k < nc + nx else self.compact(x))
+            views.append(self._rows(x) if nc <= k < nc + nx else self._whole(x))
         for a in avals[nc:]:
             results.append(Storage(Node(None, (), (), Aval((*lead, *a.shape), a.dtype))))
         for k, order in inner.moved:
             x = n.ins[k]
             shape = tuple(x.aval.shape[d] for d in order)
-            views.append(self.compact(Node(_permute(), (x,), (order,), Aval(shape, x.aval.dtype))))
+            views.append(self._whole(Node(_permute(), (x,), (order,), Aval(shape, x.aval.dtype))))
         for v in views:
             for w in v.storage.writers:
                 self.depend(g, w)
@@ -129,6 +129,11 @@ class Looping(Gathers):
             s.writers.append(g)
         self.jobs[id(n)] = g.loop
         return None
+
+    def _whole(self, x: Node) -> View:
+        """A value in memory, in C order; where it lies so, as it lies."""
+        v = self.view(x)
+        return v if v.contiguous else self.compact(x)
 
     def _rows(self, x: Node) -> View:
         """A sequence in memory: every row in C order, the rows anywhere."""

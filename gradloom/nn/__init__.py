@@ -1,6 +1,6 @@
 """Layers, losses and what they are made of, under the names of `torch.nn`."""
 
-from gradloom.nn import functional, init
+from gradloom.nn import functional, init, utils
 from gradloom.nn.activation import (
     CELU,
     ELU,
@@ -160,6 +160,18 @@ from gradloom.nn.parameter import (
     UninitializedBuffer,
     UninitializedParameter,
 )
+from gradloom.nn.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+    RNNBase,
+)
+from gradloom.nn.recurrent_cells import (
+    GRUCell,
+    LSTMCell,
+    RNNCell,
+    RNNCellBase,
+)
 from gradloom.nn.sparse import (
     Embedding,
     EmbeddingBag,
@@ -209,6 +221,8 @@ __all__ = [
     "Fold",
     "GELU",
     "GLU",
+    "GRU",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -223,6 +237,8 @@ __all__ = [
     "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
+    "LSTM",
+    "LSTMCell",
     "LayerNorm",
     "LazyBatchNorm1d",
     "LazyBatchNorm2d",
@@ -265,6 +281,10 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNN",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
     "RReLU",
     "ReLU",
     "ReLU6",
@@ -303,4 +323,5 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    "utils",
 ]
