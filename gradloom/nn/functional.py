@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradloom import functions as G
 from gradloom.functions.activations import hardshrink, prelu
+from gradloom.functions.arguments import guarded
 from gradloom.functions.convolution import (
     conv1d,
     conv2d,
@@ -147,6 +148,12 @@ from gradloom.nn.pooling_functions import (
     max_unpool3d,
 )
 from gradloom.nn.similarity import cosine_similarity, normalize
+from gradloom.nn.upsampling_functions import (
+    interpolate,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
+)
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
@@ -216,6 +223,7 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -281,6 +289,9 @@ __all__ = [
     "triplet_margin_with_distance_loss",
     "tversky_loss",
     "unfold",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]
 
 
@@ -289,3 +300,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input·weightᵀ + bias; input (..., in), weight (out, in), bias (out,), result (..., out)."""
     linear_shapes(input, weight, bias)
     return G.linear(input, weight, bias)
+
+
+for _name in __all__:  # errors of Python's innards become ones that name the argument
+    globals()[_name] = guarded(globals()[_name])
