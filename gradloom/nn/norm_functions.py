@@ -338,7 +338,7 @@ def rms_norm(
 
 
 @composite
-def _across_channels(x: Tensor, before: int, after: int, alpha: float, beta: float, k: float) -> Tensor:
+def across_channels(x: Tensor, before: int, after: int, alpha: float, beta: float, k: float) -> Tensor:
     """Each value over (k + alpha·Σ x²)^beta, the sum over so many channels (axis 1) before and after each."""
     square = x * x
     pads = [0] * (2 * (x.ndim - 2)) + [before, after]
@@ -365,5 +365,5 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     if not input.numel():
         return input * 1
     x = _wide(input)
-    out = _across_channels(x, size // 2, (size - 1) // 2, float(alpha) / size, float(beta), float(k))
+    out = across_channels(x, size // 2, (size - 1) // 2, float(alpha) / size, float(beta), float(k))
     return out if x is input else G.cast(out, input.dtype)
