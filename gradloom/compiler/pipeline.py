@@ -36,8 +36,8 @@ from gradloom.runtime.runner import Command, Loop
 __all__ = ["PASSES", "compile_body", "compile_graph"]
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    dead, split_complex, simplify, fold, join, sink, simplify, layout, lower_convolutions, simplify, common, open_barriers,
-    dead,
+    dead, split_complex, simplify, fold, join, sink, simplify, layout, lower_convolutions, simplify, sink, simplify,
+    common, open_barriers, dead,
 )  # fmt: skip
 """What is done to a program before its kernels are formed, in order."""
 
