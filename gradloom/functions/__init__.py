@@ -33,6 +33,7 @@ from gradloom.functions import (
     hooks,
     images,
     interchange,
+    interpolation,
     joins,
     layouts,
     legacy,

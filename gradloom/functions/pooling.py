@@ -345,7 +345,7 @@ def drop(y: Tensor, place: Tensor, axes: Axes, spans: Spans) -> Tensor:
 
 # -- into place --------------------------------------------------------------------------------------------
 # An axis of positions is cells of as many positions as windows are apart. Window o adds to the cells o + b for a few
-# distances b; at place a of cell o + b it has the entry b * step + low + a, told by its distance from the window's start.
+# distances b: its entry at place a of that cell stands b * step + low + a behind the window's start.
 Term = Callable[[list[Tensor], Axes, Spans, int], Tensor]  # (slices with cell axes, axes, spans, b) -> what is added
 
 

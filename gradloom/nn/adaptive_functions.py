@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from gradloom import dtypes
@@ -10,7 +10,8 @@ from gradloom import functions as G
 from gradloom.errors import ShapeError
 from gradloom.functions.base import const
 from gradloom.functions.pooling import first_largest, window_max, window_sum
-from gradloom.nn.pooling_functions import Sizes, _real, divided, images, restored, wide
+from gradloom.functions.sampling import rand
+from gradloom.nn.pooling_functions import Sizes, divided, images, numbers, real, restored, wide
 from gradloom.ops import elementwise as E
 from gradloom.ops import gather as I
 from gradloom.ops.windows import Span
@@ -125,7 +126,7 @@ def _adaptive_avg_of(n: int) -> Callable[..., Tensor]:
     name = f"adaptive_avg_pool{n}d"
 
     def pool(input: Tensor, output_size: Any) -> Tensor:
-        _real(name, input, integers=False)
+        real(name, input, integers=False)
         x, batched, size = _prepared(name, n, input, output_size)
         return restored(_adaptive_avg(x, size), batched) if 0 not in size else _empty(input, n, size, input.dtype)
 
@@ -141,7 +142,7 @@ def _adaptive_max_of(n: int, always: bool) -> Callable[..., Any]:
     name = f"adaptive_max_pool{n}d"
 
     def run(input: Tensor, output_size: Any, indices: bool) -> Any:
-        _real(name, input)
+        real(name, input)
         x, batched, size = _prepared(name, n, input, output_size)
         if 0 in size:
             out = (_empty(input, n, size, input.dtype), _empty(input, n, size, dtypes.int64))
@@ -213,24 +214,33 @@ def _fractional(x: Tensor, samples: Tensor, kernel: Sizes, size: Sizes) -> tuple
     return G.reshape(values, out), G.reshape(where, out)
 
 
+def _ratios(value: Any, n: int) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
+
+
+def check_fraction(name: str, output_size: Any, output_ratio: Any, n: int) -> None:
+    """Raise ValueError unless one of both is given, and ratios are between 0 and 1."""
+    if (output_size is None) == (output_ratio is None):
+        raise ValueError(f"{name}: give output_size or output_ratio, one of them")
+    if output_ratio is not None:
+        ratios = _ratios(output_ratio, n)
+        if len(ratios) != n or any(not 0 < r < 1 for r in ratios):
+            raise ValueError(f"{name}: output_ratio {output_ratio} must be one number or {n} between 0 and 1")
+
+
 def _fractional_of(n: int, always: bool) -> Callable[..., Any]:
     name = f"fractional_max_pool{n}d"
 
     def run(
         input: Tensor, kernel_size: Any, output_size: Any, output_ratio: Any, indices: bool, samples: Tensor | None
     ) -> Any:
-        from gradloom.nn.pooling_functions import numbers
-
-        _real(name, input, integers=False)
+        real(name, input, integers=False)
         _, batched = images(name, input, n)
         shape = tuple(input.shape[-n:])
         k = numbers(name, "kernel_size", kernel_size, n)
-        if (output_size is None) == (output_ratio is None):
-            raise ValueError(f"{name}: give output_size or output_ratio, one of them")
+        check_fraction(name, output_size, output_ratio, n)
         if output_size is None:
-            ratio: Sequence[float] = output_ratio if isinstance(output_ratio, (tuple, list)) else (output_ratio,) * n
-            if len(ratio) != n or any(not 0 < r < 1 for r in ratio):
-                raise ValueError(f"{name}: output_ratio {output_ratio} must be one number or {n} between 0 and 1")
+            ratio = _ratios(output_ratio, n)
             size = tuple(int(m * r) for m, r in zip(shape, ratio, strict=True))
         else:
             size = numbers(name, "output_size", output_size, n)
@@ -242,8 +252,6 @@ def _fractional_of(n: int, always: bool) -> Callable[..., Any]:
                 )  # fmt: skip
         x = input if batched else G.unsqueeze(input, 0)
         if samples is None:
-            from gradloom.functions.sampling import rand
-
             samples = rand(x.shape[0], x.shape[1], n, dtype=input.dtype)
         elif tuple(samples.shape) != (x.shape[0], x.shape[1], n):
             raise ShapeError(

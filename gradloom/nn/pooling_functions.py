@@ -91,7 +91,8 @@ def _spans(
     return tuple(out)
 
 
-def _real(name: str, input: Tensor, integers: bool = True) -> None:
+def real(name: str, input: Tensor, integers: bool = True) -> None:
+    """Raise DTypeError unless the input is floating, or of integers where they are taken."""
     if input.dtype.category not in ((1, 2) if integers else (2,)):
         raise DTypeError(
             f"{name}: dtype {input.dtype.name} is not supported", code="dtype.pool",
@@ -110,7 +111,7 @@ def _max_pool(
     name: str, n: int, input: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
     indices: bool,
 ) -> Any:  # fmt: skip
-    _real(name, input)
+    real(name, input)
     x, batched = images(name, input, n)
     spans = _spans(name, tuple(x.shape[1:-1]), kernel, stride, padding, dilation, ceil_mode)
     out = tuple(restored(y, batched) for y in _max(x, spans, bool(indices)))
@@ -212,7 +213,7 @@ def _avg_pool(
     name: str, n: int, input: Tensor, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, padded: bool,
     divisor: int | None,
 ) -> Tensor:  # fmt: skip
-    _real(name, input)
+    real(name, input)
     if divisor == 0:
         raise ValueError(f"{name}: divisor_override must not be 0")
     x, batched = images(name, input, n)
@@ -261,7 +262,7 @@ def _lp_pool_of(n: int) -> Callable[..., Tensor]:
         p = norm_type if isinstance(norm_type, int) else float(norm_type)
         if p == 0:
             raise ValueError(f"{name}: norm_type must not be 0")
-        _real(name, input, integers=False)
+        real(name, input, integers=False)
         x, batched = images(name, input, n)
         return restored(_lp(x, _spans(name, tuple(x.shape[1:-1]), kernel_size, stride, 0, 1, ceil_mode), p), batched)
 

@@ -1,4 +1,4 @@
-"""Windows of axes: every position of a window as a view, and what pooling does with windows.
+"""Windows of axes: every position of a window as a view, and what pooling and resampling do.
 
 ``windows`` is movement. The others stand on the tape for their gradients only (``alias``): their values are composed of
 slices and elementwise work in :mod:`gradloom.functions.pooling`, which fuse where one primitive would not, and their
@@ -16,7 +16,16 @@ from gradloom.errors import ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops.core import Movement, Primitive
 
-__all__ = ["Span", "overlap_add", "windows", "windows_drop", "windows_pick", "windows_spread", "windows_sum"]
+__all__ = [
+    "Span",
+    "overlap_add",
+    "resample",
+    "windows",
+    "windows_drop",
+    "windows_pick",
+    "windows_spread",
+    "windows_sum",
+]
 
 
 class Span(NamedTuple):
@@ -95,7 +104,19 @@ overlap_add = _Noted("overlap_add")
 """(value, y): windows, their entries in the last axes, summed back into place."""
 
 
+class _Resampled(Primitive):
+    """Operands (value, x); attrs (axis, how, whether it is the adjoint)."""
+
+    alias = True
+    batch = "axis"
+
+
+resample = _Resampled("resample", lambda arrays, attrs, aval: arrays[0], lambda avals, attrs: avals[0])
+"""(value, x): an axis resampled, see ``functions.interpolation``."""
+
+
 def _declare() -> None:
+    from gradloom.functions import interpolation as R
     from gradloom.functions import pooling as P
 
     def windows_vjp(ct: Any, out: Any, ins: Any, attrs: tuple) -> Any:
@@ -115,6 +136,7 @@ def _declare() -> None:
     windows_drop.vjp = lambda ct, out, ins, attrs: (None, P.pick(ct, ins[2], *attrs), None)
     windows_sum.vjp = lambda ct, out, ins, attrs: (None, P.spread(ct, *attrs))
     windows_spread.vjp = lambda ct, out, ins, attrs: (None, P.window_sum(ct, *attrs))
+    resample.vjp = lambda ct, out, ins, attrs: (None, R.resampled(ct, *attrs[:2], not attrs[2]))
     overlap_add.vjp = lambda ct, out, ins, attrs: (None, P.windows_of(ct, *attrs))
 
 

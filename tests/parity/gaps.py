@@ -14,9 +14,7 @@ GAPS: dict[str, str] = {
         (
             "nn.functional." + name
             for name in (
-                "grid_sample interpolate.area interpolate.bicubic interpolate.bilinear "
-                "interpolate.linear interpolate.nearest interpolate.nearest-exact interpolate.trilinear "
-                "upsample_bilinear upsample_nearest"
+                "grid_sample"
             ).split()
         ),
         _IMAGES,
