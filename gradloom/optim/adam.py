@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba 2015), AMSGrad (Reddi et al. 2018) and AdamW (Loshchilov and Hutter 2019)."""
+"""Adam (Kingma and Ba 2015), AMSGrad (Reddi et al. 2018), AdamW (Loshchilov and Hutter 2019), SparseAdam."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gradloom import functions as G
-from gradloom.optim.optimizer import Optimizer, checked
+from gradloom.optim.optimizer import LearningRate, Optimizer, checked, number, switches
 from gradloom.tensor import Tensor
+
+
+def checked_betas(betas: Sequence[Any]) -> None:
+    """ValueError unless all lie in [0, 1)."""
+    for k, beta in enumerate(betas):
+        checked(f"betas[{k}]", beta, high=1.0)
 
 
 class Adam(Optimizer):
@@ -29,46 +35,52 @@ class Adam(Optimizer):
         Divide by the largest mean square so far.
     maximize : bool
         Climb instead of descending.
+    decoupled_weight_decay : bool
+        Let the decay shrink the parameter itself, as AdamW does.
     """
-
-    _decoupled = False
 
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: LearningRate = 1e-3,
+        betas: tuple[LearningRate, LearningRate] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
     ) -> None:
         checked("lr", lr)
         checked("eps", eps)
-        checked("betas[0]", betas[0], high=1.0)
-        checked("betas[1]", betas[1], high=1.0)
+        checked_betas(betas)
         checked("weight_decay", weight_decay)
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "amsgrad": amsgrad,
-                "maximize": maximize,
-            },
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "capturable": capturable,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(params, {**defaults, **switches(foreach, fused, differentiable)})
 
-    def _state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+    def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
 
     def _flags(self, group: Mapping[str, Any]) -> tuple[bool, ...]:
-        return (bool(group["amsgrad"]), group["weight_decay"] != 0, self._decoupled, bool(group["maximize"]))
+        decoupled = bool(group["decoupled_weight_decay"])
+        return (bool(group["amsgrad"]), group["weight_decay"] != 0, decoupled, bool(group["maximize"]))
 
-    def _scalars(self, group: Mapping[str, Any], step: int) -> list[float]:
-        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
+    def _scalars(self, group: Mapping[str, Any], step: int, numbers: Mapping[str, float]) -> list[float]:
+        lr, (beta1, beta2), decay = number(group["lr"]), group["betas"], group["weight_decay"]
+        beta1, beta2 = number(beta1), number(beta2)
         return [
             -lr / (1.0 - beta1**step),
             1.0 / math.sqrt(1.0 - beta2**step),
@@ -76,7 +88,7 @@ class Adam(Optimizer):
             beta2,
             1.0 - beta2,
             float(group["eps"]),
-            1.0 - lr * decay if self._decoupled else float(decay),
+            1.0 - lr * decay if group["decoupled_weight_decay"] else float(decay),
         ]
 
     @staticmethod
@@ -102,17 +114,94 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam whose weight decay shrinks the parameter itself: p ← p·(1 - lr·weight_decay) before the step."""
 
-    _decoupled = True
-
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: LearningRate = 1e-3,
+        betas: tuple[LearningRate, LearningRate] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            foreach=foreach,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+            decoupled_weight_decay=True,
+        )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As `Optimizer.load_state_dict`; the decay stays decoupled."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            group["decoupled_weight_decay"] = True
+
+
+class SparseAdam(Optimizer):
+    """Adam that leaves alone the rows (first axis) which a step's gradient does not touch.
+
+    Gradients here are dense: a row counts as untouched where all its entries are zero. Where an embedding's rows are
+    drawn this is what PyTorch does with the sparse gradients that its SparseAdam asks for.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or of dict
+    lr, betas, eps : float, (float, float), float
+    maximize : bool
+    """
+
+    _complex = False
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: LearningRate = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        maximize: bool = False,
+    ) -> None:
+        if number(lr) <= 0 or eps <= 0:
+            raise ValueError(f"lr and eps must be positive, got {lr} and {eps}")
+        checked("lr", lr)
+        checked_betas(betas)
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
+
+    def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq")
+
+    def _flags(self, group: Mapping[str, Any]) -> bool:
+        return bool(group["maximize"])
+
+    def _scalars(self, group: Mapping[str, Any], step: int, numbers: Mapping[str, float]) -> list[float]:
+        beta1, beta2 = group["betas"]
+        rate = -number(group["lr"]) * math.sqrt(1.0 - beta2**step) / (1.0 - beta1**step)
+        return [rate, 1.0 - beta1, 1.0 - beta2, float(group["eps"])]
+
+    @staticmethod
+    def _rule(
+        flags: Any, param: Tensor, grad: Tensor, state: Sequence[Tensor], scalars: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        rate, share1, share2, eps = scalars
+        touched = grad != 0.0
+        if grad.ndim > 1:
+            touched = G.any(touched, dim=tuple(range(1, grad.ndim)), keepdim=True)
+        if flags:
+            grad = -grad
+        mean = state[0] + (grad - state[0]) * share1
+        square = state[1] + (grad * grad - state[1]) * share2
+        new = param + mean / (G.sqrt(square) + eps) * rate
+        return G.where(touched, new, param), G.where(touched, mean, state[0]), G.where(touched, square, state[1])

@@ -4,38 +4,57 @@ An optimiser is a rule for one parameter, written as a pure function of the para
 and a few numbers. A step gathers the lists once, and afterwards only compares which gradients are there: forward,
 backward and update then run as one native program. What a schedule changes (learning rate, momentum, weight decay,
 the bias corrections) is a number handed to that program, so it never compiles again.
+
+PyTorch's switches keep their meaning: `foreach` and `fused` ask for what every step here is, one program over all
+parameters; `capturable` asks that steps can be replayed with new numbers, which they can; `differentiable` asks for a
+step that gradients flow through, and is refused.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gradloom import functions as G
-from gradloom.errors import ShapeError, StateError
+from gradloom.errors import GradientError, ShapeError, StateError
+from gradloom.functions.complex_numbers import view_as_complex, view_as_real
 from gradloom.modes import enable_grad
+from gradloom.optim.hooks import RemovableHandle, add, hooked
 from gradloom.tape import update
 from gradloom.tensor import Tensor, tensor
+
+__all__ = ["Optimizer", "checked", "number", "switches"]
+
+LearningRate = float | Tensor
 
 
 class _Bucket:
     """Parameters of one group that have made the same number of steps: they share all numbers."""
 
-    __slots__ = ("group", "params", "states", "step")
+    __slots__ = ("group", "names", "numbers", "params", "states", "step")
 
-    def __init__(self, group: dict[str, Any], params: list[Tensor], states: list[dict[str, Any]], step: int) -> None:
+    def __init__(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        states: list[dict[str, Any]],
+        step: int,
+        numbers: dict[str, float],
+        names: tuple[str, ...],
+    ) -> None:
         self.group, self.params, self.states, self.step = group, params, states, step
+        self.numbers, self.names = numbers, names
 
 
 class Optimizer:
-    """Base class. A subclass gives `_state_names`, `_flags`, `_scalars` and `_rule`.
+    """Base class. A subclass gives `_state_names`, `_flags`, `_scalars` and `_rule`; or a `step` of its own.
 
     Parameters
     ----------
-    params : iterable of Tensor, or of dict
+    params : iterable of Tensor, of (name, Tensor), or of dict
         The tensors to train; or groups, each a dict with "params" and options of its own.
     defaults : dict
         Options of groups that do not set them.
@@ -48,6 +67,17 @@ class Optimizer:
         "step", and the state tensors by PyTorch's names.
     """
 
+    _counts = True  # "step" belongs to the state that is saved
+    _numbers: tuple[str, ...] = ()  # Python numbers in the state, saved as 0-d tensors
+    _complex = True  # complex parameters are worked on as pairs of real ones
+    _stepping = False
+    _stepped = False  # schedules warn where they are stepped before the optimiser
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = hooked(cls.__dict__["step"])  # type: ignore[method-assign]
+
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError("params must be an iterable of tensors or dicts, not one tensor: put it in a list")
@@ -56,6 +86,12 @@ class Optimizer:
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self._flat: list[Tensor] = []
         self._live: list[bool] | None = None
+        self._before_step: OrderedDict[int, Any] = OrderedDict()
+        self._after_step: OrderedDict[int, Any] = OrderedDict()
+        self._before_save: OrderedDict[int, Any] = OrderedDict()
+        self._after_save: OrderedDict[int, Any] = OrderedDict()
+        self._before_load: OrderedDict[int, Any] = OrderedDict()
+        self._after_load: OrderedDict[int, Any] = OrderedDict()
         entries = list(params)
         if not entries:
             raise ValueError("the optimizer got an empty list of parameters")
@@ -64,17 +100,29 @@ class Optimizer:
 
     # the parts that an algorithm gives
 
-    def _state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names of the tensors that the rule keeps for each parameter."""
+    def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
+        """The names of the tensors that the rule keeps for a parameter."""
         raise NotImplementedError
+
+    def _state_array(self, name: str, group: Mapping[str, Any], param: Tensor) -> np.ndarray:
+        """What a state tensor starts as. Made by NumPy: an operation would make the first step's program differ."""
+        return np.zeros(tuple(param.shape), param.dtype.numpy)
+
+    def _first_numbers(self, group: Mapping[str, Any]) -> dict[str, float]:
+        """What the Python numbers of the state start as."""
+        return {}
 
     def _flags(self, group: Mapping[str, Any]) -> Hashable:
         """The options that change the formula. A new value compiles a new program."""
         raise NotImplementedError
 
-    def _scalars(self, group: Mapping[str, Any], step: int) -> list[float]:
+    def _scalars(self, group: Mapping[str, Any], step: int, numbers: Mapping[str, float]) -> list[float]:
         """The numbers of this step (counted from 1), computed in Python's doubles."""
         raise NotImplementedError
+
+    def _advance(self, group: Mapping[str, Any], step: int, numbers: Mapping[str, float]) -> dict[str, float]:
+        """The Python numbers of the state after this step."""
+        return {}
 
     @staticmethod
     def _rule(
@@ -82,6 +130,17 @@ class Optimizer:
     ) -> tuple[Tensor, ...]:
         """The new parameter and the new state."""
         raise NotImplementedError
+
+    def _update_all(
+        self,
+        flags: Any,
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[list[Tensor]],
+        scalars: list[Tensor],
+    ) -> list[tuple[Tensor, ...]]:
+        """The rule for each parameter of a bucket; an algorithm that looks at all of them together replaces this."""
+        return [self._rule(flags, p, g, s, scalars) for p, g, s in zip(params, grads, states, strict=True)]
 
     # groups
 
@@ -95,19 +154,34 @@ class Optimizer:
         """
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError("a parameter group is a dict with an entry 'params'")
-        params = group["params"]
-        params = [params] if isinstance(params, Tensor) else list(params)
+        given = group["params"]
+        if isinstance(given, (set, frozenset)):
+            raise TypeError("parameters need an order that stays the same: give a list, not a set")
+        entries = [given] if isinstance(given, Tensor) else list(given)
+        names = [e[0] for e in entries if isinstance(e, tuple)]
+        params = [e[1] if isinstance(e, tuple) else e for e in entries]
+        if names and len(names) != len(params):
+            raise ValueError("either all parameters of a group have names, or none")
+        if self.param_groups and bool(names) != ("param_names" in self.param_groups[0]):
+            raise ValueError("either all groups have named parameters, or none")
         known = {id(p) for g in self.param_groups for p in g["params"]}
         for p in params:
             if not isinstance(p, Tensor):
                 raise TypeError(f"an optimizer trains tensors, not {type(p).__name__}")
             if not p.is_leaf:
                 raise ValueError("an optimizer trains leaf tensors; this one was computed from others")
+            if p.dtype.is_complex and not self._complex:
+                raise ValueError(f"{type(self).__name__} does not train complex parameters")
             if id(p) in known:
                 raise ValueError("a parameter appears twice in the optimizer's groups")
             known.add(id(p))
-        merged = {**self.defaults, **{k: v for k, v in group.items() if k != "params"}}
-        self.param_groups.append({"params": params, **merged})
+        merged: dict[str, Any] = {"params": params}
+        if names:
+            merged["param_names"] = names
+        merged.update(self.defaults)
+        merged.update({k: v for k, v in group.items() if k != "params"})
+        switches(**{k: merged.get(k) for k in ("foreach", "fused", "differentiable")})
+        self.param_groups.append(merged)
         self._live = None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -121,6 +195,7 @@ class Optimizer:
 
     # the step
 
+    @hooked
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. A closure computes the loss first; its value is returned."""
         loss = None
@@ -138,16 +213,21 @@ class Optimizer:
         key, scalars = [], []
         for bucket in self._buckets:
             key.append((len(bucket.params), self._flags(bucket.group)))
-            scalars += self._scalars(bucket.group, bucket.step + 1)
+            scalars += self._scalars(bucket.group, bucket.step + 1, bucket.numbers)
         flags = tuple(key)
         if flags != self._planned:
             self._plan(live)  # an option that changes the formula may need other state tensors
         reads = [grads[i] for i in self._order]
-        update((type(self).__qualname__, flags), self._apply, reads, self._writes, scalars)  # type: ignore[arg-type]
+        update((type(self), flags), self._apply, reads, self._writes, scalars)  # type: ignore[arg-type]
         for bucket in self._buckets:
             bucket.step += 1
+            if self._numbers:
+                new = self._advance(bucket.group, bucket.step, bucket.numbers)
+                # single precision, as they are saved: a run that was resumed goes on with the same bits
+                bucket.numbers = {k: float(np.float32(v)) for k, v in new.items()}
             for state in bucket.states:
                 state["step"] = bucket.step
+                state.update(bucket.numbers)
         return loss
 
     def _plan(self, live: list[bool]) -> None:
@@ -158,26 +238,30 @@ class Optimizer:
         self._writes: list[Tensor] = []
         self._layout: list[tuple[int, int, Any, int]] = []
         for group in self.param_groups:
-            names, flags = self._state_names(group), self._flags(group)
-            by_step: dict[int, list[Tensor]] = {}
+            flags = self._flags(group)
+            together: dict[Any, list[Tensor]] = {}
             for p in group["params"]:
                 if live[position[id(p)]]:
-                    state = self.state[p]
+                    state, names = self.state[p], self._state_names(group, p)
                     present = any(state.get(name) is not None for name in names)
-                    by_step.setdefault(int(state.get("step", 1 if present else 0)), []).append(p)
-            for step, params in sorted(by_step.items()):
+                    step = int(state.get("step", 1 if present else 0))
+                    numbers = self._first_numbers(group)
+                    numbers.update({k: float(state[k]) for k in self._numbers if k in state})
+                    together.setdefault((step, tuple(sorted(numbers.items())), names), []).append(p)
+            for (step, items, names), params in sorted(together.items(), key=lambda entry: entry[0]):
                 for p in params:
                     for name in names:
                         if self.state[p].get(name) is None:
-                            # made by NumPy: an operation here would make the first step's program differ
-                            self.state[p][name] = tensor(np.zeros(tuple(p.shape), p.dtype.numpy))
+                            self.state[p][name] = tensor(self._state_array(name, group, p))
                 states = [self.state[p] for p in params]
-                self._buckets.append(_Bucket(group, params, states, step))
+                numbers = dict(items)
+                self._buckets.append(_Bucket(group, params, states, step, numbers, names))
                 self._order += [position[id(p)] for p in params]
                 self._writes += params
                 for name in names:
                     self._writes += [state[name] for state in states]
-                self._layout.append((len(params), len(names), flags, len(self._scalars(group, step + 1))))
+                count = len(self._scalars(group, step + 1, numbers))
+                self._layout.append((len(params), len(names), flags, count))
         self._planned = tuple((count, flags) for count, _, flags, _ in self._layout)
         self._live = live
 
@@ -187,14 +271,14 @@ class Optimizer:
         read = write = scalar = 0
         for count, kept, flags, numbers in self._layout:
             values = scalars[scalar : scalar + numbers]
-            columns: list[list[Tensor]] = [[] for _ in range(1 + kept)]
-            for i in range(count):
-                old = [writes[write + i + count * j] for j in range(1 + kept)]
-                new = self._rule(flags, old[0], reads[read + i], old[1:], values)
-                for column, before, after in zip(columns, old, new):
-                    column.append(after if after.dtype is before.dtype else G.cast(after, before.dtype))
-            for column in columns:
-                result += column
+            columns = [writes[write + count * j : write + count * (j + 1)] for j in range(1 + kept)]
+            grads = [_real(g) for g in reads[read : read + count]]
+            states = [[_real(column[i]) for column in columns[1:]] for i in range(count)]
+            rows = self._update_all(flags, [_real(p) for p in columns[0]], grads, states, values)
+            for j, column in enumerate(columns):
+                for old, row in zip(column, rows, strict=True):
+                    new = view_as_complex(row[j]) if old.dtype.is_complex else row[j]
+                    result.append(new if new.dtype is old.dtype else G.cast(new, old.dtype))
             read, write, scalar = read + count, write + count * (1 + kept), scalar + numbers
         return result
 
@@ -202,29 +286,47 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {number: {...}}, "param_groups": [...]}, the parameters counted in the order of the groups."""
+        for hook in self._before_save.values():
+            hook(self)
         number = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
         groups = []
         for group in self.param_groups:
             options = {k: v for k, v in group.items() if k != "params"}
             groups.append({**options, "params": [number[id(p)] for p in group["params"]]})
-        state = {
-            number[id(p)]: {k: v.detach() if isinstance(v, Tensor) else v for k, v in entries.items()}
-            for p, entries in self.state.items()
-            if id(p) in number
-        }
-        return {"state": state, "param_groups": groups}
+        state = {number[id(p)]: self._saved(entries) for p, entries in self.state.items() if id(p) in number}
+        result = {"state": state, "param_groups": groups}
+        for hook in self._after_save.values():
+            new = hook(self, result)
+            result = result if new is None else new
+        return result
+
+    def _saved(self, entries: Mapping[str, Any]) -> dict[str, Any]:
+        """A parameter's state as it is saved: numbers as 0-d tensors."""
+        out: dict[str, Any] = {}
+        for name, value in entries.items():
+            if name == "step" and not self._counts:
+                continue
+            if name in (*self._numbers, "step") and isinstance(value, (int, float)):
+                out[name] = tensor(np.asarray(value, np.float32))
+            else:
+                out[name] = value.detach() if isinstance(value, Tensor) else value
+        return out
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over options and state from `state_dict()` of an optimizer with the same groups.
+        """Take over options and state from `state_dict()` of an optimizer with the same groups, PyTorch's too.
 
         Raises
         ------
         StateError
             If the number of groups or of parameters in a group differs.
         ShapeError
-            If a state tensor has another shape than its parameter.
+            If a state tensor has another shape than its parameter asks for.
         """
-        groups = state_dict["param_groups"]
+        given: Mapping[str, Any] = dict(state_dict)
+        for hook in self._before_load.values():
+            new = hook(self, given)
+            given = given if new is None else new
+        groups = given["param_groups"]
         own, saved = [len(g["params"]) for g in self.param_groups], [len(g["params"]) for g in groups]
         if own != saved:
             raise StateError(
@@ -232,43 +334,112 @@ class Optimizer:
                 code="state.optimizer",
                 hint="make the optimizer from the same model and groups before loading",
             )
-        params = [p for g in self.param_groups for p in g["params"]]
-        order = [number for g in groups for number in g["params"]]
         fresh: dict[Tensor, dict[str, Any]] = {}
-        for p, number in zip(params, order):
-            entries = state_dict["state"].get(number)
-            if entries is not None:
-                fresh[p] = {name: _restored(name, value, p) for name, value in entries.items()}
-        for group, options in zip(self.param_groups, groups):
-            group.update({k: v for k, v in options.items() if k != "params"})
+        for group, options in zip(self.param_groups, groups, strict=True):
+            new_options = {**group, **{k: v for k, v in options.items() if k != "params"}}
+            switches(**{k: new_options.get(k) for k in ("foreach", "fused", "differentiable")})
+            for p, index in zip(group["params"], options["params"], strict=True):
+                entries = given["state"].get(index)
+                if entries is not None:
+                    fresh[p] = {name: self._restored(name, value, new_options, p) for name, value in entries.items()}
+        for group, options in zip(self.param_groups, groups, strict=True):
+            kept = group.get("param_names")
+            group.update({k: _plain(v) for k, v in options.items() if k != "params"})
+            if kept is not None:
+                group["param_names"] = kept
         self.state = defaultdict(dict, fresh)
         self._live = None
+        for hook in self._after_load.values():
+            hook(self)
+
+    def _restored(self, name: str, value: Any, group: Mapping[str, Any], param: Tensor) -> Any:
+        """An entry of a loaded state."""
+        if name == "step":
+            return int(value.item() if hasattr(value, "item") else value)
+        if name in self._numbers:
+            return float(value.item() if hasattr(value, "item") else value)
+        if not hasattr(value, "shape"):
+            return value
+        array = np.array(value.detach().numpy() if hasattr(value, "detach") else value)
+        wanted = tuple(param.shape)
+        if name in self._state_names(group, param):
+            wanted = self._state_array(name, group, param).shape
+        if array.shape != wanted:
+            raise ShapeError(
+                f"state {name!r} has shape {array.shape}, its parameter needs {wanted}",
+                code="state.optimizer",
+                hint="the state was saved for another model, or with the parameters in another order",
+            )
+        return tensor(array.astype(param.dtype.numpy))
+
+    # hooks
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` before each step; it may give new (args, kwargs)."""
+        return add(self._before_step, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` after each step."""
+        return add(self._after_step, hook)
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer)` before the state is gathered."""
+        return add(self._before_save, hook, prepend)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer, state_dict)` on the gathered state; it may give another."""
+        return add(self._after_save, hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer, state_dict)` before a state is loaded; it may give another."""
+        return add(self._before_load, hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer)` after a state was loaded."""
+        return add(self._after_load, hook, prepend)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
-        for number, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {number}")
+        for index, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {index}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return "\n".join([*lines, ")"])
 
 
-def _restored(name: str, value: Any, param: Tensor) -> Any:
-    if name == "step":
-        return int(value.item() if hasattr(value, "item") else value)
-    if not hasattr(value, "shape"):
-        return value
-    array = np.asarray(value.detach().numpy() if hasattr(value, "detach") else value)
-    if array.shape != tuple(param.shape):
-        raise ShapeError(
-            f"state {name!r} has shape {array.shape}, its parameter has {tuple(param.shape)}",
-            code="state.optimizer",
-            hint="the state was saved for another model, or with the parameters in another order",
+def _real(x: Tensor) -> Tensor:
+    return view_as_real(x) if x.dtype.is_complex else x
+
+
+def _plain(value: Any) -> Any:
+    """An option of a loaded group; another library's 0-d tensor as a number."""
+    return value.item() if hasattr(value, "item") and not isinstance(value, Tensor) else value
+
+
+def switches(
+    foreach: bool | None = None, fused: bool | None = None, differentiable: bool | None = None
+) -> dict[str, Any]:
+    """Refuse what cannot be had of PyTorch's switches. Returns them as options of a group."""
+    if foreach and fused:
+        raise RuntimeError("`fused` and `foreach` cannot be True together: choose one")
+    if differentiable:
+        raise GradientError(
+            "differentiable=True: an optimiser's step closes the round, so no gradient flows through it",
+            code="optim.differentiable",
+            hint="write the inner update with gradloom.func.grad: p - lr * g is an ordinary expression",
         )
-    return tensor(array.astype(param.dtype.numpy))
+    return {"foreach": foreach, "fused": fused, "differentiable": bool(differentiable)}
 
 
-def checked(name: str, value: float, low: float = 0.0, high: float | None = None) -> float:
+def number(value: Any) -> float:
+    """An option that may be a 0-d tensor, as a number."""
+    return float(value.item() if isinstance(value, Tensor) else value)
+
+
+def checked(name: str, value: Any, low: float = 0.0, high: float | None = None) -> Any:
     """Return a hyper-parameter; ValueError unless low <= value (and value < high where given)."""
-    if not value >= low or (high is not None and not value < high):
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(f"{name} as a tensor has one element, got shape {tuple(value.shape)}")
+    x = number(value)
+    if not x >= low or (high is not None and not x < high):
         raise ValueError(f"{name} must be at least {low}{'' if high is None else f' and below {high}'}, got {value}")
     return value
