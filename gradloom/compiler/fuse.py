@@ -34,7 +34,6 @@ class Fuser(Correlations, Tilings, Looping):
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
-        self.jobs = {}
         for n in graph.nodes:
             for x in n.ins:
                 self.users.setdefault(id(x), []).append(n)

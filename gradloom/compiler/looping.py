@@ -89,9 +89,12 @@ def laid_out(graph: Graph, captured: int) -> tuple[Graph, list[tuple[int, tuple]
 
 
 class Looping(Gathers):
-    """The part of the fuser that knows loops."""
+    """The part of the fuser that knows loops. jobs: by node. made: nodes that are not the graph's, kept alive."""
 
-    jobs: dict[int, Job]
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: dict[int, Job] = {}
+        self.made: list[Node] = []
 
     def _loop(self, n: Node) -> None:
         body, nc, nx = n.attrs[:3]
@@ -120,7 +123,8 @@ class Looping(Gathers):
         for k, order in inner.moved:
             x = n.ins[k]
             shape = tuple(x.aval.shape[d] for d in order)
-            views.append(self._whole(Node(_permute(), (x,), (order,), Aval(shape, x.aval.dtype))))
+            self.made.append(Node(_permute(), (x,), (order,), Aval(shape, x.aval.dtype)))
+            views.append(self._whole(self.made[-1]))
         for v in views:
             for w in v.storage.writers:
                 self.depend(g, w)
