@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from gradloom import dtypes
 from gradloom.devices import resolve
@@ -52,6 +52,10 @@ class Module(Stateful):
     _pre_hooks: OrderedDict[int, Any]
     _backward_hooks: OrderedDict[int, Any]
     _backward_pre_hooks: OrderedDict[int, Any]
+
+    if TYPE_CHECKING:  # registered names are attributes that no class names
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self) -> None:
         own = self.__dict__
