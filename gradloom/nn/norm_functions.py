@@ -60,8 +60,11 @@ def _scaled(centred: Tensor, rstd: Tensor, weight: Tensor | None, bias: Tensor |
     return result if bias is None else result + bias
 
 
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel (axis 1), shape (1, C, 1, ...): one pass over the data."""
+def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Centred values, mean and biased variance of each channel (axis 1), shape (1, C, 1, ...): one pass over the data.
+
+    The centred values come from the shifted ones: the mean itself is rounded where it is large.
+    """
     axes = (0, *range(2, x.ndim))
     n = math.prod(x.shape[k] for k in axes)
     sample = x.detach()
@@ -72,7 +75,7 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     first = G.sum(shifted, axes, True) * const(1.0 / n)
     second = G.sum(shifted * shifted, axes, True) * const(1.0 / n)
     # rounding may leave less than nothing where all values are equal
-    return guess + first, G.relu(second - first * first)
+    return shifted - first, guess + first, G.relu(second - first * first)
 
 
 def _blended(old: Tensor | None, new: Tensor, momentum: float | Tensor) -> list[Tensor]:
@@ -96,8 +99,8 @@ def _batch_norm_train(
     wide = _wide(x)
     shape = (1, x.shape[1]) + (1,) * (x.ndim - 2)
     n = x.numel() // x.shape[1]
-    m, v = _moments(wide)
-    out = _scaled(wide - m, G.rsqrt(v + eps), _as(x, weight, shape), _as(x, bias, shape))
+    centred, m, v = _moments(wide)
+    out = _scaled(centred, G.rsqrt(v + eps), _as(x, weight, shape), _as(x, bias, shape))
     unbiased = v * const(n / (n - 1) if n > 1 else math.nan)
     return [G.cast(out, x.dtype), *_blended(mean, m, momentum), *_blended(var, unbiased, momentum)]
 
