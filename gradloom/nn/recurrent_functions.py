@@ -14,9 +14,8 @@ from collections.abc import Sequence
 
 from gradloom import functions as G
 from gradloom.autodiff.control import scan
-from gradloom.functions.base import apply
 from gradloom.functions.pieces import chunk
-from gradloom.ops import gather as I
+from gradloom.nn.utils.rnn import rows_of
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
@@ -94,7 +93,7 @@ def layer(
     masks: list[Tensor] = []
     if packed:
         rows, places, mask = rest[-3:]
-        seqs = [apply(I.take, (z, rows), (0,)) for z in seqs]
+        seqs = [rows_of(z, rows) for z in seqs]
         masks = [mask] * directions
     if directions == 2:  # the other way round: sequences are read from their ends
         seqs[1], masks[1:] = G.flip(seqs[1], (0,)), [G.flip(m, (0,)) for m in masks[1:]]
@@ -110,7 +109,7 @@ def layer(
     last, ys = scan(step, start, [*seqs, *masks])
     out = ys[0] if directions == 1 else G.cat([ys[0], G.flip(ys[1], (0,))], -1)
     if packed:
-        out = apply(I.take, (G.reshape(out, (-1, out.shape[-1])), places), (0,))
+        out = rows_of(G.reshape(out, (-1, out.shape[-1])), places)
     return (out, *last)
 
 

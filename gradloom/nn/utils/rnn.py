@@ -122,6 +122,19 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     return as_tensor(out)
 
 
+def rows_of(x: Tensor, index: Tensor) -> Tensor:
+    """Rows by index.
+
+    The rows are counted up to a power of two first: how many there are is part of a gather's code, and so a few kernels
+    do for all lengths.
+    """
+    n = x.shape[0]
+    more = max(64, 1 << (n - 1).bit_length()) - n
+    if more:
+        x = G.cat([x, G.zeros((more, *x.shape[1:]), dtype=x.dtype)], 0)
+    return apply(I.take, (x, index), (0,))
+
+
 def steps_of(sizes: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Where steps are among packed rows (time, batch), places of the rows among the steps, which steps are there."""
     t, b = len(sizes), int(sizes[0]) if len(sizes) else 0
@@ -180,7 +193,7 @@ def pack_padded_sequence(
     steps, at = np.nonzero(given[order][None, :] > np.arange(most)[:, None])
     source = order[at] * t + steps if batch_first else steps * b + order[at]
     flat = G.reshape(input, (b * t, *input.shape[2:]))
-    data = apply(I.take, (flat, as_tensor(source)), (0,))
+    data = rows_of(flat, as_tensor(source))
     return PackedSequence(data, as_tensor(sizes.astype(np.int64)), None if enforce_sorted else as_tensor(order))
 
 
@@ -210,7 +223,7 @@ def pad_packed_sequence(
     rows = np.where(there, (np.cumsum(sizes) - sizes)[:, None] + order[None, :], 0)
     if batch_first:
         there, rows = there.T, rows.T
-    out = apply(I.take, (data, as_tensor(np.ascontiguousarray(rows))), (0,))
+    out = rows_of(data, as_tensor(np.ascontiguousarray(rows)))
     if not there.all():
         mask = as_tensor(np.ascontiguousarray(there).reshape(*there.shape, *(1,) * (data.ndim - 1)))
         out = G.where(mask, out, G.full((), padding_value, dtype=data.dtype))
