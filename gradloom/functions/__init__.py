@@ -30,6 +30,7 @@ from gradloom.functions import (
     fft,
     floats,
     gathers,
+    grids,
     hooks,
     images,
     interchange,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from typing import Any
 
 from gradloom import functions as G
 from gradloom.errors import ShapeError
-from gradloom.functions.movement import update_slice
-from gradloom.functions.rearrange import constant_pad_nd
-from gradloom.ops import structure as S
+from gradloom.functions.pooling import overlap_add, windows_of
+from gradloom.ops.windows import Span
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
@@ -42,34 +39,25 @@ def _counts(name: str, size: Pair, kernel: Pair, dilation: Pair, padding: Pair, 
     return out[0], out[1]
 
 
-def _regions(lead: tuple[int, int], kernel: Pair, dilation: Pair, stride: Pair, counts: Pair) -> Iterator[tuple]:
-    """For each place in the patch, the region of the padded images (N, C, H, W) that it takes in all patches."""
-    for i, j in itertools.product(*map(range, kernel)):
-        first = (i * dilation[0], j * dilation[1])
-        stops = tuple(f + (c - 1) * s + 1 for f, c, s in zip(first, counts, stride, strict=True))
-        yield (0, 0, *first), (*lead, *stops), (1, 1, *stride)
+def _spans(size: Pair, kernel: Pair, dilation: Pair, padding: Pair, stride: Pair, counts: Pair) -> tuple[Span, Span]:
+    rows = zip(size, kernel, stride, dilation, padding, counts, strict=True)
+    down, across = (Span(*row) for row in rows)
+    return down, across
 
 
 @composite
-def _unfold(x: Tensor, kernel: Pair, dilation: Pair, padding: Pair, stride: Pair, counts: Pair) -> Tensor:
+def _unfold(x: Tensor, spans: tuple[Span, Span]) -> Tensor:
     n, c = x.shape[:2]
-    x = constant_pad_nd(x, (padding[1], padding[1], padding[0], padding[0]))
-    parts = [G.apply(S.slice_, (x,), r) for r in _regions((n, c), kernel, dilation, stride, counts)]
-    return G.reshape(G.stack(parts, 2), (n, c * len(parts), counts[0] * counts[1]))
+    w = windows_of(x, (2, 3), spans)  # (N, C, down, across, patch height, patch width)
+    places, patches = spans[0].size * spans[1].size, spans[0].count * spans[1].count
+    return G.reshape(G.permute(w, (0, 1, 4, 5, 2, 3)), (n, c * places, patches))
 
 
 @composite
-def _fold(x: Tensor, size: Pair, kernel: Pair, dilation: Pair, padding: Pair, stride: Pair, counts: Pair) -> Tensor:
-    n, places = x.shape[0], kernel[0] * kernel[1]
-    c = x.shape[1] // places
-    high, wide = size[0] + 2 * padding[0], size[1] + 2 * padding[1]
-    x = G.reshape(x, (n, c, places, *counts))
-    blank = G.zeros((n, c, high, wide), dtype=x.dtype)
-    out = blank
-    for k, region in enumerate(_regions((n, c), kernel, dilation, stride, counts)):
-        part = G.reshape(G.narrow(x, 2, k, 1), (n, c, *counts))
-        out = G.add(out, update_slice(blank, part, region))
-    return constant_pad_nd(out, (-padding[1], -padding[1], -padding[0], -padding[0]))
+def _fold(x: Tensor, spans: tuple[Span, Span]) -> Tensor:
+    a, b = spans
+    x = G.reshape(x, (x.shape[0], x.shape[1] // (a.size * b.size), a.size, b.size, a.count, b.count))
+    return overlap_add(G.permute(x, (0, 1, 4, 5, 2, 3)), (2, 3), spans)
 
 
 def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
@@ -83,9 +71,10 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
         )  # fmt: skip
     k, d = _pair("kernel_size", kernel_size), _pair("dilation", dilation)
     p, s = _pair("padding", padding), _pair("stride", stride)
-    counts = _counts("unfold", tuple(input.shape[-2:]), k, d, p, s)
+    size = (input.shape[-2], input.shape[-1])
+    counts = _counts("unfold", size, k, d, p, s)
     batched = input.ndim == 4
-    out = _unfold(input if batched else G.unsqueeze(input, 0), k, d, p, s, counts)
+    out = _unfold(input if batched else G.unsqueeze(input, 0), _spans(size, k, d, p, s, counts))
     return out if batched else G.squeeze(out, 0)
 
 
@@ -106,5 +95,5 @@ def fold(
             hint=f"expects (N, C * {places}, {patches})",
         )  # fmt: skip
     batched = input.ndim == 3
-    out = _fold(input if batched else G.unsqueeze(input, 0), size, k, d, p, s, counts)
+    out = _fold(input if batched else G.unsqueeze(input, 0), _spans(size, k, d, p, s, counts))
     return out if batched else G.squeeze(out, 0)

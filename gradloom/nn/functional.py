@@ -16,6 +16,12 @@ from gradloom.functions.convolution import (
 )
 from gradloom.functions.distances import pairwise_distance, pdist
 from gradloom.functions.einsum import bilinear
+from gradloom.functions.grids import (
+    affine_grid,
+    grid_sample,
+)
+from gradloom.functions.grids import affine_grid_generator as affine_grid_generator
+from gradloom.functions.grids import grid_sampler as grid_sampler
 from gradloom.functions.images import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from gradloom.nn.activation_functions import (
     celu,
@@ -167,6 +173,7 @@ __all__ = [
     "adaptive_max_pool2d_with_indices",
     "adaptive_max_pool3d",
     "adaptive_max_pool3d_with_indices",
+    "affine_grid",
     "alpha_dropout",
     "arcface_loss",
     "avg_pool1d",
@@ -213,6 +220,7 @@ __all__ = [
     "gelu",
     "generalized_box_iou_loss",
     "glu",
+    "grid_sample",
     "group_norm",
     "gumbel_softmax",
     "hardshrink",

@@ -5,20 +5,10 @@ What is missing belongs to layers that are still to come, or is refused on purpo
 
 from __future__ import annotations
 
-_IMAGES = "layers of images are still to come"
 _ATTENTION = "attention is still to come"
 _TIES = "PyTorch does not say which index of equal elements it gives; here it is the first (mode: the last)"
 
 GAPS: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "nn.functional." + name
-            for name in (
-                "grid_sample"
-            ).split()
-        ),
-        _IMAGES,
-    ),
     "nn.functional.scaled_dot_product_attention": _ATTENTION,
     "nn.functional.multi_head_attention_forward": _ATTENTION,
     "chalf": "complex numbers of half precision are refused: NumPy has none",
