@@ -69,7 +69,7 @@ class Adam(Optimizer):
             "capturable": capturable,
             "decoupled_weight_decay": decoupled_weight_decay,
         }
-        super().__init__(params, {**defaults, **switches(foreach, fused, differentiable)})
+        super().__init__(params, {**defaults, **switches(foreach, fused=fused, differentiable=differentiable)})
 
     def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")

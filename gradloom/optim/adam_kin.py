@@ -76,7 +76,7 @@ class Adamax(_AdamLike):
             "maximize": maximize,
             "capturable": capturable,
         }
-        super().__init__(params, {**defaults, **switches(foreach, None, differentiable)})
+        super().__init__(params, {**defaults, **switches(foreach, differentiable=differentiable)})
 
     def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
         return ("exp_avg", "exp_inf")
@@ -141,7 +141,7 @@ class NAdam(_AdamLike):
             "maximize": maximize,
             "capturable": capturable,
         }
-        super().__init__(params, {**defaults, **switches(foreach, None, differentiable)})
+        super().__init__(params, {**defaults, **switches(foreach, differentiable=differentiable)})
 
     def _first_numbers(self, group: Mapping[str, Any]) -> dict[str, float]:
         return {"mu_product": 1.0}
@@ -217,7 +217,7 @@ class RAdam(_AdamLike):
             "maximize": maximize,
             "capturable": capturable,
         }
-        super().__init__(params, {**defaults, **switches(foreach, None, differentiable)})
+        super().__init__(params, {**defaults, **switches(foreach, differentiable=differentiable)})
 
     def _scalars(self, group: Mapping[str, Any], step: int, numbers: Mapping[str, float]) -> list[float]:
         lr, (beta1, beta2) = number(group["lr"]), group["betas"]
@@ -289,7 +289,7 @@ class Adan(_AdamLike):
             "no_prox": no_prox,
             "maximize": maximize,
         }
-        super().__init__(params, {**defaults, **switches(foreach, fused)})
+        super().__init__(params, {**defaults, **switches(foreach, fused=fused)})
 
     def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_diff", "exp_avg_sq", "pre_grad")

@@ -59,7 +59,7 @@ class Adadelta(Optimizer):
             "maximize": maximize,
             "capturable": capturable,
         }
-        super().__init__(params, {**defaults, **switches(foreach, None, differentiable)})
+        super().__init__(params, {**defaults, **switches(foreach, differentiable=differentiable)})
 
     def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
         return ("square_avg", "acc_delta")
@@ -76,7 +76,7 @@ class Adadelta(Optimizer):
         flags: Any, param: Tensor, grad: Tensor, state: Sequence[Tensor], scalars: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
         minus_lr, rho, share, eps, decay = scalars
-        grad = _penalised(*flags, param, grad, decay)
+        grad = _penalised(flags[0], flags[1], param, grad, decay)
         square = state[0] * rho + grad * grad * share
         delta = G.sqrt(state[1] + eps) / G.sqrt(square + eps) * grad
         return param + delta * minus_lr, square, state[1] * rho + delta * delta * share
@@ -121,7 +121,7 @@ class Adagrad(Optimizer):
             "initial_accumulator_value": initial_accumulator_value,
             "maximize": maximize,
         }
-        super().__init__(params, {**defaults, **switches(foreach, fused, differentiable)})
+        super().__init__(params, {**defaults, **switches(foreach, fused=fused, differentiable=differentiable)})
 
     def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
         return ("sum",)
@@ -144,7 +144,7 @@ class Adagrad(Optimizer):
         flags: Any, param: Tensor, grad: Tensor, state: Sequence[Tensor], scalars: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
         rate, eps, decay = scalars
-        grad = _penalised(*flags, param, grad, decay)
+        grad = _penalised(flags[0], flags[1], param, grad, decay)
         total = state[0] + grad * grad
         return param + grad / (G.sqrt(total) + eps) * rate, total
 
@@ -190,7 +190,7 @@ class RMSprop(Optimizer):
             "capturable": capturable,
             "maximize": maximize,
         }
-        super().__init__(params, {**defaults, **switches(foreach, None, differentiable)})
+        super().__init__(params, {**defaults, **switches(foreach, differentiable=differentiable)})
 
     def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
         names = ["square_avg"]
@@ -267,7 +267,7 @@ class Rprop(Optimizer):
             "maximize": maximize,
             "capturable": capturable,
         }
-        super().__init__(params, {**defaults, **switches(foreach, None, differentiable)})
+        super().__init__(params, {**defaults, **switches(foreach, differentiable=differentiable)})
 
     def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
         return ("prev", "step_size")

@@ -127,7 +127,7 @@ class LBFGS(Optimizer):
             else:
                 here = x
                 loss, gradient, rate, used = strong_wolfe(
-                    lambda t: evaluate_at(_moved(here, t, direction)),
+                    lambda t, here=here, direction=direction: evaluate_at(_moved(here, t, direction)),  # type: ignore[misc]
                     rate,
                     float(np.abs(direction).max()),
                     (loss, gradient, slope),

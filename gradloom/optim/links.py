@@ -9,7 +9,7 @@ the whole chain runs inside the step's one program. `Lion` and `LAMB` are chains
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gradloom import functions as G
@@ -28,7 +28,7 @@ class Link:
     names: tuple[str, ...] = ()
     """The state tensors kept for each parameter, of its shape, zero at the start."""
 
-    def key(self, group: Mapping[str, Any]) -> Hashable:
+    def key(self, group: Mapping[str, Any]) -> Any:
         """What changes the formula."""
         return type(self)
 
@@ -121,7 +121,7 @@ class trace(Link):
         super().__init__(momentum=checked("momentum", momentum))
         self.nesterov = nesterov
 
-    def key(self, group: Mapping[str, Any]) -> Hashable:
+    def key(self, group: Mapping[str, Any]) -> Any:
         """Nesterov's or not."""
         return (trace, self.nesterov)
 

@@ -22,11 +22,24 @@ from gradloom import functions as G
 from gradloom.errors import GradientError, ShapeError, StateError
 from gradloom.functions.complex_numbers import view_as_complex, view_as_real
 from gradloom.modes import enable_grad
-from gradloom.optim.hooks import RemovableHandle, add, hooked
+from gradloom.optim.hooks import (
+    RemovableHandle,
+    add,
+    hooked,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from gradloom.tape import update
 from gradloom.tensor import Tensor, tensor
 
-__all__ = ["Optimizer", "checked", "number", "switches"]
+__all__ = [
+    "Optimizer",
+    "checked",
+    "number",
+    "register_optimizer_step_post_hook",
+    "register_optimizer_step_pre_hook",
+    "switches",
+]
 
 LearningRate = float | Tensor
 
@@ -415,19 +428,17 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and not isinstance(value, Tensor) else value
 
 
-def switches(
-    foreach: bool | None = None, fused: bool | None = None, differentiable: bool | None = None
-) -> dict[str, Any]:
-    """Refuse what cannot be had of PyTorch's switches. Returns them as options of a group."""
-    if foreach and fused:
+def switches(foreach: bool | None = None, **others: Any) -> dict[str, Any]:
+    """Refuse what cannot be had of PyTorch's switches `foreach`, `fused`, `differentiable`. Returns those given."""
+    if foreach and others.get("fused"):
         raise RuntimeError("`fused` and `foreach` cannot be True together: choose one")
-    if differentiable:
+    if others.get("differentiable"):
         raise GradientError(
             "differentiable=True: an optimiser's step closes the round, so no gradient flows through it",
             code="optim.differentiable",
             hint="write the inner update with gradloom.func.grad: p - lr * g is an ordinary expression",
         )
-    return {"foreach": foreach, "fused": fused, "differentiable": bool(differentiable)}
+    return {"foreach": foreach, **others}
 
 
 def number(value: Any) -> float:

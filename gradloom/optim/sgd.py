@@ -56,7 +56,7 @@ class SGD(Optimizer):
             "nesterov": nesterov,
             "maximize": maximize,
         }
-        super().__init__(params, {**defaults, **switches(foreach, fused, differentiable)})
+        super().__init__(params, {**defaults, **switches(foreach, fused=fused, differentiable=differentiable)})
 
     def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
@@ -129,7 +129,7 @@ class ASGD(Optimizer):
             "maximize": maximize,
             "capturable": capturable,
         }
-        super().__init__(params, {**defaults, **switches(foreach, None, differentiable)})
+        super().__init__(params, {**defaults, **switches(foreach, differentiable=differentiable)})
 
     def _state_names(self, group: Mapping[str, Any], param: Tensor) -> tuple[str, ...]:
         return ("ax",)

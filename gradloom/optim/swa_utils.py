@@ -114,9 +114,11 @@ class AveragedModel(Module):
 
     def update_parameters(self, model: Module) -> None:
         """Take the model's present weights into the mean; the first time they are copied."""
-        own, theirs = list(self.module.parameters()), list(model.parameters())
+        own: list[Tensor] = [*self.module.parameters()]
+        theirs: list[Tensor] = [*model.parameters()]
         if self.use_buffers:
-            own, theirs = own + list(self.module.buffers()), theirs + list(model.buffers())
+            own += self.module.buffers()
+            theirs += model.buffers()
         count = int(self.n_averaged.item())
         with no_grad():
             if count == 0:
@@ -130,8 +132,8 @@ class AveragedModel(Module):
                     new = function(mean.detach(), value.detach(), count)
                     mean.copy_(new if new.dtype is mean.dtype else new.to(mean.dtype))
             if not self.use_buffers:
-                for mean, value in zip(self.module.buffers(), model.buffers(), strict=True):
-                    mean.copy_(value.detach())
+                for kept, value in zip(self.module.buffers(), model.buffers(), strict=True):
+                    kept.copy_(value.detach())
             self.n_averaged.copy_(tensor(np.asarray(count + 1, np.int64)))
 
 

@@ -79,7 +79,7 @@ class SAM(Optimizer):
                 for p, g, scaled, rho in zip(here, reads, adaptive, scalars, strict=True):
                     new = p + (p * p * g if scaled else g) * (factor * rho)
                     moved.append(G.cast(new, p.dtype))
-                return [*moved, *here]
+                return [*moved, *(p.clone() for p in here)]
 
             grads: list[Any] = [p.grad for p in params]
             update(("sam", tuple(adaptive)), climb, grads, [*params, *olds], rates)
@@ -92,7 +92,7 @@ class SAM(Optimizer):
         if not getattr(self, "_away", None):
             raise StateError("second_step() before first_step()", code="optim.sam", hint="call step(closure)")
         back = [self._before[id(p)] for p in self._away]
-        update(("sam back",), lambda reads, writes, scalars: list(reads), back, self._away, [])
+        update(("sam back",), lambda reads, writes, scalars: [old.clone() for old in reads], back, self._away, [])
         self._away = []
         self.base_optimizer.step()
         if zero_grad:
@@ -162,7 +162,7 @@ class Lookahead(Optimizer):
             def pull(reads: list[Tensor], writes: list[Tensor], scalars: list[Tensor]) -> list[Tensor]:
                 slow = [s + (p - s) * scalars[0] for p, s in zip(writes[:count], writes[count:], strict=True)]
                 slow = [G.cast(s, w.dtype) for s, w in zip(slow, writes[count:], strict=True)]
-                return slow + slow
+                return slow + [s.clone() for s in slow]
 
             update(("lookahead", count), pull, [], [*params, *self._slow], [float(self.alpha)])
         return loss

@@ -197,10 +197,11 @@ class OneCycleLR(LRScheduler):
         if step > self.total_steps:
             raise ValueError(f"the schedule has {self.total_steps} steps, this is step {step}")
         start = 0.0
-        for end, rates, momenta in self._phases:
-            if step <= end or end == self._phases[-1][0]:
-                break
-            start = end
+        at = 0
+        while step > self._phases[at][0] and at < len(self._phases) - 1:
+            start = self._phases[at][0]
+            at += 1
+        end, rates, momenta = self._phases[at]
         share = (step - start) / (end - start)
         out = []
         for group in self.optimizer.param_groups:
