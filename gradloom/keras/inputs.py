@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError
+from gradloom.keras import config, tree
 from gradloom.keras.losses import Loss, SparseCategoricalCrossentropy
 from gradloom.tensor import Tensor
 
 
-def as_array(value: Any, what: str) -> np.ndarray:
+def as_array(value: Any, what: str, texts: bool = False) -> np.ndarray:
     """A tensor, array or list as an array. DTypeError for text and objects, ShapeError for a bare number."""
     array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if texts and array.dtype.kind in "USO":
+        return array
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise DTypeError(
             f"{what} has dtype {array.dtype}",
@@ -26,17 +29,53 @@ def as_array(value: Any, what: str) -> np.ndarray:
     return array
 
 
-def check_lengths(x: np.ndarray, y: np.ndarray | None, weight: np.ndarray | None) -> None:
+def is_structure(value: Any) -> bool:
+    """Whether this is a dictionary, or a list or tuple, of arrays rather than of numbers."""
+    if isinstance(value, Mapping):
+        return True
+    return isinstance(value, list | tuple) and any(
+        isinstance(x, np.ndarray | Tensor | Mapping) or hasattr(x, "__array__") for x in value
+    )
+
+
+def arrays_of(value: Any, what: str, texts: bool = False) -> tuple[list[np.ndarray], Any]:
+    """The arrays of a structure, and the structure with None in their places."""
+    if value is None:
+        return [], None
+    if hasattr(value, "to_numpy"):  # a table
+        value = value.to_numpy()
+    if not is_structure(value):
+        return [as_array(value, what, texts)], 0
+    value = dict(value) if isinstance(value, Mapping) else value
+    structure = tree.map_structure(lambda x: 0, _leaves_kept(value))
+    return [as_array(x, what, texts) for x in tree.flatten(_leaves_kept(value))], structure
+
+
+def _leaves_kept(value: Any) -> Any:
+    """Lists of numbers as arrays, so that they are leaves."""
+    if isinstance(value, Mapping):
+        return {k: _leaves_kept(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        if is_structure(value):
+            found = [_leaves_kept(v) for v in value]
+            return tuple(found) if isinstance(value, tuple) else found
+        return np.asarray(value)
+    return value
+
+
+def check_lengths(arrays: list[tuple[str, np.ndarray]]) -> None:
     """Refuse x, y and sample_weight of different numbers of samples, and none at all."""
-    for name, other in (("y", y), ("sample_weight", weight)):
-        if other is not None and len(other) != len(x):
+    name, first = arrays[0]
+    for other_name, other in arrays[1:]:
+        if len(other) != len(first):
             raise ShapeError(
-                f"x has {len(x)} samples and {name} has {len(other)}: shapes {x.shape} and {other.shape}",
+                f"{name} has {len(first)} samples and {other_name} has {len(other)}: shapes {first.shape} and "
+                f"{other.shape}",
                 code="keras.lengths",
                 hint="each sample of x goes with one entry",
             )
-    if len(x) == 0:
-        raise ShapeError("x has no samples", code="keras.lengths", hint="give at least one")
+    if len(first) == 0:
+        raise ShapeError(f"{name} has no samples", code="keras.lengths", hint="give at least one")
 
 
 def check_labels(y: np.ndarray, classes: int) -> None:
@@ -58,16 +97,22 @@ def check_labels(y: np.ndarray, classes: int) -> None:
         )
 
 
-def prepare_labels(y: np.ndarray, loss: Loss, output: tuple[int, ...]) -> np.ndarray:
-    """The answers as the loss takes them: class numbers as int64 (n, ...), checked; others as float32.
+def prepare_labels(y: np.ndarray, loss: Loss | None, output: tuple[Any, ...] | None) -> np.ndarray:
+    """The answers as the loss takes them: class numbers as int64 (n, ...), checked; floats as float32.
 
     Parameters
     ----------
-    output : shape of one sample's output.
+    output : shape of one sample's output, None where it is not known.
     """
-    loss.check_shapes(output, y.shape[1:])
-    if not isinstance(loss, SparseCategoricalCrossentropy):
-        return y if y.dtype == np.float32 else y.astype(np.float32)
+    if loss is not None and output is not None and None not in output:
+        loss.check_shapes(tuple(output), tuple(y.shape[1:]))
+    if not isinstance(loss, SparseCategoricalCrossentropy) or output is None:
+        if y.dtype == np.float64:
+            return y.astype(config.floatx())
+        if y.dtype.kind in "biu" and loss is not None and type(loss).__module__.startswith("gradloom"):
+            if output is None or tuple(y.shape[1:]) == tuple(output) or y.dtype.kind == "b":
+                return y.astype(np.float32)
+        return y
     if y.dtype.kind == "f":
         whole = y.astype(np.int64)
         if not np.array_equal(whole, y):
@@ -77,7 +122,9 @@ def prepare_labels(y: np.ndarray, loss: Loss, output: tuple[int, ...]) -> np.nda
         y = whole
     if y.ndim == len(output) + 1:
         y = y[..., 0]
-    check_labels(y, output[-1])
+    ignored = loss._options.get("ignore_class")
+    if loss._options.get("axis", -1) == -1 and output[-1] is not None:
+        check_labels(y if ignored is None else y[y != ignored], output[-1])
     return np.ascontiguousarray(y, np.int64)
 
 
@@ -96,6 +143,12 @@ def combine_weights(
     return by_class if weight is None else weight * by_class
 
 
-def sample_dtype(x: np.ndarray) -> np.dtype:
-    """What a batch of x is converted to: float32 for all numbers but the 16-bit floats."""
-    return x.dtype if x.dtype == np.float16 or x.dtype.name == "bfloat16" else np.dtype(np.float32)
+def sample_dtype(x: np.ndarray, wanted: str | None) -> Any:
+    """What a batch of x is converted to: the input's declared dtype; otherwise float64 becomes ``floatx``."""
+    if x.dtype.kind in "USO":
+        return None
+    if wanted is not None and wanted != "string":
+        if x.dtype == np.float16 or x.dtype.name == "bfloat16":
+            return x.dtype
+        return config.as_dtype(wanted).numpy
+    return np.dtype(np.float32) if x.dtype == np.float64 else x.dtype

@@ -1,45 +1,36 @@
-"""Layer: a module that learns its input's shape from the first data, as Keras' layers do.
+"""Layer: weights made from the first input's shape, a call, a configuration, masks; as Keras' layers are.
 
-``build(input_shape)`` makes the weights, ``call(x)`` or ``call(x, training=...)`` computes,
-``compute_output_shape`` says what shape comes out. Shapes given to them start with the batch's axis, None there.
+``build(input_shape)`` makes the weights, ``call(x)``, with ``training`` and ``mask`` where a layer wants them, computes,
+``compute_output_shape`` says what shape comes out. Called with symbolic tensors a layer computes nothing and becomes a
+node of a functional model.
 """
 
 from __future__ import annotations
 
 import inspect
-import itertools
 import math
-import re
-from collections import Counter
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Self
 
-from gradloom.keras import initializers
-from gradloom.metrics.mean import as_tensor
-from gradloom.nn.module import Module, Parameter
-from gradloom.tensor import Tensor
+import numpy as np
+
+from gradloom.errors import NotSupportedError
+from gradloom.keras import config, dtype_policies, initializers, tree
+from gradloom.keras.layers import specs
+from gradloom.keras.layers.context import CONTEXT, WITH_LOSSES, note_change
+from gradloom.keras.symbolic import Node, any_symbolic, infer, inferring, known_shape
+from gradloom.keras.variables import KerasTensor, SeedGenerator, Variable
+from gradloom.nn.module import MODULE, PARAMETER, Module
+from gradloom.tensor import Tensor, from_numpy
 
 Shape = tuple[int | None, ...]
-_counts: Counter[str] = Counter()
-_changes = itertools.count()
-last_change = 0  # grows whenever any layer gets weights, or is frozen or thawed: what was collected before is stale
-
-
-def note_change() -> None:
-    """Say that the weights of some layer, or whether they are trained, have changed."""
-    global last_change
-    last_change = next(_changes)
-
-
-def snake_case(name: str) -> str:
-    """``InputLayer`` as ``input_layer``, ``ReLU`` as ``re_lu``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+# attributes in which no sub-layers are looked for
+_BOOKS = frozenset(("_inbound_nodes", "_made_with", "_own", "_losses", "_kinds", "_hooks", "_pre_hooks", "_seeds"))
 
 
 def unique_name(kind: str) -> str:
     """``dense``, then ``dense_1``, ``dense_2``, ... over the whole program."""
-    number = _counts[kind]
-    _counts[kind] += 1
-    return f"{kind}_{number}" if number else kind
+    return config.unique_name(kind)
 
 
 class Layer(Module):
@@ -47,53 +38,217 @@ class Layer(Module):
 
     Parameters
     ----------
-    name : shown in summaries and errors; made from the class where None.
+    activity_regularizer : adds a penalty on the outputs to ``losses``.
     trainable : whether an optimiser may change the weights.
+    dtype : a dtype, or a policy such as "mixed_bfloat16".
+    autocast : whether float inputs are converted to the compute dtype.
+    name : shown in summaries and errors; made from the class where None.
     """
 
-    def __init__(self, name: str | None = None, trainable: bool = True) -> None:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Keeps the arguments, for :meth:`get_config`."""
+        made = super().__new__(cls)
+        made.__dict__["_made_with"] = (args, kwargs)
+        return made
+
+    def __init__(
+        self,
+        *,
+        activity_regularizer: Any = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        autocast: bool = True,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__()
-        self.name = name or unique_name(snake_case(type(self).__name__))
+        own = self.__dict__
+        own["_own"] = []  # this layer's weights
+        own["_seeds"] = []
+        own["_losses"] = []
+        own["_inbound_nodes"] = []
+        own["sample_shape"] = _sample_shape(kwargs)
+        if kwargs:
+            raise TypeError(f"{type(self).__name__}: unknown argument {', '.join(map(repr, kwargs))}")
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"name={name!r}: expected a text")
+        from gradloom.keras import regularizers
+
+        self.name = name or unique_name(config.snake_case(type(self).__name__))
         self.built = False
-        self._trainable = trainable
-        self._takes_training = "training" in inspect.signature(self.call).parameters
+        self._trainable = bool(trainable)
+        self.autocast = autocast
+        self.dtype_policy = dtype_policies.get(dtype)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self.input_spec: Any = None
+        self.supports_masking = type(self).compute_mask is not Layer.compute_mask
+        self._path: str | None = None
+        self._takes = _parameters_of(self.call)
+        self._build_shapes: dict[str, Any] | None = None
         self.eval()  # a Keras layer called by hand infers; fit switches to training
+        if type(self).build is Layer.build:
+            # the library's layers without weights are ready; a user's layer may make sub-layers in its call
+            definer = next((c for c in type(self).__mro__ if "call" in c.__dict__), Layer)
+            self.built = definer is not Layer and definer.__module__.split(".")[0] == "gradloom"
 
-    def build(self, input_shape: Shape) -> None:
+    # what a kind of layer says ------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any) -> None:
         """Make the weights for inputs of this shape. The base has none."""
+        self.built = True
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, *args: Any, **kwargs: Any) -> Any:
         """Compute."""
-        raise NotImplementedError
+        raise NotImplementedError(f"layer {self.name!r} ({type(self).__name__}) has no `call` method: write one")
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The shape that comes out where ``input_shape`` goes in; the same unless a layer says otherwise."""
-        return input_shape
+    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """The shape that comes out where ``input_shape`` goes in; found by recording ``call`` unless a layer says it."""
+        shapes = args[0] if args else next(iter(kwargs.values()))
+        spec = tree.map_shape_structure(lambda s: KerasTensor(s, self.compute_dtype), shapes)
+        found = self.compute_output_spec(spec)
+        return tree.map_structure(lambda t: t.shape, found)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Symbolic tensors of the shape and dtype that come out."""
+        if type(self).compute_output_shape is Layer.compute_output_shape:
+            return infer(self._call_plain, *args, **kwargs)
+        first = args[0] if args else next(iter(kwargs.values()))
+        shapes = tree.map_structure(lambda t: tuple(t.shape), first)
+        found = self.compute_output_shape(shapes)
+        return tree.map_shape_structure(lambda s: KerasTensor(s, self.compute_dtype), found)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask of the outputs: the one that came in."""
+        return previous_mask
+
+    # weights ------------------------------------------------------------------------------------------------------
 
     def add_weight(
-        self, shape: tuple[int, ...], initializer: Any = "glorot_uniform", name: str = "weight", trainable: bool = True
-    ) -> Tensor:
-        """Make a weight, kept as attribute ``name``."""
-        value = initializers.get(initializer)(tuple(shape))
-        parameter = Parameter(value, requires_grad=trainable)
-        setattr(self, name, parameter)
-        note_change()
-        return parameter
+        self,
+        shape: Any = None,
+        initializer: Any = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        aggregation: str = "none",
+        overwrite_with_gradient: bool = False,
+        name: str | None = None,
+    ) -> Variable:
+        """Make a weight. Assigning it to an attribute gives it that name in ``state_dict``.
 
-    def forward(self, x: Any, training: bool | None = None) -> Tensor:
-        """Build where that is still to be done, then ``call``."""
-        if not isinstance(x, Tensor):
-            x = as_tensor(x)
-        if not self.built:
-            self._build_once((None, *x.shape[1:]))
-        if self._takes_training:
-            return self.call(x, training=self.training if training is None else training)  # type: ignore[call-arg]
-        return self.call(x)
+        Parameters
+        ----------
+        initializer : a name or a callable; glorot_uniform for floats, zeros otherwise.
+        regularizer : its penalty is added to ``losses``.
+        constraint : applied after each step of an optimiser.
+        """
+        from gradloom.keras import constraints, regularizers
 
-    def _build_once(self, input_shape: Shape) -> None:
-        if not self.built:
-            self.build(input_shape)
-            self.built = True
+        shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+        kind = config.standardize_dtype(dtype) if dtype is not None else self.variable_dtype
+        if initializer is None:
+            initializer = "glorot_uniform" if config.is_float_dtype(kind) else "zeros"
+        value = initializers.call(initializers.get(initializer), shape, kind)
+        made = Variable(value, dtype=kind, trainable=trainable, autocast=autocast, name=name or "variable")
+        made.initializer = initializers.get(initializer)
+        made.regularizer, made.constraint = regularizers.get(regularizer), constraints.get(constraint)
+        made.path = f"{self.path}/{made.name}"
+        made.overwrite_with_gradient = overwrite_with_gradient
+        self._track(made)
+        return made
+
+    def _track(self, variable: Variable) -> None:
+        if not any(v is variable for v in self._own):
+            self._own.append(variable)
+            variable.__dict__["_born_trainable"] = variable.trainable
+            if not self._trainable:
+                variable.trainable = False
+            note_change()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = self.__dict__
+        if isinstance(value, Variable):
+            if "_own" not in own:
+                raise _not_initialised(self)
+            old = own.get(name)
+            if isinstance(old, Variable) and old is not value and any(v is old for v in self._own):
+                self._own[:] = [v for v in self._own if v is not old]
+            self._track(value)
+            if own["_kinds"].get(name) is None:
+                own["_kinds"][name] = PARAMETER
+            own[name] = value
+            return
+        if isinstance(value, SeedGenerator) and "_seeds" in own and value not in own["_seeds"]:
+            own["_seeds"].append(value)
+        if isinstance(value, Module):
+            if "_kinds" not in own:
+                raise _not_initialised(self)
+            own["_kinds"][name] = MODULE
+            own[name] = value
+            value.__dict__["_layer"] = name
+            note_change()
+            return
+        prop = getattr(type(self), name, None)
+        if isinstance(prop, property):
+            object.__setattr__(self, name, value)
+            return
+        if own.get("_kinds", {}).get(name) is not None:
+            del own["_kinds"][name]
+        own[name] = value
+        if type(value) in (list, tuple, dict) and name not in _BOOKS and "_own" in own:
+            for leaf in tree.flatten(value):
+                if isinstance(leaf, Variable):
+                    self._track(leaf)
+                elif isinstance(leaf, SeedGenerator) and leaf not in self._seeds:
+                    self._seeds.append(leaf)
+
+    @property
+    def _modules(self) -> Any:
+        """Sub-layers by name: attributes, and those in lists, tuples and dicts that are attributes."""
+        found: dict[str, Any] = {}
+        for name, value in self.__dict__.items():
+            if isinstance(value, Module):
+                found[name] = value
+            elif type(value) in (list, tuple, dict) and name not in _BOOKS:
+                for path, leaf in tree.flatten_with_path(value):
+                    if isinstance(leaf, Module):
+                        found[f"{name}_{'_'.join(map(str, path))}"] = leaf
+        return found
+
+    @property
+    def _layers(self) -> list[Layer]:
+        """The direct sub-layers, each once."""
+        seen: set[int] = set()
+        found = []
+        for value in self._modules.values():
+            if isinstance(value, Layer) and id(value) not in seen:
+                seen.add(id(value))
+                found.append(value)
+        return found
+
+    @property
+    def _seed_generators(self) -> list[SeedGenerator]:
+        return list(self._seeds)
+
+    def _flatten_layers(self, include_self: bool = True, recursive: bool = True) -> Iterator[Layer]:
+        """The layers below, parents first, each once."""
+        seen: set[int] = set()
+        todo: list[Layer] = [self] if include_self else list(reversed(self._layers))
+        while todo:
+            layer = todo.pop()
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            yield layer
+            if recursive or layer is self:
+                todo.extend(reversed(layer._layers))
+
+    @property
+    def path(self) -> str:
+        """The names of the layers that built this one, and its own, with slashes."""
+        return self._path if self._path is not None else self.name
 
     @property
     def trainable(self) -> bool:
@@ -102,43 +257,407 @@ class Layer(Module):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        for module in self.modules():
-            if isinstance(module, Layer):
-                module._trainable = bool(value)
+        for layer in self._flatten_layers():
+            layer.__dict__["_trainable"] = bool(value)
+            for v in layer._own:
+                if v.__dict__.get("_born_trainable", True):
+                    v.trainable = bool(value)
         note_change()
 
     @property
-    def weights(self) -> list[Tensor]:
-        """All weights, in the order in which they were made."""
-        return list(self.parameters())
-
-    variables = weights
+    def weights(self) -> list[Variable]:
+        """All weights: of this layer, trained ones first, then of the layers in it; each once."""
+        seen: set[int] = set()
+        found = []
+        for layer in self._flatten_layers():
+            mine = sorted(layer._own, key=lambda v: not v.__dict__.get("_born_trainable", True))
+            for v in mine:
+                if id(v) not in seen:
+                    seen.add(id(v))
+                    found.append(v)
+        return found
 
     @property
-    def trainable_weights(self) -> list[Tensor]:
-        """The weights that an optimiser may change."""
-        kept: list[Tensor] = []
-        waiting: list[Module] = [self]
-        while waiting:
-            module = waiting.pop()
-            if isinstance(module, Layer) and not module._trainable:
-                continue
-            kept.extend(p for p in module.parameters(recurse=False) if p.requires_grad)
-            waiting.extend(reversed(list(module.children())))
-        return kept
+    def variables(self) -> list[Variable]:
+        """The weights, and the states of random generators."""
+        states = [g.state for layer in self._flatten_layers() for g in layer._seed_generators]
+        return self.weights + states
 
-    trainable_variables = trainable_weights
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """The weights that an optimiser may change."""
+        return [v for v in self.weights if v.trainable] if self._trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """The weights that it may not."""
+        return [v for v in self.weights if not v.trainable] if self._trainable else self.weights
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        """The same as ``trainable_weights``."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Variable]:
+        """The weights that are not trained, and the states of random generators."""
+        trained = set(map(id, self.trainable_weights))
+        return [v for v in self.variables if id(v) not in trained]
 
     def count_params(self) -> int:
         """How many numbers the weights hold."""
+        if not self.built:
+            raise ValueError(f"layer {self.name!r} is not built, so its weights are not known: build it first")
         return sum(math.prod(p.shape) for p in self.weights)
 
-    def get_weights(self) -> list[Any]:
+    def get_weights(self) -> list[np.ndarray]:
         """The weights as NumPy arrays, copies, in the order of :attr:`weights`."""
-        return [p.detach().numpy().copy() for p in self.weights]
+        return [p.numpy().copy() for p in self.weights]
 
     def set_weights(self, weights: list[Any]) -> None:
         """Set the weights to arrays in the order and shapes of :meth:`get_weights`."""
         from gradloom.keras.weights import assign
 
         assign(self, weights)
+
+    # dtypes -------------------------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights."""
+        return self.dtype_policy.variable_dtype
+
+    variable_dtype = dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype of the computation."""
+        return self.dtype_policy.compute_dtype
+
+    @property
+    def input_dtype(self) -> str:
+        """What float inputs are converted to."""
+        return self.compute_dtype
+
+    def _converted(self, x: Any) -> Any:
+        """Arrays as tensors, floats in the compute dtype; anything else as it is."""
+        if isinstance(x, Tensor):
+            if self.autocast and x.dtype.is_floating and x.dtype.name != self.compute_dtype:
+                mask = getattr(x, "_keras_mask", None)
+                x = x.to(config.as_dtype(self.compute_dtype))
+                if mask is not None:
+                    x._keras_mask = mask
+            return x
+        if isinstance(x, np.ndarray | np.generic):
+            if x.dtype.kind in "USO":
+                return x
+            if x.dtype.kind == "f" or x.dtype.name == "bfloat16":
+                x = np.asarray(x, config.as_dtype(self.compute_dtype).numpy) if self.autocast else x
+            return from_numpy(np.array(x, order="C") if x.ndim == 0 else np.ascontiguousarray(x))
+        if isinstance(x, KerasTensor) and self.autocast and config.is_float_dtype(x.dtype):
+            if x.dtype != self.compute_dtype:
+                cast = KerasTensor(x.shape, self.compute_dtype, name=x.name)
+                cast.__dict__.update({k: v for k, v in x.__dict__.items() if k not in ("dtype",)})
+                cast.__dict__["cast_of"] = x
+                return cast
+        return x
+
+    # calling ------------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Build where that is still to be done, then compute: tensors, arrays and lists of numbers, or symbols."""
+        if "_own" not in self.__dict__:
+            raise _not_initialised(self)
+        if len(args) == 1 and not kwargs and type(args[0]) is list and args[0] and _numbers(args[0]):
+            args = (np.asarray(args[0]),)
+        original = (args, kwargs)
+        if not self.__dict__.get("_raw_inputs"):
+            args = tuple(tree.map_structure(self._converted, list(args)))
+            kwargs = {k: tree.map_structure(self._converted, v) if k != "training" else v for k, v in kwargs.items()}
+        symbolic = any_symbolic(args, kwargs)
+        first = args[0] if args else next(iter(kwargs.values()), None)
+        if self.input_spec is not None:
+            specs.check_all(self.input_spec, first, self)
+        before = CONTEXT.scope
+        if not self.built:
+            if self._path is None:
+                self._path = "/".join((*before, self.name))
+            CONTEXT.scope = (*before, self.name)
+            try:
+                self._maybe_build(args, kwargs)
+            finally:
+                CONTEXT.scope = before
+            if self.input_spec is not None:
+                specs.check_all(self.input_spec, first, self)
+        if symbolic:
+            return self._symbolic_call(original, args, kwargs)
+        return self._concrete_call(first, args, kwargs, before)
+
+    def _concrete_call(self, first: Any, args: Any, kwargs: dict[str, Any], before: tuple[str, ...]) -> Any:
+        takes = self._takes
+        given = kwargs.get("training")
+        training = given if given is not None else CONTEXT.training
+        if training is None:
+            default = takes.get("training")
+            training = default if default is not None and default is not inspect.Parameter.empty else None
+            if self.training:
+                training = True
+        if "training" in takes:
+            if "training" not in kwargs or given is None:
+                position = list(takes).index("training")
+                if len(args) <= position:
+                    kwargs["training"] = training
+        else:
+            kwargs.pop("training", None)
+        masks = self._masks_of(first) if first is not None else None
+        if masks is not None and "mask" in takes and kwargs.get("mask") is None and len(args) < 2:
+            kwargs["mask"] = masks
+        outer = CONTEXT.training
+        CONTEXT.training, CONTEXT.scope = training, (*before, self.name)
+        CONTEXT.depth += 1
+        if CONTEXT.depth == 1 and WITH_LOSSES:
+            self._clear_losses()
+        try:
+            outputs = super().__call__(*args, **kwargs)
+        finally:
+            CONTEXT.training, CONTEXT.scope = outer, before
+            CONTEXT.depth -= 1
+        if self.activity_regularizer is not None:
+            for y in tree.flatten(outputs):
+                self.add_loss(self.activity_regularizer(y))
+        if self.supports_masking and (masks is not None or type(self).compute_mask is not Layer.compute_mask):
+            self._put_masks(first, outputs, masks)
+        return outputs
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """``call``, with weights in the compute dtype where the policy says so."""
+        if self.compute_dtype == self.variable_dtype or not self._own:
+            return self.call(*args, **kwargs)
+        own = self.__dict__
+        dtype = config.as_dtype(self.compute_dtype)
+        kept = {n: v for n, v in own.items() if isinstance(v, Variable) and v.autocast and v.dtype.is_floating}
+        own.update({n: v.to(dtype) for n, v in kept.items()})
+        try:
+            return self.call(*args, **kwargs)
+        finally:
+            own.update(kept)
+
+    def _call_plain(self, *args: Any, **kwargs: Any) -> Any:
+        """A call on placeholders, from which only shapes are wanted."""
+        if "training" in self._takes:
+            kwargs.setdefault("training", False)
+        return self._concrete_call(args[0] if args else None, args, kwargs, CONTEXT.scope)
+
+    def _symbolic_call(self, original: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        first = args[0] if args else next(iter(kwargs.values()), None)
+        plain = {k: v for k, v in kwargs.items() if k not in ("training",)}
+        outputs = self.compute_output_spec(*args, **plain)
+        masks = self._masks_of(first)
+        if self.supports_masking and (masks is not None or type(self).compute_mask is not Layer.compute_mask):
+            self._put_masks(first, outputs, masks)
+        uncast = tree.map_structure(lambda x: getattr(x, "cast_of", x), [list(args), kwargs])
+        Node(self, tuple(uncast[0]), uncast[1], outputs)
+        return outputs
+
+    def symbolic_call(self, *args: Any, **kwargs: Any) -> Any:
+        """What comes out for symbolic tensors, leaving a node."""
+        return self(*args, **kwargs)
+
+    def _maybe_build(self, args: Any, kwargs: dict[str, Any]) -> None:
+        """Build from the shapes of the arguments."""
+        if type(self).build is Layer.build:
+            self.built = True
+            return
+        names = list(self._takes)
+        arguments = {**dict(zip(names, args)), **kwargs}
+        shapes = {}
+        for name, value in arguments.items():
+            leaves = tree.flatten(value)
+            if leaves and all(hasattr(x, "shape") for x in leaves):
+                shapes[f"{name}_shape"] = tree.map_structure(lambda x: known_shape(x.shape), value)
+        wanted = [n for n in _parameters_of(self.build) if not n.startswith("*")]
+        if len(wanted) == 1:
+            shape = next(iter(shapes.values()), None)
+            self._build_once(shape)
+            return
+        self._build_shapes = {n: shapes[n] for n in wanted if n in shapes}
+        self.build(**self._build_shapes)
+        self._finish_build()
+
+    def _build_once(self, input_shape: Any) -> None:
+        if not self.built:
+            self._build_shapes = {"input_shape": input_shape}
+            self.build(input_shape)
+            self._finish_build()
+
+    def _finish_build(self) -> None:
+        self.built = True
+        note_change()
+
+    # masks --------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _masks_of(inputs: Any) -> Any:
+        """The masks that came with the inputs, in their structure; None where there are none."""
+        if isinstance(inputs, Tensor | KerasTensor):
+            return getattr(inputs, "_keras_mask", None)
+        if not tree.is_nested(inputs):
+            return None
+        masks = tree.map_structure(lambda x: getattr(x, "_keras_mask", None), inputs)
+        return masks if any(m is not None for m in tree.flatten(masks)) else None
+
+    def _put_masks(self, inputs: Any, outputs: Any, masks: Any) -> None:
+        if any(isinstance(x, KerasTensor) for x in tree.flatten(inputs)):
+            found = infer(self.compute_mask, inputs, masks)
+        else:
+            found = self.compute_mask(inputs, masks)
+        flat = tree.flatten(outputs)
+        flat_masks = tree.flatten(found) if tree.is_nested(found) else [found] * len(flat)
+        for y, mask in zip(flat, flat_masks):
+            if mask is not None and isinstance(y, Tensor | KerasTensor):
+                y._keras_mask = mask  # type: ignore[union-attr]
+
+    # losses -------------------------------------------------------------------------------------------------------
+
+    def add_loss(self, loss: Any) -> None:
+        """Add to what is minimised: a number, tensor or list of them, usually from within ``call``."""
+        if inferring():
+            return
+        self._losses.extend(x for x in tree.flatten(loss) if x is not None)
+        WITH_LOSSES.add(self)
+
+    @property
+    def losses(self) -> list[Any]:
+        """What the last call added, here and below, and the penalties of regularised weights."""
+        added = [x for layer in self._flatten_layers() for x in layer._losses]
+        return added + [v.regularizer(v) for v in self.trainable_weights if v.regularizer is not None]
+
+    def _clear_losses(self) -> None:
+        for layer in self._flatten_layers():
+            layer._losses.clear()
+            WITH_LOSSES.discard(layer)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """Metrics that are attributes of this layer or of those below."""
+        from gradloom.keras.metrics.base import Metric
+
+        found = [x for layer in self._flatten_layers() for x in layer.__dict__.values() if isinstance(x, Metric)]
+        return list(dict.fromkeys(found))
+
+    # configuration ------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Name, trainable, dtype and the constructor's arguments as plain data: ``from_config`` makes the layer anew."""
+        from gradloom.keras.layers import configs
+
+        found = self._base_config()
+        for cls in type(self).__mro__:
+            if configs.of_library(cls):
+                if cls is type(self):
+                    found |= configs.own_config(self, cls)
+                elif type(self).get_config is Layer.get_config:
+                    found |= configs.recorded_config(self)
+                elif cls is not Layer:
+                    found |= configs.own_config(self, cls)
+                break
+        return found
+
+    def _base_config(self) -> dict[str, Any]:
+        """What every layer has."""
+        found = {"name": self.name, "trainable": self._trainable, "dtype": dtype_policies.serialize(self.dtype_policy)}
+        if self.activity_regularizer is not None:
+            from gradloom.keras import regularizers
+
+            found["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        return found
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The layer that gave this configuration, without its weights."""
+        return cls(**config)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """The shapes that it was built with."""
+        shapes = self._build_shapes
+        if shapes is None or any(s is None for s in shapes.values()):
+            return None
+        return {"input_shape": next(iter(shapes.values()))} if len(shapes) == 1 else {"shapes_dict": shapes}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Build with the shapes of :meth:`get_build_config`."""
+        if "input_shape" in config:
+            shape = config["input_shape"]
+            self._build_once(tree.map_shape_structure(tuple, shape) if shape is not None else None)
+        elif "shapes_dict" in config:
+            self._build_shapes = config["shapes_dict"]
+            self.build(**config["shapes_dict"])
+            self._finish_build()
+
+    # the graph ----------------------------------------------------------------------------------------------------
+
+    def _node(self) -> Node:
+        if not self._inbound_nodes:
+            raise AttributeError(f"layer {self.name!r} has not been called with symbolic tensors, so it has no output")
+        return self._inbound_nodes[0]
+
+    @property
+    def input(self) -> Any:
+        """The symbolic input of the first call."""
+        return _single(self._node().inputs)
+
+    @property
+    def output(self) -> Any:
+        """The symbolic output of the first call."""
+        return _single(self._node().outputs)
+
+    def quantize(self, mode: Any = None, **kwargs: Any) -> None:
+        """Absent on purpose: compression transforms a model from outside."""
+        raise NotSupportedError("layers are not quantised one by one", code="keras.quantize", hint="see docs/map.md")
+
+    def save_own_variables(self, store: dict[str, Any]) -> None:
+        """Put the layer's own weights into ``store`` as "0", "1", …"""
+        mine = sorted(self._own, key=lambda v: not v.__dict__.get("_born_trainable", True))
+        store.update({str(i): v.numpy() for i, v in enumerate(mine)})
+
+    def load_own_variables(self, store: dict[str, Any]) -> None:
+        """Take the layer's own weights from what :meth:`save_own_variables` gave. ValueError where numbers differ."""
+        mine = sorted(self._own, key=lambda v: not v.__dict__.get("_born_trainable", True))
+        if len(mine) != len(store):
+            state = "" if self.built else " (it is not built)"
+            raise ValueError(f"layer {self.name!r} has {len(mine)} weights{state}, the file has {len(store)}")
+        for i, v in enumerate(mine):
+            v.assign(np.asarray(store[str(i)]))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def _single(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values
+
+
+def _numbers(values: Any) -> bool:
+    return not any(isinstance(x, Tensor | KerasTensor | np.ndarray) for x in tree.flatten(values))
+
+
+def _parameters_of(fn: Any) -> dict[str, Any]:
+    """Names and defaults of a method's arguments; starred ones with their stars."""
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    return {stars.get(p.kind, "") + p.name: p.default for p in inspect.signature(fn).parameters.values()}
+
+
+def _sample_shape(kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
+    """The shape of a sample where a first layer is told it in Keras' older manner."""
+    shape = kwargs.pop("input_shape", None)
+    dim = kwargs.pop("input_dim", None)
+    batch = kwargs.pop("batch_input_shape", None)
+    if batch is not None:
+        return tuple(batch[1:])
+    if dim is not None:
+        return (int(dim),)
+    return None if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def _not_initialised(layer: Any) -> RuntimeError:
+    return RuntimeError(f"in layer {type(layer).__name__}, super().__init__() must be called first in __init__")

@@ -1,15 +1,107 @@
-"""Dense, Dropout, Activation and the layers that are only an activation."""
+"""Inputs, Dense, EinsumDense, Embedding, Activation, Masking, Lambda, Identity and the base of wrappers."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from gradloom import dtypes
 from gradloom import functions as G
 from gradloom.errors import ShapeError
-from gradloom.keras import activations
+from gradloom.keras import activations, config, constraints, initializers, regularizers
 from gradloom.keras.layers.base import Layer, Shape
+from gradloom.keras.layers.specs import InputSpec
+from gradloom.keras.symbolic import Node
+from gradloom.keras.variables import KerasTensor
+from gradloom.nn import functional as F
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
+
+
+class InputLayer(Layer):
+    """Says shape and dtype of an input, so that a model is built before it sees data.
+
+    Parameters
+    ----------
+    shape : of one sample, without the batch's axis. batch_shape : with it, in place of ``shape``.
+    batch_size : where it is fixed.
+    input_tensor : a symbolic tensor to be wrapped.
+    """
+
+    def __init__(
+        self,
+        shape: Any = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        sparse: Any = None,
+        ragged: Any = None,
+        batch_shape: Any = None,
+        input_tensor: Any = None,
+        optional: bool = False,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name)
+        if sparse or ragged:
+            raise NotImplementedError("sparse and ragged inputs are not offered: give dense tensors, padded")
+        if shape is not None and batch_shape is not None:
+            raise ValueError("You cannot pass both `shape` and `batch_shape` at the same time.")
+        if input_tensor is not None:
+            if not isinstance(input_tensor, KerasTensor):
+                raise ValueError("Argument `input_tensor` must be a KerasTensor.")
+            batch_shape, dtype = input_tensor.shape, dtype or input_tensor.dtype
+        if batch_shape is None:
+            if shape is None:
+                raise ValueError("You must pass a `shape` argument.")
+            sample = (shape,) if isinstance(shape, int) else tuple(shape)
+            batch_shape = (batch_size, *sample)
+        if any(d is not None and (not isinstance(d, int) or d < 0) for d in batch_shape):
+            raise ValueError(f"Cannot convert '{shape if shape is not None else batch_shape}' to a shape.")
+        self.batch_shape = tuple(batch_shape)
+        self._input_dtype = config.standardize_dtype(dtype)
+        self.sample_shape = self.batch_shape[1:]
+        self.optional = optional
+        self.built = True
+        tensor = input_tensor if input_tensor is not None else KerasTensor(
+            self.batch_shape, self._input_dtype, name=self.name
+        )  # fmt: skip
+        Node(self, (), {}, tensor)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the input."""
+        return self._input_dtype
+
+    def call(self) -> Any:
+        """An input computes nothing."""
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        """Shape, dtype and name."""
+        return {
+            "batch_shape": self.batch_shape,
+            "dtype": self._input_dtype,
+            "sparse": False,
+            "ragged": False,
+            "name": self.name,
+            "optional": self.optional,
+        }
+
+
+def Input(
+    shape: Any = None,
+    batch_size: int | None = None,
+    dtype: Any = None,
+    sparse: Any = None,
+    ragged: Any = None,
+    batch_shape: Any = None,
+    name: str | None = None,
+    tensor: Any = None,
+    optional: bool = False,
+) -> KerasTensor:
+    """A symbolic input: the shape of a sample, None for sizes that are open."""
+    layer = InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, tensor, optional, name)
+    return layer.output
 
 
 @composite
@@ -19,7 +111,37 @@ def _affine(x: Tensor, kernel: Tensor, bias: Tensor | None = None, activation: A
     return activation(y if bias is None else y + bias)
 
 
-class Dense(Layer):
+class _Weighted(Layer):
+    """Base of layers with a kernel, a bias and an activation."""
+
+    def _options(self, options: dict[str, Any]) -> None:
+        """Set what the constructor was given, names looked up."""
+        kinds: dict[str, Any] = {
+            "initializer": initializers.get, "regularizer": regularizers.get, "constraint": constraints.get,
+            "activation": activations.get,
+        }  # fmt: skip
+        for name, value in options.items():
+            make = kinds.get(name.rpartition("_")[2])
+            setattr(self, name, make(value) if make is not None else value)
+
+    def weight(self, name: str, shape: Any, trainable: bool = True) -> Any:
+        """A weight with the initialiser, regulariser and constraint that the constructor was given for its name."""
+        return self.add_weight(
+            shape,
+            getattr(self, f"{name}_initializer"),
+            regularizer=getattr(self, f"{name}_regularizer", None),
+            constraint=getattr(self, f"{name}_constraint", None),
+            trainable=trainable,
+            name=name,
+        )
+
+
+def floats(x: Tensor, layer: Layer) -> Tensor:
+    """Integers in the layer's compute dtype."""
+    return x if x.dtype.is_floating else x.to(config.as_dtype(layer.compute_dtype))
+
+
+class Dense(_Weighted):
     """activation(x @ kernel + bias), over the last axis.
 
     Parameters
@@ -28,11 +150,7 @@ class Dense(Layer):
     activation : a name or a function; None is linear.
     use_bias : whether there is a bias, (units,).
     kernel_initializer, bias_initializer : names or initialisers; the kernel is (inputs, units).
-    input_shape : shape of a sample, for a first layer that is to be built at once.
     """
-
-    kernel: Tensor
-    bias: Tensor
 
     def __init__(
         self,
@@ -41,23 +159,28 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
-        *,
-        input_shape: tuple[int, ...] | None = None,
-        input_dim: int | None = None,
-        name: str | None = None,
-        trainable: bool = True,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(name, trainable)
-        if units < 1:
-            raise ValueError(f"Dense: units={units}, but it must be at least 1")
-        self.units = int(units)
-        self.activation = activations.get(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
-        self.sample_shape = (input_dim,) if input_dim is not None else input_shape
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        if not isinstance(units, int) or units < 1:
+            raise ValueError(f"Dense: units={units}, but it must be at least 1: expected a positive integer")
+        self._options({
+            "units": int(units), "activation": activation, "use_bias": use_bias,
+            "kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer,
+            "kernel_regularizer": kernel_regularizer, "bias_regularizer": bias_regularizer,
+            "kernel_constraint": kernel_constraint, "bias_constraint": bias_constraint,
+        })  # fmt: skip
+        self.units: int
+        self.input_spec = InputSpec(min_ndim=2)
+        self.supports_masking = True
         self._inputs = 0
 
-    def build(self, input_shape: Shape) -> None:
+    def build(self, input_shape: Any) -> None:
         """Make kernel (inputs, units) and bias (units,)."""
         inputs = input_shape[-1]
         if len(input_shape) < 2 or inputs is None:
@@ -67,98 +190,370 @@ class Dense(Layer):
                 hint="give a batch of samples, (n, features)",
             )
         self._inputs = inputs
-        self.add_weight((inputs, self.units), self.kernel_initializer, "kernel")
-        if self.use_bias:
-            self.add_weight((self.units,), self.bias_initializer, "bias")
+        self.kernel = self.weight("kernel", (inputs, self.units))
+        self.bias = self.weight("bias", (self.units,)) if self.use_bias else None
+        self.input_spec = InputSpec(min_ndim=2, axes={-1: inputs})
+        self.built = True
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The last axis becomes ``units``."""
-        self.check_input(input_shape)
+        if self.built and input_shape[-1] not in (None, self._inputs):
+            self.input_spec.check(KerasTensor(input_shape), self)
         return (*input_shape[:-1], self.units)
-
-    def check_input(self, shape: tuple[Any, ...]) -> None:
-        """Refuse inputs with another number of features than the kernel has."""
-        if self.built and shape[-1] != self._inputs:
-            raise ShapeError(
-                f"layer {self.name!r} (Dense): inputs of shape {tuple(shape)} have {shape[-1]} features, its kernel "
-                f"({self._inputs}, {self.units}) takes {self._inputs}",
-                code="keras.input-shape",
-                hint="give samples of the size that the model was built with, or flatten them first (layers.Flatten)",
-            )
 
     def before_activation(self, x: Tensor) -> Tensor:
         """``x @ kernel + bias``."""
+        if not self.built:
+            self._build_once(tuple(x.shape))
         if x.shape[-1] != self._inputs:
-            self.check_input(x.shape)
-        return _affine(x, self.kernel, self.bias) if self.use_bias else _affine(x, self.kernel)
+            self.input_spec.check(x, self)
+        x = floats(x, self)
+        return _affine(x, self.kernel, self.bias) if self.bias is not None else _affine(x, self.kernel)
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """activation(x @ kernel + bias): (n, ..., inputs) to (n, ..., units)."""
         if not activations.is_ours(self.activation):
-            return self.activation(self.before_activation(x))
-        if x.shape[-1] != self._inputs:
-            self.check_input(x.shape)
-        if self.use_bias:
+            return self.activation(self.before_activation(inputs))
+        x = floats(inputs, self)
+        if self.bias is not None:
             return _affine(x, self.kernel, self.bias, activation=self.activation)
         return _affine(x, self.kernel, activation=self.activation)
+
+
+class EinsumDense(_Weighted):
+    """activation(einsum(equation, x, kernel) + bias).
+
+    Parameters
+    ----------
+    equation : such as "abc,cd->abd"; "..." stands for leading axes.
+    output_shape : without the batch; None for sizes that follow from the inputs.
+    bias_axes : the output's axes that the bias has, such as "d"; None for no bias.
+    """
+
+    def __init__(
+        self,
+        equation: str,
+        output_shape: Any,
+        activation: Any = None,
+        bias_axes: str | None = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._options({
+            "equation": equation, "activation": activation, "bias_axes": bias_axes,
+            "kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer,
+            "kernel_regularizer": kernel_regularizer, "bias_regularizer": bias_regularizer,
+            "kernel_constraint": kernel_constraint, "bias_constraint": bias_constraint,
+        })  # fmt: skip
+        self.output_shape = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
+        self.supports_masking = True
+
+    def _plan(self, input_shape: Any) -> tuple[tuple[Any, ...], Any, tuple[Any, ...]]:
+        """Shapes of kernel, bias and output."""
+        found = re.fullmatch(r"\s*(\.\.\.)?([a-zA-Z]+)(\.\.\.)?\s*,\s*([a-zA-Z]+)\s*->\s*(\.\.\.)?([a-zA-Z]+)(\.\.\.)?\s*",
+                             self.equation)  # fmt: skip
+        if found is None:
+            raise ValueError(f"Invalid einsum equation '{self.equation}'. Equations must be in the form "
+                             "[X],[Y]->[Z], ...[X],[Y]->...[Z], or [X]...,[Y]->[Z]....")  # fmt: skip
+        lead, ins, tail, kernel, _, outs, _ = found.groups()
+        shape = tuple(input_shape)
+        extra = len(shape) - len(ins)
+        sizes = dict(zip(ins, shape[extra:] if lead else shape[: len(ins)] if tail else shape))
+        given = (shape[0], *self.output_shape) if not lead else self.output_shape
+        wanted: dict[str, Any] = {}
+        if lead:
+            tail_sizes = self.output_shape[len(self.output_shape) - len(outs) :]
+            if len(tail_sizes) < len(outs):
+                tail_sizes = (None,) * (len(outs) - len(tail_sizes)) + tuple(tail_sizes)
+            wanted = dict(zip(outs, tail_sizes))
+        else:
+            wanted = dict(zip(outs, given))
+        for axis, size in wanted.items():
+            if axis in sizes and size is not None and sizes[axis] is not None and sizes[axis] != size:
+                raise ValueError(f"Input shape and output shape do not match at shared dimension '{axis}'. Input shape "
+                                 f"is {sizes[axis]}, and output shape is {size}.")  # fmt: skip
+            if axis not in sizes and axis not in kernel:
+                raise ValueError(f"Dimension '{axis}' was specified in the output '{outs}' but has no corresponding "
+                                 f"dim in the input spec '{ins}' or weight spec '{kernel}'")  # fmt: skip
+            if size is not None:
+                sizes.setdefault(axis, size)
+        for axis in kernel:
+            if axis not in sizes:
+                raise ValueError(f"Weight dimension '{axis}' did not have a match in either the input spec '{ins}' or "
+                                 f"the output spec '{outs}'. For this layer, the weight must be fully specified.")  # fmt: skip
+        between = shape[:extra] if lead else shape[len(ins) :] if tail else ()
+        body = tuple(sizes.get(a) for a in outs)
+        full = (*between, *body) if lead else (*body, *between) if tail else body
+        bias = None
+        if self.bias_axes:
+            missing = [a for a in self.bias_axes if a not in outs]
+            if missing:
+                raise ValueError(f"Bias dimension '{missing[0]}' was requested, but is not part of the output spec "
+                                 f"'{outs}'")  # fmt: skip
+            first = min(outs.index(a) for a in self.bias_axes)
+            bias = tuple(sizes[a] if a in self.bias_axes else 1 for a in outs[first:])
+            bias += (1,) * (extra if tail else 0)
+        return tuple(sizes[a] for a in kernel), bias, full
+
+    def build(self, input_shape: Any) -> None:
+        """Make kernel and bias."""
+        kernel, bias, self.full_output_shape = self._plan(input_shape)
+        self.kernel = self.weight("kernel", kernel)
+        self.bias = self.weight("bias", bias) if bias is not None else None
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """See ``output_shape``."""
+        return self._plan(input_shape)[2]
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """See the class."""
+        y = G.einsum(self.equation, floats(inputs, self), self.kernel)
+        if self.bias is not None:
+            y = y + self.bias
+        return self.activation(y)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data."""
+        return {**super().get_config(), "output_shape": self.output_shape}
+
+
+class Embedding(_Weighted):
+    """Rows of a table by number: (n, ...) integers to (n, ..., output_dim).
+
+    Parameters
+    ----------
+    input_dim : numbers run from 0 to ``input_dim - 1``.
+    output_dim : the length of a row.
+    mask_zero : number 0 is padding, which later layers leave out.
+    weights : the table to begin with.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        weights: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        length = kwargs.pop("input_length", None)
+        if length is not None:
+            kwargs["input_shape"] = (length,)
+        super().__init__(**kwargs)
+        self._options({
+            "input_dim": input_dim, "output_dim": output_dim, "embeddings_initializer": embeddings_initializer,
+            "embeddings_regularizer": embeddings_regularizer, "embeddings_constraint": embeddings_constraint,
+            "mask_zero": mask_zero,
+        })  # fmt: skip
+        self.supports_masking = mask_zero
+        self.autocast = False
+        self.wants_dtype = "any"
+        self.__dict__["_first_values"] = weights
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the table, (input_dim, output_dim)."""
+        self.embeddings = self.weight("embeddings", (self.input_dim, self.output_dim))
+        first = self.__dict__.pop("_first_values", None)
+        self.built = True
+        if first is not None:
+            self.set_weights(first if isinstance(first, list) else [first])
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """Where the number is not 0."""
+        return inputs != 0 if self.mask_zero else None
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """One axis more."""
+        return (*input_shape, self.output_dim)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """The rows. IndexRangeError for a number that has none."""
+        index = inputs if inputs.dtype.name in ("int64", "int32") else inputs.to(dtypes.int64)
+        return F.embedding(index, self.embeddings).to(config.as_dtype(self.compute_dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data."""
+        from gradloom.keras.layers import configs
+
+        names = [n for n in configs.parameters(Embedding) if n != "weights"]
+        return {**self._base_config(), **{n: configs.written(n, getattr(self, n)) for n in names}}
 
 
 class Activation(Layer):
     """An activation function as a layer."""
 
-    def __init__(self, activation: Any, name: str | None = None) -> None:
-        super().__init__(name)
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.activation = activations.get(activation)
+        self.supports_masking = True
 
     def before_activation(self, x: Tensor) -> Tensor:
         """``x`` as it is."""
         return x
 
-    def call(self, x: Tensor) -> Tensor:
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The same."""
+        return input_shape
+
+    def call(self, inputs: Tensor) -> Tensor:
         """activation(x)."""
-        return self.activation(x)
+        return self.activation(inputs)
 
 
-class ReLU(Layer):
-    """max(x, 0), or with options: slope below 0, cut off at ``max_value``."""
+class Identity(Layer):
+    """What goes in comes out."""
 
-    def __init__(self, max_value: float | None = None, negative_slope: float = 0.0, name: str | None = None) -> None:
-        super().__init__(name)
-        self.max_value, self.negative_slope = max_value, negative_slope
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
 
-    def call(self, x: Tensor) -> Tensor:
-        """Of the shape of x."""
-        y = activations.leaky_relu(x, self.negative_slope) if self.negative_slope else G.relu(x)
-        return y if self.max_value is None else G.clamp(y, max=self.max_value)
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """The same."""
+        from gradloom.keras import tree
 
+        return tree.map_structure(lambda x: KerasTensor(x.shape, x.dtype), inputs)
 
-class Softmax(Layer):
-    """Softmax along ``axis``."""
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The same."""
+        return input_shape
 
-    def __init__(self, axis: int = -1, name: str | None = None) -> None:
-        super().__init__(name)
-        self.axis = axis
-        if axis == -1:
-            self.activation = activations.softmax
-
-    def before_activation(self, x: Tensor) -> Tensor:
-        """``x`` as it is."""
-        return x
-
-    def call(self, x: Tensor) -> Tensor:
-        """Of the shape of x, sums of 1 along the axis."""
-        return G.softmax(x, self.axis)
+    def call(self, inputs: Any) -> Any:
+        """See the class."""
+        return inputs
 
 
-class Dropout(Layer):
-    """In training, zero a share ``rate`` of the inputs and scale the rest by 1/(1 - rate) (Srivastava et al. 2014)."""
+class Masking(Layer):
+    """Steps in which every value is ``mask_value`` are padding: set to 0, and left out by later layers."""
 
-    def __init__(self, rate: float, name: str | None = None) -> None:
-        super().__init__(name)
-        if not 0 <= rate < 1:
-            raise ValueError(f"Dropout: rate={rate}, but it lies in [0, 1)")
-        self.rate = float(rate)
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = mask_value
+        self.supports_masking = True
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
-        """Of the shape of x; x itself when not training."""
-        return G.dropout(x, self.rate, True) if training and self.rate else x
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """(n, steps): where any value differs."""
+        return G.any(inputs != self.mask_value, -1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The same."""
+        return input_shape
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """See the class."""
+        keep = G.any(inputs != self.mask_value, -1, True)
+        y = inputs * keep.to(inputs.dtype)
+        y._keras_mask = keep.squeeze(-1)  # type: ignore[attr-defined]
+        return y
+
+
+class Lambda(Layer):
+    """A function as a layer. A model with a lambda cannot be written to a file; one with a named function can.
+
+    Parameters
+    ----------
+    function : of a tensor, or a structure of them; it may take ``mask`` and ``training``.
+    output_shape : where it cannot be found by recording the function.
+    arguments : further keyword arguments.
+    """
+
+    def __init__(
+        self, function: Any, output_shape: Any = None, mask: Any = None, arguments: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        from gradloom.keras.layers.base import _parameters_of
+
+        if isinstance(function, dict | str):
+            from gradloom.keras.saving import deserialize_keras_object
+
+            function = deserialize_keras_object(function)
+        self.function = function
+        self.arguments = arguments or {}
+        self._output_shape, self.mask = output_shape, mask
+        self._wanted = set(_parameters_of(function))
+        self.supports_masking = mask is not None
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """What the constructor was told, or found by recording the function."""
+        if self._output_shape is None:
+            return Layer.compute_output_shape(self, input_shape)
+        if callable(self._output_shape):
+            return self._output_shape(input_shape)
+        return (input_shape[0], *self._output_shape)
+
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        """Symbolic tensors of the shape and dtype that come out."""
+        from gradloom.keras.symbolic import infer
+
+        if self._output_shape is None:
+            return infer(self._call_plain, inputs, **kwargs)
+        return super().compute_output_spec(inputs, **kwargs)
+
+    def call(self, inputs: Any, mask: Any = None, training: bool | None = None) -> Any:
+        """See the class."""
+        extra = {k: v for k, v in (("mask", mask), ("training", training)) if k in self._wanted}
+        return self.function(inputs, **extra, **self.arguments)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """What the constructor was told."""
+        return self.mask(inputs, mask) if callable(self.mask) else self.mask
+
+    def get_config(self) -> dict[str, Any]:
+        """The function by its registered name; a lambda as it is, which files refuse."""
+        from gradloom.keras.saving import NotSerializableError, serialize_keras_object
+
+        try:
+            function = serialize_keras_object(self.function)
+        except NotSerializableError:
+            function = self.function
+        found = {**self._base_config(), "function": function}
+        if self._output_shape is not None:
+            found["output_shape"] = self._output_shape
+        if self.mask is not None:
+            found["mask"] = self.mask
+        return {**found, "arguments": self.arguments}
+
+
+class Wrapper(Layer):
+    """Base of layers around another layer."""
+
+    def __init__(self, layer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if isinstance(layer, dict):
+            from gradloom.keras.saving import deserialize_keras_object
+
+            layer = deserialize_keras_object(layer)
+        if not isinstance(layer, Layer):
+            raise ValueError(f"Layer {layer} supplied to Wrapper isn't a supported layer type. Please ensure wrapped "
+                             "layer is a valid Keras layer.")  # fmt: skip
+        self.layer = layer
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build the layer within."""
+        self.layer._build_once(input_shape)
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """What the layer within gives."""
+        return self.layer(inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer within, and the constructor's other arguments."""
+        from gradloom.keras.layers import configs
+        from gradloom.keras.saving import serialize_keras_object
+
+        found = self._base_config()
+        cls = type(self)
+        if configs.of_library(cls):
+            names = [n for n in configs.parameters(cls) if n != "layer"]
+            found |= {n: configs.written(n, getattr(self, n)) for n in names}
+        return {**found, "layer": serialize_keras_object(self.layer)}

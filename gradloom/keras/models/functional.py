@@ -1,0 +1,154 @@
+"""Functional models: configurations of graphs, in Keras 3's format, and graphs read from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradloom.keras import tree
+from gradloom.keras.models.graph import FunctionGraph
+from gradloom.keras.saving import deserialize_keras_object, serialize_keras_object
+from gradloom.keras.symbolic import Node
+from gradloom.keras.variables import KerasTensor
+
+
+def graph_config(graph: FunctionGraph) -> dict[str, Any]:
+    """Layers with their calls, inputs and outputs."""
+
+    def place(x: KerasTensor) -> list[Any]:
+        h = x._keras_history
+        assert h is not None
+        return [h.operation.name, graph.node_number(h.operation._inbound_nodes[h.node_index]), h.tensor_index]
+
+    def renumbered(x: Any) -> Any:
+        if not isinstance(x, KerasTensor):
+            return serialize_keras_object(x)
+        found = serialize_keras_object(x)
+        found["config"]["keras_history"] = place(x)
+        return found
+
+    layers = []
+    for operation in graph.operations:
+        nodes = [n for n in operation._inbound_nodes if any(n is m for m in graph.nodes)]
+        calls = []
+        for node in nodes:
+            if node.inputs:
+                args, kwargs = tree.map_structure(renumbered, [list(node.args), node.kwargs])
+                calls.append({"args": tuple(args), "kwargs": kwargs})
+        entry = serialize_keras_object(operation)
+        layers.append({**entry, "name": operation.name, "inbound_nodes": calls})
+    return {
+        "layers": layers,
+        "input_layers": _places(graph.inputs, place),
+        "output_layers": _places(graph.outputs, place),
+    }
+
+
+def _places(structure: Any, place: Any) -> Any:
+    if isinstance(structure, KerasTensor):
+        return [place(structure)]
+    return tree.map_structure(place, structure)
+
+
+def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
+    """Inputs and outputs of the graph that a configuration describes, its layers made anew.
+
+    Raises
+    ------
+    ValueError : calls that hang on one another in a circle, or on a layer that is not there.
+    """
+    made: dict[str, list[Any]] = {}  # the outputs of each call, by the layer's name
+    operations: dict[str, Any] = {}
+    waiting: list[tuple[str, dict[str, Any]]] = []
+    for entry in config["layers"]:
+        name = entry.get("name") or entry["config"]["name"]
+        operations[name] = deserialize_keras_object({k: v for k, v in entry.items() if k != "inbound_nodes"})
+        made[name] = []
+        if type(operations[name]).__name__ == "InputLayer":
+            made[name].append([operations[name].output])
+        for call in entry.get("inbound_nodes", []):
+            waiting.append((name, call))
+    while waiting:
+        left = []
+        for name, call in waiting:
+            earlier = [w for w in left if w[0] == name]
+            if earlier or not _ready(call, made):
+                left.append((name, call))
+                continue
+            args, kwargs = _filled(call, made)
+            made[name].append(tree.flatten(operations[name](*args, **kwargs)))
+        if len(left) == len(waiting):
+            raise ValueError(f"the calls of {sorted({n for n, _ in left})} wait for one another, or for missing layers")
+        waiting = left
+    return _tensors(config["input_layers"], made), _tensors(config["output_layers"], made)
+
+
+def _histories(call: Any) -> list[list[Any]]:
+    found: list[list[Any]] = []
+    todo = [call]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            if item.get("class_name") == "__keras_tensor__":
+                found.append(item["config"]["keras_history"])
+            else:
+                todo.extend(item.values())
+        elif isinstance(item, list | tuple):
+            todo.extend(item)
+    return found
+
+
+def _ready(call: Any, made: dict[str, list[Any]]) -> bool:
+    return all(name in made and number < len(made[name]) for name, number, _ in _histories(call))
+
+
+def _filled(call: dict[str, Any], made: dict[str, list[Any]]) -> tuple[Any, dict[str, Any]]:
+    def tensor(item: Any) -> Any:
+        if isinstance(item, dict):
+            if item.get("class_name") == "__keras_tensor__":
+                name, number, index = item["config"]["keras_history"]
+                return made[name][number][index]
+            if "class_name" in item and "config" in item:
+                return deserialize_keras_object(item)
+            return {k: tensor(v) for k, v in item.items()}
+        if isinstance(item, list):
+            return [tensor(v) for v in item]
+        return tuple(tensor(v) for v in item) if isinstance(item, tuple) else item
+
+    return tensor(call["args"]), tensor(call["kwargs"])
+
+
+def _tensors(places: Any, made: dict[str, list[Any]]) -> Any:
+    def tensor(place: Any) -> Any:
+        return made[place[0]][place[1]][place[2]]
+
+    if isinstance(places, dict):
+        return {k: _tensors(v, made) for k, v in places.items()}
+    if places and isinstance(places[0], str):
+        return tensor(places)
+    found = [_tensors(p, made) for p in places]
+    return found[0] if len(found) == 1 and not isinstance(places[0], list | tuple | dict) else found
+
+
+def clone_graph(graph: FunctionGraph, inputs: Any, clone: Any, call: Any = None) -> tuple[Any, Any]:
+    """The same calls of other operations on other inputs: (inputs, outputs)."""
+    found = {id(x): y for x, y in zip(graph.flat_inputs, tree.flatten(inputs))}
+    copies: dict[int, Any] = {}
+    for node in graph.steps:
+        operation = node.operation
+        if id(operation) not in copies:
+            copies[id(operation)] = clone(operation)
+        args, kwargs = tree.map_structure(
+            lambda x: found[id(x)] if isinstance(x, KerasTensor) else x, [list(node.args), node.kwargs]
+        )
+        copy = copies[id(operation)]
+        outputs = call(copy, *args, **kwargs) if call is not None else copy(*args, **kwargs)
+        found.update({id(x): y for x, y in zip(node.outputs, tree.flatten(outputs))})
+    return inputs, tree.pack_sequence_as(graph.outputs, [found[id(x)] for x in graph.flat_outputs])
+
+
+def last_call(graph: FunctionGraph) -> Node | None:
+    """The call that makes the only output; None where there are several outputs."""
+    if len(graph.flat_outputs) != 1:
+        return None
+    h = graph.flat_outputs[0]._keras_history
+    return None if h is None else h.operation._inbound_nodes[h.node_index]

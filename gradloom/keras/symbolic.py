@@ -1,0 +1,187 @@
+"""Symbolic calls: operations, the nodes that their calls leave behind, and shapes found by recording on placeholders.
+
+An operation called with a :class:`KerasTensor` computes nothing. It works out shape and dtype of what it would give, and
+leaves a :class:`Node`; a functional model walks these nodes back from its outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gradloom.autodiff.levels import placeholder
+from gradloom.graph.node import Aval
+from gradloom.keras import config, tree
+from gradloom.keras.variables import History, KerasTensor
+from gradloom.modes import no_grad
+from gradloom.tape import TAPE
+from gradloom.tensor import Tensor
+
+# sizes that stand for unknown ones while shapes are found: large, and of no other meaning in a model
+UNKNOWN = (83, 89)
+
+
+class _Inference:
+    """Whether shapes are being found, and the number that stands for unknown sizes meanwhile."""
+
+    size: int | None = None
+
+
+def inferring() -> bool:
+    """Whether layers are being called only to find the shapes that they give."""
+    return _Inference.size is not None
+
+
+def known_shape(shape: Any) -> tuple[int | None, ...]:
+    """A tensor's shape, with None where a placeholder's unknown size stands."""
+    if _Inference.size is None:
+        return tuple(shape)
+    return tuple(None if d in UNKNOWN else d for d in shape)
+
+
+@contextmanager
+def _placeholders(size: int) -> Iterator[None]:
+    before = _Inference.size
+    if not TAPE.traces and TAPE.pos is not TAPE.root:
+        TAPE.flush()
+    _Inference.size = size
+    TAPE.traces += 1
+    try:
+        with no_grad():
+            yield
+    finally:
+        TAPE.traces -= 1
+        _Inference.size = before
+
+
+def stand_in(spec: Any, size: int) -> Any:
+    """A placeholder of a symbolic tensor's shape and dtype; anything else as it is."""
+    if not isinstance(spec, KerasTensor):
+        return spec
+    shape = tuple(size if d is None else d for d in spec.shape)
+    if spec.dtype == "string":
+        return spec
+    found = placeholder(Aval(shape, config.as_dtype(spec.dtype)), False)
+    mask = getattr(spec, "_keras_mask", None)
+    if mask is not None:
+        found._keras_mask = stand_in(mask, size)
+    return found
+
+
+def infer(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What ``fn`` would give for symbolic tensors: a structure of symbolic tensors. Nothing is computed."""
+    open_ended = any(isinstance(x, KerasTensor) and None in x.shape for x in tree.flatten([args, kwargs]))
+    found: list[list[Any]] = []
+    structure: Any = None
+    for size in UNKNOWN if open_ended else UNKNOWN[:1]:
+        with _placeholders(size):
+            given, named = tree.map_structure(lambda x: stand_in(x, size), [list(args), kwargs])
+            structure = fn(*given, **named)
+            found.append([_described(x) for x in tree.flatten(structure)])
+            structure = tree.map_structure(lambda x: None, structure)
+            del given, named
+    if not TAPE.traces and TAPE.pos is not TAPE.root:
+        TAPE.flush()
+    leaves = []
+    for k, first in enumerate(found[0]):
+        if isinstance(first, tuple):
+            shape, dtype = first
+            if len(found) > 1:
+                shape = tuple(a if a == b else None for a, b in zip(shape, found[1][k][0]))
+            leaves.append(KerasTensor(shape, dtype))
+        else:
+            leaves.append(first)
+    return tree.pack_sequence_as(structure, leaves)
+
+
+def _described(x: Any) -> Any:
+    if isinstance(x, Tensor):
+        return tuple(x.shape), x.dtype.name
+    return x
+
+
+class Node:
+    """One call of an operation: with what, and what came out."""
+
+    def __init__(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
+        self.operation, self.args, self.kwargs = operation, args, kwargs
+        self.inputs = [x for x in tree.flatten([args, kwargs]) if isinstance(x, KerasTensor)]
+        self.outputs = [x for x in tree.flatten(outputs) if isinstance(x, KerasTensor)]
+        self.output_structure = tree.map_structure(lambda x: None, outputs)
+        index = len(operation._inbound_nodes)
+        for k, x in enumerate(self.outputs):
+            x._keras_history = History(operation, index, k)
+        operation._inbound_nodes.append(self)
+
+    input_tensors = property(lambda self: self.inputs)
+    output_tensors = property(lambda self: self.outputs)
+
+    @property
+    def parents(self) -> list[Node]:
+        """The nodes that made what this one was called with."""
+        found = []
+        for x in self.inputs:
+            h = x._keras_history
+            if h is not None:
+                found.append(h.operation._inbound_nodes[h.node_index])
+        return found
+
+    def run(self, values: dict[int, Any], extra: dict[str, Any]) -> None:
+        """Do the call on the values of its inputs, by identity of the symbolic tensors; adds those of its outputs."""
+
+        def filled(x: Any) -> Any:
+            return values[id(x)] if isinstance(x, KerasTensor) else x
+
+        args, kwargs = tree.map_structure(filled, [list(self.args), self.kwargs])
+        result = self.operation(*args, **{**extra, **kwargs})
+        for x, value in zip(self.outputs, tree.flatten(result)):
+            values[id(x)] = value
+
+
+def any_symbolic(args: Any, kwargs: Any = None) -> bool:
+    """Whether a symbolic tensor stands anywhere among the arguments."""
+    for x in args:
+        if isinstance(x, KerasTensor):
+            return True
+        if isinstance(x, list | tuple | dict) and any(isinstance(y, KerasTensor) for y in tree.flatten(x)):
+            return True
+    return any_symbolic(tuple(kwargs.values())) if kwargs else False
+
+
+class OpCall:
+    """A function of ``keras.ops`` as a node of a functional model."""
+
+    def __init__(self, function: str, name: str | None = None) -> None:
+        self.function = function
+        self.name = name or config.unique_name(function)
+        self._inbound_nodes: list[Node] = []
+        self.built = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from gradloom.keras import ops
+
+        fn = getattr(ops, self.function).__wrapped__
+        if not any_symbolic(args, kwargs):
+            return fn(*args, **kwargs)
+        outputs = infer(fn, *args, **kwargs)
+        Node(self, args, kwargs, outputs)
+        return outputs
+
+    @property
+    def output(self) -> Any:
+        """What the only call gave."""
+        return self._inbound_nodes[0].outputs[0]
+
+    def get_config(self) -> dict[str, Any]:
+        """Name and function."""
+        return {"name": self.name, "function": self.function}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> OpCall:
+        """The operation that gave this configuration. ValueError for a name that is not in ``keras.ops``."""
+        from gradloom.keras import ops
+
+        if config.get("function") not in ops.__all__:
+            raise ValueError(f"there is no operation {config.get('function')!r} in keras.ops")
+        return cls(**config)
