@@ -26,6 +26,7 @@ from gradloom.compiler.passes.fold import fold
 from gradloom.compiler.passes.joined import join
 from gradloom.compiler.passes.layout import layout
 from gradloom.compiler.passes.planes import split_complex
+from gradloom.compiler.passes.recompute import recompute
 from gradloom.compiler.prepared import Prepared, early
 from gradloom.compiler.program import Executable, HostCall, Note, Parts, host_call
 from gradloom.compiler.schedule import Footprint, close, donations, order
@@ -37,7 +38,7 @@ __all__ = ["PASSES", "compile_body", "compile_graph"]
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     dead, split_complex, simplify, fold, join, sink, simplify, layout, lower_convolutions, simplify, sink, simplify,
-    common, open_barriers, dead,
+    common, recompute, open_barriers, dead,
 )  # fmt: skip
 """What is done to a program before its kernels are formed, in order."""
 

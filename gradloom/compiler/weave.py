@@ -6,8 +6,10 @@ that memory, or a permutation of loop axes inside a kernel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from gradloom.compiler.body import Elem
 from gradloom.compiler.groups import Dims, Group, Storage
 from gradloom.compiler.views import MOVES, View, move, moved_dims
 from gradloom.graph.node import Node
@@ -17,6 +19,8 @@ __all__ = ["MAX_ACCESSES", "MAX_INSTS", "Kernels", "base_of", "is_leaf", "moves"
 
 MAX_INSTS = 160
 MAX_ACCESSES = 28
+TANGLED = 1 << 14  # elements above which a view is worth a look at how it is walked
+SHORT_RUN = 16
 
 
 def moves(n: Node) -> bool:
@@ -31,9 +35,27 @@ def base_of(n: Node) -> Node:
     return n
 
 
+def _tangled(v: View) -> bool:
+    """Whether a large view is walked in short stretches far apart, though it has an axis of unit stride."""
+    if math.prod(v.shape) < TANGLED or 0 in v.strides:
+        return False
+    long = [(n, s) for n, s in zip(v.shape, v.strides, strict=True) if n != 1]
+    run, step = 1, long[-1][1]
+    for n, s in reversed(long):
+        if s != step:
+            break
+        run, step = run * n, s * n
+    return abs(long[-1][1]) != 1 and run < SHORT_RUN and any(s == 1 and n >= SHORT_RUN for n, s in long)
+
+
 def is_leaf(n: Node) -> bool:
     """Whether a node is a constant or an iota, recomputed wherever it is used."""
     return n.prim is not None and n.prim.kind == "create"
+
+
+def is_again(n: Node) -> bool:
+    """Whether a node is computed by every kernel that wants it (:mod:`gradloom.compiler.passes.recompute`)."""
+    return n.prim is not None and n.prim.kind == "again"
 
 
 class Kernels:
@@ -204,7 +226,7 @@ class Kernels:
                 g.store(*got, to)
                 return
         g, dims = self.open_for(n.aval.shape)
-        inst = self.value(g, n, dims)
+        inst = self.value(g, n, dims, as_it_lies=True)
         g.store(inst, dims, to)
         for h in after:
             self.depend(g, h)
@@ -284,12 +306,14 @@ class Kernels:
         base = base_of(n)
         if is_leaf(base):
             return True
+        if base is n and is_again(n):
+            return all(self.reachable(g, i, want) for i in n.ins)
         h = self.home.get(id(base))
         if h is not None and (h is g or h.before & g.bit):
             return False
         return not any(w is g or w.before & g.bit for w in self.view(n).storage.writers)
 
-    def value(self, g: Group, n: Node, dims: Dims) -> int:
+    def value(self, g: Group, n: Node, dims: Dims, as_it_lies: bool = False) -> int:
         """The instruction of operand ``n`` in ``g`` along ``dims``; :meth:`_reachable` has said that there is one."""
         want = self._aligned(n, dims)
         got = self.locate(g, n)
@@ -304,7 +328,15 @@ class Kernels:
             if places is not None:
                 inst = g.body.affine(places.offset, g.spread(shape, places.strides, want))
                 return g.body.settle(inst, code)
+        if base is n and is_again(n):
+            inst = self.formula(g, n, want)
+            g.note(n, inst, want)
+            return inst
         v = self.view(n)
+        if (
+            not as_it_lies and moves(n) and _tangled(v)
+        ):  # better brought in order once by squares than read element by element
+            v = self.compact(n)
         for w in v.storage.writers:
             self.depend(g, w)
         inst = g.body.load(v.storage, v.offset, g.spread(shape, v.strides, want))
@@ -312,6 +344,23 @@ class Kernels:
             g.note(n, inst, want)
             self.at_hand.setdefault(id(n), []).append(g)
         return inst
+
+    def formula(self, g: Group, n: Node, dims: Dims) -> int:
+        """The instruction of an elementwise ``n`` in ``g``, of values along ``dims``."""
+        prim = n.prim
+        compute = prim.compute_dtype([x.aval for x in n.ins], n.attrs)  # type: ignore[union-attr]
+        operands = prim.operands  # type: ignore[union-attr]
+        args = [self.value(g, x, dims) for x in n.ins]
+        for k, a in enumerate(args):
+            if operands == "tail" and k == 0:
+                args[k] = g.body.cast(a, "bool")
+            elif operands != "keep":
+                args[k] = g.body.settle(a, compute.code)
+        inst = prim.body(Elem(g.body, compute), args, n.attrs)  # type: ignore[union-attr]
+        return g.body.settle(inst, n.aval.dtype.code)
+
+    def _again(self, n: Node) -> None:
+        """No kernel of its own."""
 
     def _positions(self, n: Node) -> View | None:
         """A moved iota as the view of an array that holds its own positions."""
