@@ -25,6 +25,7 @@ from gradloom.compiler.passes.flatten import sink
 from gradloom.compiler.passes.fold import fold
 from gradloom.compiler.passes.joined import join
 from gradloom.compiler.passes.layout import layout
+from gradloom.compiler.passes.norms import fold_norms
 from gradloom.compiler.passes.planes import split_complex
 from gradloom.compiler.passes.recompute import recompute
 from gradloom.compiler.prepared import Prepared, early
@@ -54,6 +55,8 @@ def compile_graph(graph: Graph, lasting: Sequence[int] = ()) -> Executable:
     RuntimeError where the compiler has gone wrong.
     """
     for p in PASSES:
+        if p is lower_convolutions and lasting:
+            graph = fold_norms(graph, [graph.inputs[k] for k in lasting])
         graph = p(graph)
     fuser, sequence, in_place = _scheduled(graph)
     return _assemble(graph, fuser, sequence, in_place, lasting)

@@ -353,3 +353,62 @@ def test_timed_runs_compute_all(x):
     out, spans = program.exe.run_timed([leaf.buf.ptr for leaf in leaves])
     assert len(spans) == len(program.exe._parts.notes)
     np.testing.assert_array_equal(as_numpy(out[0], np.float32, want.shape), want)
+
+
+def normed() -> nn.Module:
+    """Convolutions of all kinds, each with a norm that has seen something, and a product with one."""
+    gl.manual_seed(3)
+    layers: list[nn.Module] = []
+    for kernel, groups, bias in ((3, 1, False), (1, 1, True), (3, 4, True), (3, 64, False)):
+        layers += [
+            nn.Conv2d(64, 64, kernel, padding=kernel // 2, groups=groups, bias=bias),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+        ]
+    m = nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, 64), nn.BatchNorm1d(64), nn.ReLU())
+    for name, t in m.state_dict().items():
+        if name.endswith(("running_mean", "running_var", "weight")) and t.ndim == 1:
+            t.copy_(gl.rand(*t.shape) + 0.5)
+    return m.eval()
+
+
+def arithmetic(m, x):
+    """The names of the kernels of a run."""
+    run(m, x)
+    return " ".join(n.name for n in TAPE.latest.exe._parts.notes).split()
+
+
+def test_norms_are_folded_into_filters():
+    x = gl.tensor(np.random.default_rng(2).normal(size=(3, 64, 4, 4)).astype("f4"))
+    m = normed()
+    same(m, x)
+    assert arithmetic(m, x).count("rsqrt") == 0
+    assert m[1].training is False
+    with gl.no_grad():
+        m[1].running_var.mul_(2.0)
+        m[7].weight.data[3] = 9.0
+    same(m, x)
+    m[3].weight.data.mul_(0.5)
+    same(m, x)
+    m.train()
+    with gl.no_grad():
+        m(x).numpy()
+    m.eval()
+    same(m, x)
+
+
+def test_what_others_read_is_not_folded():
+    class Both(nn.Module):
+        """A convolution whose result is wanted without its norm too."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(64, 64, 3), nn.BatchNorm2d(64)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return self.norm(y) * gl.tanh(y)
+
+    m = Both().eval()
+    m.norm.running_var.mul_(3.0)
+    same(m, gl.tensor(np.random.default_rng(2).normal(size=(3, 64, 4, 4)).astype("f4")))
