@@ -11,6 +11,7 @@ from gradloom.compiler.groups import Group, Storage
 from gradloom.compiler.llvm.host import Host
 from gradloom.compiler.loops import Access, Contract, Inst, Launch, Nest
 from gradloom.compiler.nest_steps import plan_steps
+from gradloom.compiler.reorder import plan_reorder
 from gradloom.compiler.scatter import plan_scatter
 
 __all__ = ["live_accesses", "lower", "settle_stores"]
@@ -152,6 +153,9 @@ def lower(
     axes = tuple(g.axes[x] for x in last) or ("p",)
     extents = shape.extents or [1]
     nest = Nest(axes, _vector(axes, extents, accesses), tuple(accesses), tuple(body), stores)
+    copy = plan_reorder(nest, extents, ints, slots, host)
+    if copy is not None:
+        return [copy], nest
     steps = plan_steps(nest, extents)
     temps = [temp(n * _BYTES[d]) for d, n in steps.temps]
     return steps.launches(ints, slots, temps), nest

@@ -1,0 +1,49 @@
+"""Copies into another order of axes by squares: against NumPy, for sizes that leave rests, runs that go backwards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gradloom as gl
+from gradloom.compiler.llvm.host import detect_host
+from gradloom.compiler.loops import Access, Inst, Nest
+from gradloom.compiler.reorder import plan_reorder
+
+
+@pytest.mark.parametrize("shape", [(64, 48, 3, 3), (33, 40, 3, 3), (17, 100, 5, 3), (16, 300, 2, 2), (128, 129, 1, 3)])
+@pytest.mark.parametrize("order", [(2, 3, 1, 0), (3, 2, 1, 0), (1, 2, 3, 0)])
+def test_filters_there_and_back(shape: tuple[int, ...], order: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype("f4")
+    there = gl.tensor(x).permute(order).contiguous()
+    np.testing.assert_array_equal(there.numpy(), x.transpose(order))
+    back = gl.tensor(np.ascontiguousarray(x.transpose(order))).permute(tuple(np.argsort(order))).contiguous()
+    np.testing.assert_array_equal(back.numpy(), x)
+
+
+def test_turned_round() -> None:
+    x = np.random.default_rng(1).standard_normal((40, 50, 3, 3)).astype("f4")
+    got = gl.tensor(x).flip(2, 3).permute(2, 3, 1, 0).contiguous()
+    np.testing.assert_array_equal(got.numpy(), x[:, :, ::-1, ::-1].transpose(2, 3, 1, 0))
+
+
+def test_update_reads_what_was_brought_in_order() -> None:
+    rng = np.random.default_rng(2)
+    p, g = rng.standard_normal((64, 64, 3, 3)).astype("f4"), rng.standard_normal((3, 3, 64, 64)).astype("f4")
+    got = gl.tensor(p) - 0.5 * gl.tensor(g).permute(3, 2, 0, 1)
+    np.testing.assert_array_equal(got.numpy(), p - np.float32(0.5) * g.transpose(3, 2, 0, 1))
+
+
+def test_is_chosen_for_filters_only() -> None:
+    def launch(shape: tuple[int, ...], src: tuple[int, ...], dst: tuple[int, ...]) -> object:
+        steps = [tuple("1" if s == 1 else "s" for s in st) for st in (src, dst)]
+        nest = Nest(
+            ("p",) * len(shape), 0, tuple(Access(k, "f32", s) for k, s in enumerate(steps)),
+            (Inst("load", "f32", (), (0,)),), ((0, 1),),
+        )  # fmt: skip
+        ints = [[0, *(s for s in st if s != 1)] for st in (src, dst)]
+        return plan_reorder(nest, shape, ints, [1, 2], detect_host())
+
+    assert launch((64, 64, 9), (1, 64, 4096), (576, 9, 1)) is not None
+    assert launch((64, 576), (1, 64), (576, 1)) is None  # a plain transpose has its own way
+    assert launch((4, 64, 9), (1, 4, 256), (576, 9, 1)) is None  # too few rows for a square
