@@ -176,7 +176,10 @@ def _emit_outer(
         a, b, *acc = it.vals
         if tile.ahead and height == tile.heights[0]:
             prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), tile.ahead)), nv * n * STORAGE[storage])
-            prefetch(f, f.gep(a, "i8", f.mul(f.arg("step"), tile.ahead)), 1)
+            far = f.gep(a, "i8", f.mul(f.arg("step"), tile.ahead))
+            prefetch(f, far, 1)
+            # where the rows are neighbours in memory, as in a weight's gradient, they often cross into another line
+            prefetch(f, f.gep(far, "i8", f.mul(f.arg("row"), height - 1)), 1)
         cols = [f.gep(b, "i8", v * n * STORAGE[storage]) for v in range(nv)]
         bv = [load_converted(f, host, storage, dtype, p, n, masks[v] if masks else None) for v, p in enumerate(cols)]
         p = a
