@@ -75,8 +75,10 @@ def initialised(theirs: Any, args: tuple, kwargs: dict) -> None:
             theirs(*args, **kwargs)
 
 
-def made(info: Any, given: Any, dtype: str) -> tuple[Any, Any]:
-    args, kwargs = given.args, given.kwargs
+def made(info: Any, given: Any, dtype: str, unbatched: bool) -> tuple[Any, Any]:
+    args, kwargs = given.args, dict(given.kwargs)
+    if unbatched and kwargs.get("_random_samples") is not None:  # the database has them for two images
+        kwargs["_random_samples"] = kwargs["_random_samples"][:1]
     theirs = info.module_cls(*args, **kwargs)
     mine = getattr(nn, info.module_cls.__name__)(*bridged(args), **bridged(kwargs))
     return theirs.to(getattr(torch, dtype)), mine.to(getattr(gl, dtype))
@@ -84,7 +86,8 @@ def made(info: Any, given: Any, dtype: str) -> tuple[Any, Any]:
 
 def check(info: Any, sample: Any, dtype: str, training: bool, grad: bool) -> None:
     """One sample. Raises Mismatch, or whatever ours raises."""
-    theirs, mine = made(info, sample.constructor_input, dtype)
+    unbatched = "no_batch_dim" in sample.desc
+    theirs, mine = made(info, sample.constructor_input, dtype, unbatched)
     theirs.train(training)
     mine.train(training)
     given = sample.forward_input
