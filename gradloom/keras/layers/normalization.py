@@ -1,0 +1,360 @@
+"""Normalisation: over the batch, over features, over groups, to unit length, by the root mean square, by the spectrum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradloom import dtypes
+from gradloom import functions as G
+from gradloom.errors import NotSupportedError
+from gradloom.keras import config
+from gradloom.keras.layers.core import Wrapper, _Weighted
+from gradloom.keras.layers.specs import InputSpec
+from gradloom.keras.symbolic import inferring
+from gradloom.modes import no_grad
+from gradloom.tape import composite
+from gradloom.tensor import Tensor
+
+
+def _wide(x: Tensor) -> Tensor:
+    return G.cast(x, dtypes.float32) if x.dtype in (dtypes.float16, dtypes.bfloat16) else x
+
+
+@composite
+def _moments(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    x = _wide(x)
+    mean = G.mean(x, axes, True)
+    d = x - mean
+    return mean, G.mean(d * d, axes, True)
+
+
+@composite
+def _masked_moments(x: Tensor, mask: Tensor, axes: tuple[int, ...], tiny: float) -> tuple[Tensor, Tensor]:
+    x = _wide(x)
+    w = G.broadcast_to(G.cast(mask, x.dtype), x.shape)
+    total = G.sum(w, axes, True)
+    mean = G.sum(x * w, axes, True) / (total + tiny)
+    d = x - mean
+    return mean, G.sum(d * d * w, axes, True) / (total + tiny)
+
+
+@composite
+def _normalised(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None,
+                eps: float = 1e-3) -> Tensor:  # fmt: skip
+    scale = G.rsqrt(var + eps)
+    y = (_wide(x) - mean) * (scale if gamma is None else scale * gamma)
+    return G.cast(y if beta is None else y + beta, x.dtype)
+
+
+@composite
+def _moved(old: Tensor, new: Tensor, momentum: float) -> Tensor:
+    return old * momentum + G.cast(new.detach(), old.dtype) * (1.0 - momentum)
+
+
+class _Scaled(_Weighted):
+    """Base of those with gamma and beta."""
+
+    def _affine_options(self, **options: Any) -> None:
+        self._options(options)
+        self.supports_masking = True
+
+    def _make(self, shape: Any) -> None:
+        self.gamma = self.weight("gamma", shape) if self.scale else None
+        self.beta = self.weight("beta", shape) if self.center else None
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The same."""
+        return tuple(input_shape)
+
+    @staticmethod
+    def _shaped(w: Any, shape: Any) -> Any:
+        return None if w is None else _wide(w.reshape(*shape))
+
+    def _apply(self, x: Tensor, mean: Tensor, var: Tensor, shape: Any) -> Tensor:
+        gamma, beta = self._shaped(self.gamma, shape), self._shaped(self.beta, shape)
+        given = {k: v for k, v in (("gamma", gamma), ("beta", beta)) if v is not None}
+        return _normalised(x, mean, var, **given, eps=float(self.epsilon))
+
+
+class BatchNormalization(_Scaled):
+    """Normalise each channel by mean and variance of the batch in training, by their running means else.
+
+    Ioffe and Szegedy 2015. A frozen layer (``trainable=False``) uses the running means in training too.
+
+    Parameters
+    ----------
+    axis : of the channels. momentum : of the running means. epsilon : added to the variance.
+    center, scale : whether there are beta and gamma.
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        renorm: bool = False,
+        renorm_clipping: Any = None,
+        renorm_momentum: float = 0.99,
+        synchronized: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if renorm or synchronized:
+            raise NotSupportedError(
+                "BatchNormalization: renorm and synchronized are not offered", code="keras.batch-norm",
+                hint="leave them False; GroupNormalization does not hang on the batch",
+            )  # fmt: skip
+        self._affine_options(
+            axis=int(axis), momentum=momentum, epsilon=epsilon, center=center, scale=scale,
+            beta_initializer=beta_initializer, gamma_initializer=gamma_initializer,
+            moving_mean_initializer=moving_mean_initializer, moving_variance_initializer=moving_variance_initializer,
+            beta_regularizer=beta_regularizer, gamma_regularizer=gamma_regularizer, beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint, renorm=renorm, renorm_clipping=renorm_clipping,
+            renorm_momentum=renorm_momentum, synchronized=synchronized,
+        )  # fmt: skip
+
+    def build(self, input_shape: Any) -> None:
+        """Make gamma, beta and the running means, each (channels,)."""
+        channels = input_shape[self.axis]
+        if channels is None:
+            raise ValueError(f"BatchNormalization: axis {self.axis} of shape {input_shape} must be known")
+        shape = (channels,)
+        self._make(shape)
+        self.moving_mean = self.weight("moving_mean", shape, trainable=False)
+        self.moving_variance = self.weight("moving_variance", shape, trainable=False)
+        self._moving = (self.moving_mean, self.moving_variance)
+        self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: channels})
+        self._wide_shape = [1] * len(input_shape)
+        self._wide_shape[self.axis] = channels
+        self._over = tuple(k for k in range(len(input_shape)) if k != self.axis % len(input_shape))
+        self.built = True
+
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
+        """See the class."""
+        shape = self._wide_shape
+        if not (training and self.trainable):
+            mean, var = (_wide(v.reshape(*shape)) for v in (self.moving_mean, self.moving_variance))
+            return self._apply(inputs, mean, var, shape)
+        if mask is None:
+            mean, var = _moments(inputs, self._over)
+        else:
+            while mask.ndim < inputs.ndim:
+                mask = mask.unsqueeze(-1)
+            mean, var = _masked_moments(inputs, mask, self._over, config.epsilon())
+        if not inferring():
+            with no_grad():
+                for kept, new in zip(self._moving, (mean, var)):
+                    kept._write(_moved(kept, new.reshape(-1), float(self.momentum)))
+        return self._apply(inputs, mean, var, shape)
+
+
+class LayerNormalization(_Scaled):
+    """Normalise each sample over some axes, the last by default (Ba et al. 2016)."""
+
+    def __init__(
+        self,
+        axis: Any = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(axis, int | list | tuple):
+            raise TypeError(f"Expected an int or a list/tuple of ints for the argument 'axis', but received: {axis}")
+        self._affine_options(
+            axis=list(axis) if isinstance(axis, list | tuple) else axis, epsilon=epsilon, center=center, scale=scale,
+            beta_initializer=beta_initializer, gamma_initializer=gamma_initializer, beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer, beta_constraint=beta_constraint, gamma_constraint=gamma_constraint,
+        )  # fmt: skip
+
+    def build(self, input_shape: Any) -> None:
+        """Make gamma and beta of the sizes of the axes."""
+        n = len(input_shape)
+        axes = self.axis if isinstance(self.axis, list) else [self.axis]
+        self._over = tuple(sorted(a % n for a in axes))
+        self._make(tuple(input_shape[a] for a in self._over))
+        self._wide_shape = [input_shape[k] if k in self._over else 1 for k in range(n)]
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """See the class."""
+        mean, var = _moments(inputs, self._over)
+        return self._apply(inputs, mean, var, self._wide_shape)
+
+
+class GroupNormalization(_Scaled):
+    """Normalise each sample over groups of channels and all places (Wu and He 2018); groups=-1: each channel."""
+
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: int = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._affine_options(
+            groups=groups, axis=axis, epsilon=epsilon, center=center, scale=scale, beta_initializer=beta_initializer,
+            gamma_initializer=gamma_initializer, beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer, beta_constraint=beta_constraint, gamma_constraint=gamma_constraint,
+        )  # fmt: skip
+
+    def build(self, input_shape: Any) -> None:
+        """Make gamma and beta, (channels,)."""
+        channels = input_shape[self.axis]
+        if channels is None:
+            raise ValueError(f"Axis {self.axis} of input tensor should have a defined dimension but the layer received "
+                             f"an input with shape {input_shape}.")  # fmt: skip
+        if self.groups == -1:
+            self.groups = channels
+        if channels < self.groups:
+            raise ValueError(f"Number of groups ({self.groups}) cannot be more than the number of channels "
+                             f"({channels}).")  # fmt: skip
+        if channels % self.groups:
+            raise ValueError(f"Number of groups ({self.groups}) must be a multiple of the number of channels "
+                             f"({channels}).")  # fmt: skip
+        self._make((channels,))
+        self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: channels})
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """See the class."""
+        shape, axis = tuple(inputs.shape), self.axis % inputs.ndim
+        each = shape[axis] // self.groups
+        grouped = inputs.reshape(*shape[:axis], self.groups, each, *shape[axis + 1 :])
+        over = tuple(k for k in range(1, grouped.ndim) if k != axis)
+        mean, var = _moments(grouped, over)
+        wide = [1] * grouped.ndim
+        wide[axis], wide[axis + 1] = self.groups, each
+        return self._apply(grouped, mean, var, wide).reshape(*shape)
+
+
+@composite
+def _rms(x: Tensor, scale: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    y = _wide(x)
+    return G.cast(y * G.rsqrt(G.mean(y * y, axes, True) + eps) * scale, x.dtype)
+
+
+class RMSNormalization(_Weighted):
+    """Divide by the root mean square over some axes, times a learnt scale (Zhang and Sennrich 2019)."""
+
+    def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.epsilon = axis, epsilon
+        self.supports_masking = True
+
+    def build(self, input_shape: Any) -> None:
+        """Make the scale."""
+        n = len(input_shape)
+        axes = self.axis if isinstance(self.axis, list | tuple) else [self.axis]
+        self._over = tuple(sorted(a % n for a in axes))
+        self.scale = self.add_weight(tuple(input_shape[a] for a in self._over), "ones", name="scale")
+        self._wide_shape = [input_shape[k] if k in self._over else 1 for k in range(n)]
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The same."""
+        return tuple(input_shape)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """See the class."""
+        return _rms(inputs, _wide(self.scale.reshape(*self._wide_shape)), self._over, float(self.epsilon))
+
+
+@composite
+def _unit(x: Tensor, axes: Any) -> Tensor:
+    return x * G.rsqrt(G.clamp(G.sum(x * x, axes, True), min=1e-12))
+
+
+class UnitNormalization(_Weighted):
+    """Vectors along some axes brought to length 1."""
+
+    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(axis, int | list | tuple):
+            raise TypeError(f"Invalid value for `axis` argument: expected an int or a list/tuple of ints. Received: "
+                            f"axis={axis}")  # fmt: skip
+        self.axis = list(axis) if isinstance(axis, list | tuple) else axis
+        self.supports_masking = True
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The same."""
+        return tuple(input_shape)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """See the class."""
+        return _unit(inputs, tuple(self.axis) if isinstance(self.axis, list) else self.axis)
+
+
+class SpectralNormalization(Wrapper):
+    """A layer whose kernel is divided by its largest singular value, found by power iteration (Miyato et al. 2018).
+
+    Parameters
+    ----------
+    layer : with a ``kernel`` or ``embeddings``.
+    power_iterations : each training step does so many.
+    """
+
+    def __init__(self, layer: Any, power_iterations: int = 1, **kwargs: Any) -> None:
+        super().__init__(layer, **kwargs)
+        if power_iterations <= 0:
+            raise ValueError(f"`power_iterations` should be greater than zero. Received: `power_iterations="
+                             f"{power_iterations}`")  # fmt: skip
+        self.power_iterations = power_iterations
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build the layer within, and the vector that the iteration goes on from."""
+        super().build(input_shape)
+        self._which = next((n for n in ("kernel", "embeddings") if hasattr(self.layer, n)), None)
+        if self._which is None:
+            raise ValueError(f"{type(self.layer).__name__} object has no attribute 'kernel' nor 'embeddings'")
+        w = getattr(self.layer, self._which)
+        self.vector_u = self.add_weight((1, w.shape[-1]), "truncated_normal", trainable=False, name="vector_u")
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """That of the layer within."""
+        return self.layer.compute_output_shape(input_shape)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """The layer within, on the normalised kernel, which is kept after training steps."""
+        if training and not inferring():
+            w = getattr(self.layer, self._which)
+            with no_grad():
+                u, sigma = self._iterated(w.detach().reshape(-1, w.shape[-1]))
+                self.vector_u.assign(u)
+                w.assign(w.detach() / sigma)
+        return self.layer(inputs)
+
+    def _iterated(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        u = self.vector_u.detach()
+        for _ in range(self.power_iterations):
+            v = _unit(G.matmul(u, G.transpose(w, 0, 1)), -1)
+            u = _unit(G.matmul(v, w), -1)
+        return u, G.matmul(G.matmul(v, w), G.transpose(u, 0, 1)).reshape(())
