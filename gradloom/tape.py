@@ -59,6 +59,7 @@ class Tape:
         self.runner: Callable[[Program, list[int]], list[Any]] | None = None  # runs programs of the target "watched"
         self.after: Callable[[], None] | None = None  # called when a round has been closed, while somebody debugs
         self.noted: Callable[[Entry], None] | None = None  # told of every new step, while somebody debugs
+        self.looks = 0  # values given out of rounds that stayed open
         self.traces = 0  # functions being recorded on placeholders: the round must stay open
         self.lifted: dict[int, Any] = {}  # entries that a transformation under way differentiates by: their handles
         self.forget()
@@ -285,6 +286,7 @@ class Tape:
             if program is None:
                 program = self.pos.programs[key] = self._build([e], ())
             v.buf = self._execute(program)[0]
+            self.looks += 1
 
     def _path(self) -> list[Entry]:
         """The entries of this round, in order."""

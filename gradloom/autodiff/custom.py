@@ -124,7 +124,14 @@ def _call_vjp(cts: dict[int, Tensor], out: Tensor, ins: Sequence[Tensor], attrs:
     saved = [
         x if k < 0 else TAPE.apply(_output, (x, out), (k,)) for x, k in zip(ins[n:], links, strict=True)
     ]  # an output that was saved leads back to this call
-    got = rule.pull([cts.get(k) for k in range(len(rule.outs))], list(ins[:n]), saved)
+    looks = TAPE.looks
+    TAPE.traces += 1  # a rule may look at values: the round stays open
+    try:
+        got = rule.pull([cts.get(k) for k in range(len(rule.outs))], list(ins[:n]), saved)
+    finally:
+        TAPE.traces -= 1
+    if TAPE.looks != looks:  # what it does hangs on values: a new input keeps the tape from skipping it next time
+        TAPE.scalar(0.0)
     return (*got, *(None for _ in saved))
 
 

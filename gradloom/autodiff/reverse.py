@@ -6,7 +6,7 @@ what its rules need is computed again from the record's inputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradloom.errors import GradientError
@@ -76,13 +76,13 @@ class _Rerun:
 
 
 def _pull(
-    cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], through: bool, ends: Any = None
+    cts: dict[int, tuple[Entry, Any]], handle: Any, stop: set[int], goals: set[int], through: bool, ends: Any = None
 ) -> dict[int, Any]:
     """Pull cotangents back to the inputs of a round. Returns {number of the input: cotangent}.
 
     A rule may give a dict as the cotangent of an operand: one of several outputs of the same call, by its number; the
     dicts are joined and its rule gets one. ``ends``: which inputs matter (all where it is None); nothing is computed
-    for paths that lead to none of them.
+    for paths that lead to none of them, nor to an entry in ``goals`` (by id).
 
     Entries in ``stop`` (by id) keep their cotangent, under the key ``-id``; the walk goes on behind them only where
     there are several, of which one may be computed from another.
@@ -107,7 +107,7 @@ def _pull(
     useful: set[int] = set()
     for e in order:
         if (
-            id(e) in stop
+            id(e) in goals
             or (ends is None or ends(e.leaf) if e.prim is LEAF else False)
             or any(id(i) in useful for i in e.ins)
         ):
@@ -154,9 +154,10 @@ def _sum(a: Any, b: Any) -> Any:
 
 
 def _run(
-    outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, through: bool | None = None
-) -> dict[int, Any]:
-    """Cotangents by id of the tensor: of ``wanted``, or of every leaf that requires a gradient.
+    outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, through: bool | None = None,
+    also: Sequence[Any] = (),
+) -> dict[int, Any]:  # fmt: skip
+    """Cotangents by id of the tensor: of ``wanted``, or of every leaf that requires a gradient; and of ``also``.
 
     ``through``: whether one of ``wanted`` may be computed from another; so by default where there are several.
     """
@@ -165,29 +166,30 @@ def _run(
         rounds = TAPE.rounds
         TAPE.inside += 1  # the round must not close on the way: what is still to be pulled stands in it
         try:
-            return _walk(outputs, cts, wanted, through)
+            return _walk(outputs, cts, wanted, through, also)
         finally:
             if TAPE.rounds == rounds:
                 TAPE.inside -= 1
 
 
 def _walk(
-    outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, through: bool | None
+    outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, through: bool | None, also: Sequence[Any]
 ) -> dict[int, Any]:
     with TAPE.lock:
         found: dict[int, Any] = {}
         want = {id(t): t for t in wanted} if wanted is not None else None
-        several = through if through is not None else wanted is not None and len(wanted) > 1
+        chosen = {id(t): t for t in (*(wanted or ()), *also)}
+        several = through if through is not None else bool(also) or (wanted is not None and len(wanted) > 1)
         pending: dict[int, tuple[Entry, Any]] = {}
         older: dict[int, tuple[Record, dict[int, tuple[Entry, Any]]]] = {}
         from gradloom import functions as G
 
         def give(t: Any, v: Value | None, ct: Any) -> None:
             """A cotangent arrived at an input of a round: at a leaf tensor, or at a value of an earlier round."""
-            here = t is not None and (t._rg if want is None else id(t) in want)
+            here = t is not None and ((t._rg and want is None) or id(t) in chosen)
             behind = v is not None and v.hist is not None
-            if here and behind and want is not None:
-                # one of ``wanted`` from an earlier round: the walk of that round finds it, where there is more behind
+            if here and behind and id(t) in chosen:
+                # asked for, from an earlier round: the walk of that round finds it, where there is more behind
                 assert v is not None and v.hist is not None
                 here = not several or v.hist[0].freed
                 behind = not here
@@ -211,9 +213,14 @@ def _walk(
             held = group.get(id(e))
             group[id(e)] = (e, ct if held is None else _sum(held[1], ct))
 
+        def goals(stop: dict[int, Any]) -> set[int]:
+            """Where what is wanted is, and not only what is asked for by the way."""
+            return {k for k, t in stop.items() if want is not None and id(t) in want}
+
+        leads = _Leads(want or {})
         keep: list[Any] = []
         stop: dict[int, Any] = {}
-        for t in wanted or ():
+        for t in chosen.values():
             e = t._v.entry
             if e is not None and e.prim is not LEAF:
                 stop[id(e)] = t
@@ -227,7 +234,8 @@ def _walk(
                 give(o, v, c)
         if pending:
             leaves, tensors = TAPE.leaves, TAPE.tensors
-            for k, ct in _pull(pending, TAPE.handle, set(stop), several, _ends(want, leaves, tensors)).items():
+            ends = _ends(want, leaves, tensors, leads)
+            for k, ct in _pull(pending, TAPE.handle, set(stop), goals(stop), several, ends).items():
                 if k < 0:
                     t = stop[-k]
                     found[id(t)] = ct
@@ -239,9 +247,9 @@ def _walk(
             record, group = older.pop(key)
             rerun = _Rerun(record)
             # rounds that went alike share their entries
-            hist_stop = {id(t._v.hist[1]): t for t in wanted or () if t._v.hist and t._v.hist[0] is record}
-            ends = _ends(want, record.leaves, record.tensors)
-            for k, ct in _pull(group, rerun.handle, set(hist_stop), several, ends).items():
+            hist_stop = {id(t._v.hist[1]): t for t in chosen.values() if t._v.hist and t._v.hist[0] is record}
+            ends = _ends(want, record.leaves, record.tensors, leads)
+            for k, ct in _pull(group, rerun.handle, set(hist_stop), goals(hist_stop), several, ends).items():
                 if k < 0:
                     t = hist_stop[-k]
                     found[id(t)] = ct if id(t) not in found else G.add(found[id(t)], ct)
@@ -250,11 +258,53 @@ def _walk(
         return found
 
 
-def _ends(want: dict[int, Any] | None, leaves: Sequence[Value | None], tensors: Sequence[Any]) -> Any:
+class _Leads:
+    """Whether a value of an earlier round was computed from what is wanted."""
+
+    def __init__(self, want: dict[int, Any]) -> None:
+        self.want = want
+        self.entries = {(id(t._v.hist[0]), id(t._v.hist[1])) for t in want.values() if t._v.hist is not None}
+        self.dead: set[tuple[int, int]] = set()
+
+    def __call__(self, v: Value) -> bool:
+        seen: set[tuple[int, int]] = set()
+        todo = [v]
+        while todo:
+            hist = todo.pop().hist
+            assert hist is not None
+            record, e = hist
+            key = (id(record), id(e))
+            if key in seen or key in self.dead:
+                continue
+            seen.add(key)
+            for x in e.through():
+                if (id(record), id(x)) in self.entries:
+                    return True
+                for i in x.ins:
+                    if i.prim is LEAF and i.rg and not record.freed:
+                        leaf = record.leaves[i.leaf]
+                        if id(record.tensors[i.leaf]) in self.want:
+                            return True
+                        if leaf is not None and leaf.hist is not None:
+                            todo.append(leaf)
+            if record.freed:
+                return True  # the walk will come by, and say so
+        self.dead |= seen
+        return False
+
+
+def _ends(
+    want: dict[int, Any] | None, leaves: Sequence[Value | None], tensors: Sequence[Any], leads: _Leads
+) -> Callable[[int], bool] | None:
     """Which inputs of a round lead to what is wanted."""
     if want is None:
         return None
-    return lambda k: id(tensors[k]) in want or leaves[k].hist is not None  # type: ignore[union-attr]
+
+    def end(k: int) -> bool:
+        v = leaves[k]
+        return id(tensors[k]) in want or (v is not None and v.hist is not None and leads(v))
+
+    return end
 
 
 def _check_output(o: Any, ct: Any, code: str) -> Any:
@@ -329,13 +379,18 @@ def backward(output: Any, gradient: Any = None, retain_graph: bool | None = None
             if simple:
                 _fast(output, gradient, [TAPE.tensors[k] for k in numbers])
             else:
-                ct = _check_output(output, gradient, "gradient.scalar")
-                found = _run([output], [ct], None)
-                for t in _tensors_of(found, output):
-                    g = found[id(t)]
+                for t, g in gather(output, gradient)[0]:
                     t.grad = g if t.grad is None else t.grad + g
         if not retain:
             _mark_freed([output])
+
+
+def gather(output: Any, gradient: Any, also: Sequence[Any] = ()) -> tuple[list[tuple[Any, Any]], list[Any]]:
+    """A backward pass that hands its gradients over: those of leaves, with them, and those of ``also`` (or None)."""
+    ct = _check_output(output, gradient, "gradient.scalar")
+    found = _run([output], [ct], None, also=also)
+    leaves = [t for t in _tensors_of(found, output) if t._rg]
+    return [(t, found[id(t)]) for t in leaves], [found.get(id(t)) for t in also]
 
 
 def _tensors_of(found: dict[int, Any], output: Any) -> list[Any]:
@@ -416,9 +471,11 @@ def grad(
     retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool = False,
+    also: Sequence[Any] = (),
 ) -> tuple[Any, ...]:
     """Gradients of the sum of ``outputs`` with respect to ``inputs``, as ``torch.autograd.grad``.
 
+    ``also``: tensors whose gradients follow behind, None where the pass did not come by them.
     Returns a tuple, one tensor for each input. Raises GradientError where an input was not used, unless
     ``allow_unused`` (then None stands for it).
     """
@@ -429,22 +486,24 @@ def grad(
     with TAPE.lock, _mode(create_graph):
         first = outs[0]._v.entry
         simple = (
-            len(outs) == 1 and given[0] is None and not create_graph and not allow_unused
+            len(outs) == 1 and not also and given[0] is None and not create_graph and not allow_unused
             and first is not None and first.prim is not LEAF and first.rg
             and all(t._v.entry is not None for t in ins)
         )  # fmt: skip
         if simple:
             got = TAPE.macro(_GRAD, [*outs, *ins], (), lambda: _gradients(outs, ins, given, False))
         else:
-            got = _gradients(outs, ins, given, allow_unused)
+            got = _gradients(outs, ins, given, allow_unused, also)
         if not retain:
             _mark_freed(outs)
         return tuple(got)
 
 
-def _gradients(outs: list[Any], ins: list[Any], given: list[Any], allow_unused: bool) -> list[Any]:
+def _gradients(
+    outs: list[Any], ins: list[Any], given: list[Any], allow_unused: bool, also: Sequence[Any] = ()
+) -> list[Any]:
     cts = [_check_output(o, c, "gradient.scalar") for o, c in zip(outs, given, strict=True)]
-    found = _run(outs, cts, ins)
+    found = _run(outs, cts, ins, also=also)
     res = []
     for k, t in enumerate(ins):
         g = found.get(id(t))
@@ -455,4 +514,4 @@ def _gradients(outs: list[Any], ins: list[Any], given: list[Any], allow_unused: 
                 hint="pass allow_unused=True to get None for it",
             )
         res.append(g)
-    return res
+    return [*res, *(found.get(id(t)) for t in also)]

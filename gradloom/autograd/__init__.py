@@ -14,6 +14,7 @@ from gradloom.autograd.checks import GradcheckError, gradcheck, gradgradcheck
 from gradloom.autograd.modes import inference_mode, is_inference_mode_enabled
 from gradloom.debug import detect_anomaly, set_detect_anomaly
 from gradloom.errors import GradientError
+from gradloom.functions import hooks
 from gradloom.modes import enable_grad, no_grad, set_grad_enabled
 from gradloom.tensor import Tensor
 
@@ -48,12 +49,12 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     if inputs is None:
         for k, (t, c) in enumerate(zip(outs, cts, strict=True)):
-            reverse.backward(t, c, retain or k + 1 < len(outs), create_graph)
+            t.backward(c, retain or k + 1 < len(outs), create_graph)
         return
     wanted = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
     if not wanted:
         raise GradientError("backward: inputs is empty", code="gradient.count", hint="leave it out for all leaves")
-    for t, g in zip(wanted, reverse.grad(outs, wanted, cts, retain, create_graph, True), strict=True):
+    for t, g in zip(wanted, hooks.grad(outs, wanted, cts, retain, create_graph, True), strict=True):
         if g is not None:
             t.grad = g if t.grad is None else t.grad + g
 
@@ -82,7 +83,7 @@ def grad(
     if is_grads_batched:
         got: Any = _batched(outputs, wanted, grad_outputs, retain_graph, create_graph, unused)
     else:
-        got = reverse.grad(outputs, wanted, grad_outputs, retain_graph, create_graph, unused)
+        got = hooks.grad(outputs, wanted, grad_outputs, retain_graph, create_graph, unused)
     if materialize_grads:
         return tuple(G.zeros_like(t) if g is None else g for g, t in zip(got, wanted, strict=True))
     return tuple(got)

@@ -2,14 +2,14 @@
 
 The hooks of a result stand in the graph as a step of their own, which hands values on and calls the functions on the
 way back; its second operand is a tensor that carries them, so that the step is the same every time round. The hooks of
-leaves are called by :meth:`Tensor.backward` once a pass is done.
+leaves are called once a pass is done: by ``backward`` those of all leaves, by ``grad`` those of its inputs.
 """
 
 from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradloom.errors import GradientError
@@ -114,8 +114,8 @@ def _carrier(t: Tensor) -> Any:
 
 def _insert(t: Tensor, hook: Hook) -> HookHandle:
     carrier: Any = as_tensor(0.0)
-    carrier.hooks = {}
-    t._v = apply(_step, (t, carrier))._v
+    carrier.hooks, carrier.source = {}, TAPE.make_tensor(t._v)
+    t._v = apply(_step, (carrier.source, carrier))._v
     return HookHandle(carrier.hooks, hook)
 
 
@@ -158,7 +158,10 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> HookHandle:
 
 
 def retain_grad(self: Tensor) -> None:
-    """Have ``backward`` keep the gradient of this result in its ``grad``; leaves keep theirs anyway."""
+    """Have ``backward`` and ``grad`` keep the gradient of this result in its ``grad``; leaves keep theirs anyway.
+
+    It is what the hooks of the result left of it.
+    """
     _need_grad("retain_grad", self)
     if not self.is_leaf:
         _watch(self).keep = True
@@ -172,30 +175,58 @@ def _retains_grad(self: Tensor) -> bool:
 Tensor.retains_grad = property(_retains_grad, doc="Whether this result keeps its gradient.")  # type: ignore[attr-defined]
 
 
+# -- passes that call them --------------------------------------------------------------------------------
+def _inside(t: Tensor) -> Tensor:
+    """What a result was before its hooks: a gradient of that has passed them."""
+    carrier = _carrier(t)
+    return t if carrier is None else carrier.source
+
+
+def _kept() -> list[Tensor]:
+    """Results that keep their gradient."""
+    live = [t for w in list(Tensor._watched.values()) if w.keep and (t := w.tensor()) is not None]
+    return [t for t in live if t.requires_grad and not t.is_leaf]
+
+
+def _keep(kept: list[Tensor], found: Sequence[Tensor | None]) -> None:
+    for t, g in zip(kept, found, strict=True):
+        if g is not None:
+            t.grad = g if t.grad is None else t.grad + g
+
+
 def watched_backward(output: Tensor, gradient: Any, retain_graph: bool | None, create_graph: bool) -> None:
     """A backward pass with what is to happen at watched tensors."""
-    from gradloom.autodiff.reverse import backward, grad
+    from gradloom.autodiff import reverse
 
-    watched = [(t, w) for w in list(Tensor._watched.values()) if (t := w.tensor()) is not None]
-    kept = [t for t, w in watched if w.keep and t is not output and t.requires_grad and not t.is_leaf]
-    if kept:
-        found = grad([output], kept, [gradient], True, create_graph, True)
-        for t, g in zip(kept, found, strict=True):
-            if g is not None:
-                t.grad = g if t.grad is None else t.grad + g
-    leaves = [(t, w, t.grad) for t, w in watched if w.hooks or w.after]
-    for t, w, _ in leaves:
-        if w.hooks:
-            t.grad = None
-    backward(output, gradient, retain_graph, create_graph)
-    for t, w, before in leaves:
-        if w.hooks:
-            g = t.grad
-            t.grad = before
-            if g is None:
-                continue
-            g = _called(w.hooks, g)
-            t.grad = g if before is None else before + g
-        if t.grad is not before:
-            for after in list(w.after.values()):
+    kept = _kept()
+    with TAPE.lock, reverse._mode(create_graph):
+        leaves, found = reverse.gather(output, gradient, [_inside(t) for t in kept])
+        _keep(kept, found)
+        for t, g in leaves:
+            w = Tensor._watched.get(id(t))
+            g = _called(w.hooks, g) if w is not None else g
+            t.grad = g if t.grad is None else t.grad + g
+            for after in list(w.after.values()) if w is not None else ():
                 after(t)
+        if not (create_graph if retain_graph is None else retain_graph):
+            reverse._mark_freed([output])
+
+
+def grad(
+    outputs: Any, inputs: Sequence[Tensor], grad_outputs: Any, retain_graph: bool | None, create_graph: bool,
+    allow_unused: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    """As :func:`gradloom.autodiff.reverse.grad`, with the hooks of ``inputs`` and of what lies on the way."""
+    from gradloom.autodiff import reverse
+
+    given = [_inside(t) for t in inputs]
+    kept = _kept() if Tensor._watched else []
+    got = reverse.grad(
+        outputs, given, grad_outputs, retain_graph, create_graph, allow_unused, [_inside(t) for t in kept]
+    )
+    _keep(kept, got[len(given) :])
+    out = []
+    for t, g in zip(inputs, got, strict=False):
+        w = Tensor._watched.get(id(t)) if g is not None else None
+        out.append(_called(w.hooks, g) if w is not None else g)
+    return tuple(out)
