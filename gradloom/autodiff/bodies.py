@@ -91,7 +91,7 @@ class Body:
         return self._graph
 
     def compiled_for(self, captured: int) -> Any:
-        """The body compiled for a native loop in which its inputs from ``captured`` on stay the same; None: it cannot."""
+        """The body compiled for a native loop in which inputs from ``captured`` on stay the same; None: it cannot."""
         if captured not in self._inner:
             from gradloom.compiler.pipeline import compile_body
 

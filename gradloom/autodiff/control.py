@@ -190,8 +190,10 @@ def _keeping(body: Body, at: Sequence[int]) -> tuple[Body, list[Tensor]]:
 
 
 def _reverse(body: Body, outs: Sequence[int], at: Sequence[int]) -> tuple[Body, list[Tensor]]:
-    """The body's outputs and the cotangents of its inputs ``at``, from its inputs and the cotangents of outputs ``outs``;
-    and what that captures."""
+    """The reverse pass of a body, and what it captures.
+
+    From the body's inputs and the cotangents of outputs ``outs`` to its outputs and the cotangents of inputs ``at``.
+    """
     base = len(body.inputs)
     avals = [*body.inputs, *(body.avals[k] for k in outs)]
     trace = Trace(avals, [a.dtype.category >= 2 for a in avals])

@@ -24,8 +24,8 @@ from gradloom.tensor import Tensor
 __all__ = ["Back", "Names", "Parts", "adding", "by_rule", "hoisted", "part"]
 
 _CHEAP = {
-    "add", "sub", "mul", "neg", "abs", "sign", "maximum", "minimum", "relu", "where", "cast", "detach", "eq", "ne", "lt",
-    "le", "gt", "ge", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "isnan", "isinf", "isfinite",
+    "add", "sub", "mul", "neg", "abs", "sign", "maximum", "minimum", "relu", "where", "cast", "detach", "eq", "ne",
+    "lt", "le", "gt", "ge", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "isnan", "isinf", "isfinite",
 }  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def part(body: Body, given: Sequence[int], outputs: Sequence[int]) -> Body:
         if v not in number and v not in needed:
             needed.add(v)
             todo.extend(body.steps[v - base][1])
-    steps = []
+    steps: list[tuple] = []
     for v in sorted(needed):
         prim, ins, attrs, aval, mode = body.steps[v - base]
         number[v] = len(given) + len(steps)
@@ -59,9 +59,7 @@ def _moves(body: Body, v: int) -> bool:
 
 
 # -- before a loop ----------------------------------------------------------------------------------
-def hoisted(
-    body: Body, nc: int, seqs: list[Tensor], captured: list[Tensor]
-) -> tuple[Body, list[Tensor], list[Tensor]]:
+def hoisted(body: Body, nc: int, seqs: list[Tensor], captured: list[Tensor]) -> tuple[Body, list[Tensor], list[Tensor]]:
     """The body without the products that hang on its sequences alone, the sequences with their results, the captured.
 
     What follows such a product without a carry goes with it.
@@ -117,8 +115,8 @@ class Names:
 class Parts:
     """A body's reverse pass in parts.
 
-    back: computes cotangents of inputs from the inputs and the cotangents of outputs; inputs from number ``first`` up to
-    ``last`` are those cotangents, its outputs the cotangents of ``carried`` carries, then of other inputs.
+    back: computes cotangents of inputs from the inputs and the cotangents of outputs. Inputs from number ``first`` up
+    to ``last`` are those cotangents; ``fixed`` are the same in every step.
     """
 
     def __init__(self, back: Body, first: int, last: int, fixed: set[int]) -> None:
@@ -155,18 +153,25 @@ class Parts:
 
     def wanted(self, outputs: Sequence[int]) -> list[int]:
         """Values of the forward pass that the way back to ``outputs`` should find rather than compute again."""
-        need: set[int] = set()
-        for v in self.closure(outputs, lambda v: not self.late[v]):
-            if not self.late[v]:
-                need |= self.closure([v], lambda w: w < self.base or not self.cheap(w))
-        return sorted(v for v in need if v >= self.base and not self.steady[v] and not self.cheap(v))
+        early = [v for v in self.closure(outputs, lambda v: not self.late[v]) if not self.late[v]]
+        need: dict[int, frozenset[int]] = {}  # what must be kept so that a value can be had
+        for v in sorted(self.closure(early, lambda v: v < self.base)):
+            if v < self.base or self.steady[v]:
+                need[v] = frozenset()
+                continue
+            need[v] = frozenset([v])
+            if self.cheap(v):
+                behind = frozenset().union(*(need[i] for i in self.ins(v)))
+                piece = _moves(self.back, v) and sum(self.back.aval(i).size for i in behind) > self.back.aval(v).size
+                need[v] = need[v] if piece else behind
+        return sorted(frozenset().union(*(need[v] for v in early)))
 
     # -- sums over all steps ------------------------------------------------------------------------
     def leaves(self, v: int) -> list[int]:
         """The values that must be stacked for :meth:`total`."""
         if v < self.base:
             return [v]
-        prim, ins, attrs, aval, _ = self.back.steps[v - self.base]
+        prim, ins, _, aval, _ = self.back.steps[v - self.base]
         if self.steady[v]:
             return [v]
         if prim is S.dot:
@@ -202,8 +207,8 @@ class Parts:
 class Back:
     """The way back over a loop: a loop over what carries need, and what is done for all steps after it.
 
-    loop: its body, of cotangents of carries (values ``states``), stacked values and captured ones, to new cotangents and
-    values that the rest needs. rows: the values whose stacks it takes.
+    loop: its body, of cotangents of carries (values ``states``), stacked values and captured ones, to new cotangents
+    and values that the rest needs. rows: the values whose stacks it takes.
     """
 
     def __init__(
@@ -237,7 +242,7 @@ class Back:
         self.loop = part(back, [*states, *self.rows, *fixed], outputs)
 
     def gradients(self, stacked: Sequence[Tensor], constants: Sequence[Tensor], n: int) -> list[Tensor]:
-        """Those of the others, stacked, then the sums. stacked: what the loop made besides cotangents of carries."""
+        """Those of the others, stacked, then the sums. stacked: what the loop made but for cotangents of carries."""
         parts, back = self.parts, self.parts.back
         stacks = {**self.known, **dict(zip(self.front, stacked, strict=True))}
         held = dict(zip(self.fixed, constants, strict=True))
@@ -251,7 +256,9 @@ class Back:
             made = part(back, [*given, *self.fixed], moving)
             flags = (*(0 for _ in given), *(None for _ in constants))
             stacks |= zip(
-                moving, vmap(lambda *x: tuple(made.call(x)), flags)(*(stacks[v] for v in given), *constants), strict=True
+                moving,
+                vmap(lambda *x: tuple(made.call(x)), flags)(*(stacks[v] for v in given), *constants),
+                strict=True,
             )
         out = [G.broadcast_to(held[v], (n, *held[v].shape)) if v in held else stacks[v] for v in self.others]
         return [*out, *(parts.total(v, {**stacks, **held}, n) for v in self.sums)]

@@ -1,7 +1,7 @@
 """Loops in programs: the body's kernels, compiled once, run step by step without leaving native code.
 
-A loop's operands are carries, sequences and captured values (:mod:`gradloom.ops.control`). Its body is fused and lowered as
-a program of its own, with an address for each of its inputs and outputs that moves from step to step: along a
+A loop's operands are carries, sequences and captured values (:mod:`gradloom.ops.control`). Its body is fused and
+lowered as a program of its own, with an address for each input and output that moves from step to step: along a
 sequence, or from one carry to the next. Carries alternate between two places, or, where all of them are wanted, walk
 along an array that holds them one after the other. What the body only moves around before it is multiplied, a
 transposed weight, is laid out once in front of the loop.

@@ -51,6 +51,16 @@ class RNNBase(Module):
         Drawn uniformly from ±1/sqrt(hidden_size). Gates in PyTorch's order: i, f, g, o (LSTM), r, z, n (GRU).
     """
 
+    mode: str
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    proj_size: int
+
     def __init__(
         self,
         mode: str,
@@ -68,7 +78,7 @@ class RNNBase(Module):
         super().__init__()
         if mode not in GATES:
             raise ArgumentError(f"RNNBase: unknown mode {mode!r}, expected one of {', '.join(GATES)}")
-        if not isinstance(dropout, numbers.Number) or isinstance(dropout, bool) or not 0 <= dropout <= 1:  # type: ignore[operator]
+        if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ArgumentError(f"{mode}: dropout is {dropout!r}, expected a probability between 0 and 1")
         if not isinstance(hidden_size, int):
             raise DTypeError(f"{mode}: hidden_size is of type {type(hidden_size).__name__}, expected an int")
@@ -93,7 +103,7 @@ class RNNBase(Module):
         for k in range(num_layers):
             wide = input_size if k == 0 else out * self._directions
             for end in ("", "_reverse")[: self._directions]:
-                shapes = {"weight_ih": (rows, wide), "weight_hh": (rows, out)}
+                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, wide), "weight_hh": (rows, out)}
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
                 shapes |= {"weight_hr": (proj_size, hidden_size)} if proj_size else {}
                 self._names.append([f"{name}_l{k}{end}" for name in shapes])
@@ -136,16 +146,16 @@ class RNNBase(Module):
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """Outputs of the last layer for every step, and the last state of each layer and direction.
 
-        input: (time, batch, input_size), (batch, time, input_size) if ``batch_first``, (time, input_size) without a
-        batch, or a PackedSequence. hx: first states (layers * directions, batch, hidden_size), zeros if not given; for
-        LSTM a pair. Raises ShapeError where sizes do not fit.
+        input: (time, batch, input_size), (batch, time, input_size) if ``batch_first``, (time, input_size) without
+        a batch, or a PackedSequence. hx: first states (layers * directions, batch, hidden_size), zeros if not given;
+        for LSTM a pair. Raises ShapeError where sizes do not fit.
         """
         if isinstance(input, PackedSequence):
             return self._packed(input, hx)
         if input.ndim not in (2, 3):
             raise ShapeError(
                 f"{self.mode}: input has shape {tuple(input.shape)}, expected 2 or 3 dimensions", code="shape.recurrent",
-                hint="axes are (time, batch, features), (batch, time, features) with batch_first, or (time, features)",
+                hint="(time, batch, features), (batch, time, features) with batch_first, or (time, features)",
             )  # fmt: skip
         single = input.ndim == 2
         x = G.unsqueeze(input, 1) if single else G.transpose(input, 0, 1) if self.batch_first else input

@@ -111,5 +111,3 @@ def layer(
     if packed:
         out = rows_of(G.reshape(out, (-1, out.shape[-1])), places)
     return (out, *last)
-
-

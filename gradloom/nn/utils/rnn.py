@@ -45,6 +45,7 @@ class PackedSequence(_Packed):
         sorted_indices: Tensor | None = None,
         unsorted_indices: Tensor | None = None,
     ) -> PackedSequence:
+        """From the attributes, or from a pair (data, batch_sizes)."""
         if batch_sizes is None:
             if not isinstance(data, (tuple, list)) or len(data) != 2:
                 raise ArgumentError("PackedSequence: without batch_sizes, the data must be a pair (data, batch_sizes)")
@@ -140,7 +141,8 @@ def steps_of(sizes: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     t, b = len(sizes), int(sizes[0]) if len(sizes) else 0
     there = np.arange(b)[None, :] < sizes[:, None]
     rows = np.where(there, np.cumsum(sizes)[:, None] - sizes[:, None] + np.arange(b)[None, :], 0)
-    return as_tensor(rows.astype(np.int64)), as_tensor(np.flatnonzero(there.reshape(t * b))), as_tensor(there[..., None])
+    places = np.flatnonzero(there.reshape(t * b))
+    return as_tensor(rows.astype(np.int64)), as_tensor(places), as_tensor(there[..., None])
 
 
 def _lengths(name: str, lengths: Any, batch: int) -> np.ndarray:
