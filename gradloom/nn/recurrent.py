@@ -154,7 +154,8 @@ class RNNBase(Module):
             return self._packed(input, hx)
         if input.ndim not in (2, 3):
             raise ShapeError(
-                f"{self.mode}: input has shape {tuple(input.shape)}, expected 2 or 3 dimensions", code="shape.recurrent",
+                f"{self.mode}: input has shape {tuple(input.shape)}, expected 2 or 3 dimensions",
+                code="shape.recurrent",
                 hint="(time, batch, features), (batch, time, features) with batch_first, or (time, features)",
             )  # fmt: skip
         single = input.ndim == 2

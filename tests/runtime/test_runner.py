@@ -19,7 +19,7 @@ from gradloom.compiler.llvm.runner_ir import RunnerSource
 from gradloom.compiler.llvm.text import Module
 from gradloom.compiler.loops import SCRATCH_BYTES
 from gradloom.runtime.native import SPIN_END_NS, SPIN_IN_NS, SPIN_OUT_NS, Pool
-from gradloom.runtime.runner import Command, Plan
+from gradloom.runtime.runner import Command, Loop, Plan
 from gradloom.runtime.threads import get_num_threads, set_num_threads
 
 SPIN = (SPIN_IN_NS, SPIN_OUT_NS, SPIN_END_NS)
@@ -369,7 +369,7 @@ import sys, threading, numpy as np
 sys.path.insert(0, {here!r})
 from kernels_for_tests import Count
 from gradloom.compiler.kernels import addresses
-from gradloom.runtime.runner import Command, Plan
+from gradloom.runtime.runner import Command, Loop, Plan
 from gradloom.runtime.threads import set_num_threads
 set_num_threads(4)
 fn, slow = addresses([Count(), Count(40_000)])
@@ -395,3 +395,43 @@ def test_exit_is_clean(busy):
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_loops_run_their_commands_with_moving_slots(kernels, pool):
+    """Rows of a running sum: carries walk along the rows, inputs likewise, backwards too; loops in loops."""
+    n, t = 5, 7
+    rng = np.random.default_rng(0)
+    xs = rng.integers(-9, 9, (t, n))
+    out = np.zeros((t + 1, n), np.int64)
+    # out[k + 1] = 2 * out[k] + 3, n chunks a step; slots 2 and 3 walk along the rows of slot 1
+    affine = Command(kernels["affine"], [(3, 0), (2, 0)], [2, 3, n, 0], n)
+    row = 8 * n
+    loop = Loop(t, [(2, 1, 0), (3, 2, row)], [(2, 3, 0), (3, 3, row)], [affine])
+    plan = Plan([loop], 4, on=pool)
+    out[0] = xs[0]
+    plan.table[1] = out.ctypes.data
+    want = [xs[0]]
+    for _ in range(t):
+        want.append(2 * want[-1] + 3)
+    for _ in range(3):
+        out[1:] = 0
+        plan.run()
+        np.testing.assert_array_equal(out, want)
+    out[1:] = 0
+    assert len(plan.run_profiled()) == 1 and plan.run_profiled()[0] > 0
+    np.testing.assert_array_equal(out, want)
+
+    count = np.zeros(3 * 4, np.int64)
+    hit = Command(kernels["count"], [(2, 0)], [0])
+    inner = Loop(3, [(2, 1, 0)], [(2, 2, 8)], [hit, hit])
+    outer = Loop(4, [], [(1, 1, 24)], [inner, Command(kernels["count"], [(1, 0)], [0])])
+    plan = Plan([outer], 3, on=pool)
+    plan.table[1] = count.ctypes.data
+    plan.run()
+    np.testing.assert_array_equal(count, [3, 2, 2] * 4)
+    with pytest.raises(ValueError, match="0 rounds"):
+        Plan([Loop(0, [], [], [hit])], 3, on=pool)
+    with pytest.raises(ValueError, match="names slot 7"):
+        Plan([Loop(1, [(7, 1, 0)], [], [hit])], 3, on=pool)
+    with pytest.raises(ValueError, match="no command before it"):
+        Plan([Loop(1, [], [], [Command(kernels["count"], [(2, 0)], [0], group=True)])], 3, on=pool)
