@@ -53,7 +53,7 @@ Spans = tuple[Span, ...]
 
 UNROLLED = 16
 """Windows of so many entries are written out entry by entry; longer ones are reduced."""
-PIECES = 6
+PIECES = 3
 """A result is put together of so many pieces at most; where that is not enough the axis is padded."""
 
 
@@ -144,7 +144,19 @@ def _lowest(dtype: DType) -> float:
 
 
 def _unrolls(axes: Axes, spans: Spans) -> bool:
-    return len(axes) > 1 or (spans[0].size <= UNROLLED and len(_pieces(spans[0])) <= PIECES)
+    return len(axes) > 1 or spans[0].size <= UNROLLED
+
+
+def _is_padded(axes: Axes, spans: Spans) -> bool:
+    return len(axes) == 1 and (spans[0].size > UNROLLED or len(_pieces(spans[0])) > PIECES)
+
+
+def _settled(xs: Sequence[tuple[Tensor, float]], axes: Axes, spans: Spans) -> tuple[list[Tensor], Spans]:
+    """Values, each with what stands outside of them: padded where that would be put together of too many pieces."""
+    if not _is_padded(axes, spans):
+        return [x for x, _ in xs], spans
+    fitted = [_fit(x, axes[0], spans[0], value) for x, value in xs]
+    return [x for x, _ in fitted], (fitted[0][1],)
 
 
 # -- windows as views ------------------------------------------------------------------------------------
@@ -184,6 +196,7 @@ def window_sum(x: Tensor, axes: Axes, spans: Spans) -> Tensor:
 def _summed(x: Tensor, axes: Axes, spans: Spans) -> Tensor:
     if not _unrolls(axes, spans):
         return sum(windows_of(x, axes, spans), -1, dtype=x.dtype)
+    (x,), spans = _settled([(x, 0)], axes, spans)
     parts = []
     for pieces in _blocks(axes, spans):
         total: Tensor | None = None
@@ -235,6 +248,8 @@ def _largest(x: Tensor, axes: Axes, spans: Spans, at: Tensor | None) -> tuple[Te
     if not _unrolls(axes, spans):
         return _reduced(x, axes[0], spans[0], at)
     code = _place_dtype(spans)
+    (x, *carried), spans = _settled([(x, _lowest(x.dtype)), *([] if at is None else [(at, 0)])], axes, spans)
+    at = carried[0] if carried else None
     parts: list[list[Tensor]] = []
     for pieces in _blocks(axes, spans):
         best: list[Tensor] = []
@@ -306,9 +321,9 @@ def _positions(
         if len(axes) > 1:
             cell //= s.step
             here = apply(E.floordiv, (rest, const(cell))) if cell > 1 else rest
-            rest = remainder(rest, const(cell)) if cell > 1 else rest
+            rest = remainder(rest, const(cell))
         here = add(here, _along(s.count, k, place.ndim, s.step, -s.low))
-        if not _unrolls(axes, spans):  # windows of nothing but what equals the padding
+        if _is_padded(axes, spans):  # windows of nothing but what equals the padding
             here = clamp(here, const(0), const(s.length - 1))
         here = mul(here, const(strides[k])) if strides[k] != 1 else here
         out = here if out is None else add(out, here)
@@ -319,16 +334,17 @@ def _positions(
 def pick(x: Tensor, place: Tensor, axes: Axes, spans: Spans) -> Tensor:
     """Of each window of a group the entry at its place: the adjoint of :func:`drop`."""
     if _unrolls(axes, spans):
+        (inside,), fitted = _settled([(x, 0)], axes, spans)
         parts = []
-        for pieces in _blocks(axes, spans):
+        for pieces in _blocks(axes, fitted):
             got: Tensor | None = None
             here = place
             if len(axes) == 1:
                 here = slice_axis(place, axes[0], pieces[0].start, pieces[0].stop)
-            for entry, at in _entries(spans, pieces):
-                v = _entry(x, axes, spans, pieces, entry)
+            for entry, at in _entries(fitted, pieces):
+                v = _entry(inside, axes, fitted, pieces, entry)
                 got = v if got is None else where(eq(here, const(at)), v, got)
-            parts.append(_nothing(x, axes, pieces, 0) if got is None else got)
+            parts.append(_nothing(inside, axes, pieces, 0) if got is None else got)
         value = cat(parts, axes[0]) if len(parts) > 1 else parts[0]
     else:
         i = mul(arange(spans[0].size, dtype=dtypes.int32), const(spans[0].dilation))
