@@ -109,7 +109,7 @@ class Kept:
             _make_room(self)
             memory = allocate(self.nbytes)
         table = self.plan.table
-        table[: len(pointers)] = pointers  # type: ignore[assignment]
+        table[: len(pointers)] = pointers  # type: ignore[call-overload]
         table[self.slot] = memory.ptr
         self.plan.run()
         self.computed += 1

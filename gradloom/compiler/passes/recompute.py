@@ -91,8 +91,6 @@ class _Again:
 
     def _length(self, n: Node) -> int:
         assert n.prim is not None
-        if _view(n):
-            return self.lengths.get(id(n.ins[0]), 0)
         if n.prim.kind != "elementwise" or n.prim.name not in CHEAP or n.aval.size < LEAST or id(n) in self.stored:
             return 0
         large = [i for i in n.ins if not _small(i, n)]
@@ -113,8 +111,7 @@ class _Again:
         key = (id(n), at)
         got = self.made.get(key)
         if got is None:
-            assert n.prim is not None
-            prim = n.prim if _view(n) else _again(n.prim)  # type: ignore[arg-type]
+            prim = _again(n.prim)  # type: ignore[arg-type]
             got = self.made[key] = Node(prim, [self.again(i, at) for i in n.ins], n.attrs, n.aval)
         return got
 

@@ -1,0 +1,125 @@
+"""Convolutional networks whole: values and updates as PyTorch's, no copy of images between layers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import gradloom as gl
+from gradloom import nn
+from gradloom.nn import functional as F
+from gradloom.tape import TAPE
+
+torch = pytest.importorskip("torch")
+
+N, SIZE, WIDE = 4, 16, 32
+IMAGE = N * SIZE * SIZE * WIDE
+
+
+class Block:
+    """Layers of either library: two convolutions with norms around a shortcut, then a 1x1 with a gate."""
+
+    def __init__(self, lib):
+        self.lib = lib
+        n = lib.nn
+        self.layers = n.ModuleDict(
+            {
+                "first": n.Conv2d(3, WIDE, 3, padding=1),
+                "a": n.Conv2d(WIDE, WIDE, 3, padding=1, bias=False),
+                "norm": n.BatchNorm2d(WIDE),
+                "b": n.Conv2d(WIDE, WIDE, 3, padding=1, groups=4),
+                "one": n.Conv2d(WIDE, WIDE, 1),
+                "gate": n.Linear(WIDE, WIDE),
+                "last": n.Linear(WIDE, 5),
+            }
+        )
+
+    def __call__(self, x):
+        m, f, lib = self.layers, self.lib.nn.functional, self.lib
+        x = f.relu(m["first"](x))
+        y = f.relu(m["norm"](m["a"](x)))
+        x = f.relu(m["b"](y) + x)
+        y = m["one"](x)
+        y = y * lib.sigmoid(m["gate"](y.mean((2, 3))))[:, :, None, None]
+        return m["last"](f.relu(x + y).mean((2, 3)))
+
+
+@pytest.fixture
+def both():
+    rng = np.random.default_rng(0)
+    ours, theirs = Block(gl), Block(torch)
+    state = {
+        k: (rng.uniform(0.5, 1.5, v.shape) if v.ndim == 1 else rng.normal(size=v.shape) / math.sqrt(v[0].numel()))
+        for k, v in theirs.layers.state_dict().items() if v.ndim
+    }  # fmt: skip
+    ours.layers.load_state_dict({k: v.astype("f4") for k, v in state.items()}, strict=False)
+    theirs.layers.load_state_dict({k: torch.from_numpy(v.astype("f4")) for k, v in state.items()}, strict=False)
+    return ours, theirs, rng.normal(size=(N, 3, SIZE, SIZE)).astype("f4")
+
+
+def copies():
+    """Copies of as much as the images between layers; those of filters and borders are smaller."""
+    return [n for n in TAPE.latest.exe._parts.notes if n.name == "copy" and math.prod(n.shape) >= IMAGE]
+
+
+def test_inference(both):
+    ours, theirs, x = both
+    ours.layers.eval(), theirs.layers.eval()
+    with gl.no_grad(), torch.no_grad():
+        for _ in range(2):
+            got = ours(gl.tensor(x)).numpy()
+        np.testing.assert_allclose(got, theirs(torch.from_numpy(x)).numpy(), rtol=1e-3, atol=1e-4)
+    assert not copies()
+
+
+def test_training(both):
+    """Three steps: parameters and statistics go where PyTorch's go."""
+    ours, theirs, x = both
+    a = gl.optim.SGD(ours.layers.parameters(), lr=0.05, momentum=0.9)
+    b = torch.optim.SGD(theirs.layers.parameters(), lr=0.05, momentum=0.9)
+    target = np.array([0, 3, 1, 4])
+    for _ in range(3):
+        a.zero_grad(), b.zero_grad()
+        F.cross_entropy(ours(gl.tensor(x)), gl.tensor(target)).backward()
+        torch.nn.functional.cross_entropy(theirs(torch.from_numpy(x)), torch.from_numpy(target)).backward()
+        a.step(), b.step()
+    assert len(copies()) <= 1
+    want = theirs.layers.state_dict()
+    for k, v in ours.layers.state_dict().items():
+        np.testing.assert_allclose(v.numpy(), want[k].numpy(), rtol=2e-3, atol=2e-4, err_msg=k)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_other_ranks(rank):
+    """Sequences and volumes: the same."""
+    conv = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
+    theirs = getattr(torch.nn.functional, f"conv{rank}d")
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(2, 8, *(6,) * rank)).astype("f4")
+    w = [rng.normal(size=(8, 8, *(3,) * rank)).astype("f4") / 10 for _ in range(2)]
+
+    def net(lib, conv):
+        leaf = [lib.tensor(v) for v in (x, *w)]
+        for t in leaf:
+            t.requires_grad_()
+        y = conv(lib.tanh(conv(leaf[0], leaf[1], padding=1)), leaf[2], padding=1)
+        (y * lib.tanh(y)).sum().backward()
+        return [y.detach().numpy(), *(t.grad.numpy() for t in leaf)]
+
+    for a, b in zip(net(gl, conv), net(torch, theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_explained_without_copies():
+    """``explain`` of two layers: kernels, and no movement between them."""
+    layers = nn.Sequential(nn.Conv2d(8, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 8, 3)).eval()
+    x = gl.ones(4, 8, 8, 8)
+    with gl.no_grad():
+        for _ in range(2):  # the first also draws the parameters
+            layers(x).numpy()
+    text = gl.explain()
+    assert "correlate" in text
+    program = text[text.rindex("in0:") :]
+    assert program.count("= permute(in") == program.count("= permute(") - 1  # inputs are read, the result is turned
