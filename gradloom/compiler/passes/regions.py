@@ -27,6 +27,8 @@ class Regions:
         self._dims: dict[int, list[tuple[Atom, ...]]] = {}
         self._members: list[list[int]] = []
         self.traced: set[int] = set()  # reshapes whose operand and result have the same atoms, one by one in order
+        self._known: dict[int, list[tuple[Atom, ...]]] = {}  # labels, once all links are made
+        self._settled = False
         for n in (*graph.inputs, *graph.nodes):
             self._new(n)
         links: list[tuple[int, Node, Node, Pairs]] = []
@@ -43,6 +45,7 @@ class Regions:
             else:
                 mine, other = self.labels(n), self.labels(x)
                 self._unite(n, x, [(other[j], mine[i]) for i, j in pairs])
+        self._settled = True
 
     def _new(self, n: Node) -> None:
         region = len(self._over)
@@ -84,7 +87,12 @@ class Regions:
     # -- what others ask ---------------------------------------------------------------------------
     def labels(self, n: Node) -> list[tuple[Atom, ...]]:
         """The atoms of each dimension; none for those of size 1."""
-        return [self._flat(d) for d in self._dims[id(n)]]
+        got = self._known.get(id(n))
+        if got is None:
+            got = [self._flat(d) for d in self._dims[id(n)]]
+            if self._settled:
+                self._known[id(n)] = got
+        return got
 
     def sequence(self, n: Node) -> tuple[Atom, ...]:
         """The atoms of all dimensions, in order."""
