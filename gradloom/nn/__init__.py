@@ -1,6 +1,6 @@
 """Layers, losses and what they are made of, under the names of `torch.nn`."""
 
-from gradloom.nn import functional, init, utils
+from gradloom.nn import functional, grad, init, modules, parallel, parameter, utils
 from gradloom.nn.activation import (
     CELU,
     ELU,
@@ -154,6 +154,7 @@ from gradloom.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from gradloom.nn.parallel import DataParallel
 from gradloom.nn.parameter import (
     Buffer,
     Parameter,
@@ -205,6 +206,14 @@ from gradloom.nn.upsampling import (
 )
 
 __all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -224,7 +233,6 @@ __all__ = [
     "BatchNorm3d",
     "Bilinear",
     "Buffer",
-    "CELU",
     "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
@@ -244,12 +252,12 @@ __all__ = [
     "CosineSimilarity",
     "CrossEntropyLoss",
     "CrossMapLRN2d",
+    "DataParallel",
     "DiceLoss",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
-    "ELU",
     "Embedding",
     "EmbeddingBag",
     "FeatureAlphaDropout",
@@ -257,9 +265,6 @@ __all__ = [
     "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
-    "GELU",
-    "GLU",
-    "GRU",
     "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
@@ -278,7 +283,6 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
-    "LSTM",
     "LSTMCell",
     "LayerNorm",
     "LazyBatchNorm1d",
@@ -328,7 +332,6 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
-    "RNN",
     "RNNBase",
     "RNNCell",
     "RNNCellBase",
@@ -341,7 +344,6 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
-    "SELU",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -372,6 +374,10 @@ __all__ = [
     "ZeroPad2d",
     "ZeroPad3d",
     "functional",
+    "grad",
     "init",
+    "modules",
+    "parallel",
+    "parameter",
     "utils",
 ]

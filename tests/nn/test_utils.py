@@ -237,3 +237,30 @@ def test_every_public_name_of_utils_is_there() -> None:
         "clip_grad", "convert_parameters", "init", "memory_format",  # modules of theirs
     }  # fmt: skip
     assert names <= set(dir(nn.utils)), names - set(dir(nn.utils))
+
+
+@pytest.mark.parametrize(("axes", "groups"), [(1, 1), (2, 2), (3, 1)])
+def test_gradients_of_convolutions_by_themselves(axes: int, groups: int) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 4, *[5] * axes)).astype(np.float32)
+    w = rng.normal(size=(2, 4 // groups, *[3] * axes)).astype(np.float32)
+    c = rng.normal(size=(2, 2, *[2] * axes)).astype(np.float32)
+    for name, args in ((f"conv{axes}d_input", (x.shape, w, c)), (f"conv{axes}d_weight", (x, w.shape, c))):
+        ours, theirs = (
+            getattr(lib.grad, name)(*(a if isinstance(a, tuple) else make(a) for a in args), stride=2, groups=groups)
+            for lib, make in ((nn, gl.tensor), (torch.nn, torch.tensor))
+        )
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_names_by_file_and_data_parallel() -> None:
+    assert isinstance(nn.BatchNorm2d(2), nn.modules.batchnorm._BatchNorm) and nn.modules.Conv2d is nn.Conv2d
+    assert isinstance(nn.ConvTranspose1d(1, 1, 1), nn.modules.conv._ConvNd)
+    assert nn.modules.utils._pair(3) == (3, 3) and nn.parameter.Parameter is nn.Parameter
+    with pytest.raises(AttributeError, match="no attribute 'Conv9d'"):
+        nn.modules.Conv9d  # noqa: B018
+    model = nn.DataParallel(nn.Linear(2, 1))
+    assert list(model.state_dict()) == ["module.weight", "module.bias"]
+    assert tuple(model(gl.ones(3, 2)).shape) == (3, 1)
+    with pytest.raises(RuntimeError, match="there is none"):
+        nn.DataParallel(nn.Linear(2, 1), [0, 1])
