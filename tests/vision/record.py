@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tests.vision.facts import CLASSES, FILE, LABELS, MODELS, RATE, SHAPES, digest, images, values
+from tests.vision.operator_cases import CASES, wave
 
 
 def shapes(name: str) -> dict[str, Any]:
@@ -44,8 +45,25 @@ def numbers(name: str) -> dict[str, Any]:
     return found
 
 
+def operators() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Results, and products of gradients with waves."""
+    import torch
+    from torchvision import ops
+
+    results, gradients = {}, {}
+    for name, (call, arrays, k) in CASES.items():
+        given = [torch.tensor(a).requires_grad_(n < k) for n, a in enumerate(arrays)]
+        out = call(ops, *given)
+        results[name] = out.tolist()
+        if k:
+            (out * torch.tensor(wave(tuple(out.shape)))).sum().backward()
+            gradients[name] = [float((x.grad * torch.tensor(wave(tuple(x.shape)))).sum()) for x in given[:k]]
+    return results, gradients
+
+
 if __name__ == "__main__":
     facts = {name: shapes(name) for name in (*MODELS, *SHAPES)}
     for name in MODELS:
         facts[name] |= numbers(name)
+    facts["operators"], facts["gradients of operators"] = operators()
     FILE.write_text(json.dumps(facts, separators=(",", ":")) + "\n", "utf-8")

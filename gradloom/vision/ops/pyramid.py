@@ -125,7 +125,7 @@ class MultiScaleRoIAlign(nn.Module):
                 parts.append(roi_align(m, chosen, self.output_size, scale, self.sampling_ratio))
                 order.append(members)
         if not parts:
-            return maps[0].reshape(-1)[:0].reshape(0, maps[0].shape[1], *self.output_size)
+            return roi_align(maps[0], rows, self.output_size, scales[0], self.sampling_ratio)
         back = np.argsort(np.concatenate(order), kind="stable")
         return PUBLIC["index_select"](cat(parts, 0), 0, from_numpy(back))
 

@@ -66,6 +66,11 @@ def _regions(name: str, input: Tensor, boxes: Boxes) -> np.ndarray:
     return rows
 
 
+def _nothing(input: Tensor, size: tuple[int, int]) -> Tensor:
+    """The result for no boxes, (0, C, ph, pw), through which gradients pass all the same."""
+    return input[:0, :, :1, :1].expand(0, input.shape[1], *size)
+
+
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
     h, w = (size, size) if isinstance(size, int) else (int(n) for n in size)
     return h, w
@@ -136,14 +141,14 @@ def roi_align(
     """
     rows = _regions("roi_align", input, boxes)
     size = _pair(output_size)
+    if not rows.size or not input.numel():
+        return _nothing(input, size)
     scaled = rows[:, 1:] * rows.dtype.type(spatial_scale) - rows.dtype.type(0.5 if aligned else 0.0)
     origin, extent = scaled[:, 1::-1], scaled[:, :1:-1] - scaled[:, 1::-1]
     if not aligned:
         extent = np.maximum(extent, 1)
     index, weight = _aligned(input, rows, size, origin, extent, sampling_ratio)
     n, c, h, w = input.shape
-    if not rows.size or not input.numel():
-        return input.reshape(-1)[:0].reshape(0, c, *size)
     # rows of the map with its channels last: one index serves all channels
     pixels = input.permute(0, 2, 3, 1).reshape(n * h * w, c)
     image = rows[:, 0].astype(np.int64)[:, None, None, None]
@@ -157,6 +162,8 @@ def ps_roi_align(
 ) -> Tensor:
     """:func:`roi_align` where each bin has channels of its own (Dai et al. 2016): to (K, C / (ph * pw), ph, pw)."""
     rows, size, channel = _position_sensitive("ps_roi_align", input, boxes, output_size)
+    if not rows.size or not input.numel():
+        return _nothing(input[:, : len(channel)], size)
     scaled = rows[:, 1:] * rows.dtype.type(spatial_scale) - rows.dtype.type(0.5)
     index, weight = _aligned(input, rows, size, scaled[:, 1::-1], scaled[:, :1:-1] - scaled[:, 1::-1], sampling_ratio)
     return _from_channels(input, rows, channel, index, weight)
@@ -209,13 +216,13 @@ def roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spat
     """
     rows = _regions("roi_pool", input, boxes)
     ph, pw = _pair(output_size)
+    if not rows.size or not input.numel():
+        return _nothing(input, (ph, pw))
     c, h, w = input.shape[1:]
     corners = _rounded(rows[:, 1:] * rows.dtype.type(spatial_scale))
     extent = np.maximum(corners[:, 2:] - corners[:, :2] + 1, 1)
     top, bottom = _bins(corners[:, 1], extent[:, 1], ph, h, h)
     left, right = _bins(corners[:, 0], extent[:, 0], pw, w, w)
-    if not rows.size or not input.numel():
-        return input.reshape(-1)[:0].reshape(0, c, ph, pw)
     maps = input.detach().numpy()
     found = np.zeros((len(rows), c, ph, pw), np.int64)
     filled = np.zeros((len(rows), 1, ph, pw), bool)
@@ -238,6 +245,8 @@ def ps_roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], s
     (N, C, H, W) to (K, C / (ph * pw), ph, pw).
     """
     rows, (ph, pw), channel = _position_sensitive("ps_roi_pool", input, boxes, output_size)
+    if not rows.size or not input.numel():
+        return _nothing(input[:, : len(channel)], (ph, pw))
     h, w = input.shape[2:]
     corners = _rounded(rows[:, 1:] * rows.dtype.type(spatial_scale))
     extent = np.maximum(corners[:, 2:] - corners[:, :2], 1)
