@@ -7,7 +7,7 @@ from typing import Any
 
 import gradloom as gl
 from gradloom.distributions import constraints as C
-from gradloom.distributions.distribution import Distribution, broadcast_all
+from gradloom.distributions.distribution import Distribution, ExponentialFamily, broadcast_all
 from gradloom.functions.sampling import standard_gamma
 from gradloom.tensor import Tensor
 
@@ -25,7 +25,7 @@ def positive_gamma(concentration: Tensor) -> Tensor:
     return gl.clamp(x, min=gl.finfo(x.dtype).tiny)
 
 
-class Normal(Distribution):
+class Normal(ExponentialFamily):
     """Normal with mean ``loc`` and standard deviation ``scale``."""
 
     arg_constraints = {"loc": C.real, "scale": C.positive}
@@ -94,7 +94,7 @@ class Uniform(Distribution):
         return gl.log(self.high - self.low)
 
 
-class Exponential(Distribution):
+class Exponential(ExponentialFamily):
     """Exponential with the rate ``rate``."""
 
     arg_constraints = {"rate": C.positive}
@@ -127,7 +127,7 @@ class Exponential(Distribution):
         return 1 - gl.log(self.rate)
 
 
-class Gamma(Distribution):
+class Gamma(ExponentialFamily):
     """Gamma with shape ``concentration`` and rate ``rate``."""
 
     arg_constraints = {"concentration": C.positive, "rate": C.positive}
@@ -172,7 +172,7 @@ class Chi2(Gamma):
         self.concentration, self.rate = broadcast_all(0.5 * self.df, 0.5)
 
 
-class Beta(Distribution):
+class Beta(ExponentialFamily):
     """Beta: p**(concentration1 - 1) * (1 - p)**(concentration0 - 1), normalised."""
 
     arg_constraints = {"concentration1": C.positive, "concentration0": C.positive}
@@ -459,7 +459,7 @@ class VonMises(Distribution):
         return k * (gl.cos(value - self.loc) - 1) - math.log(2 * math.pi) - gl.log(gl.special.i0e(k))
 
 
-class ContinuousBernoulli(Distribution):
+class ContinuousBernoulli(ExponentialFamily):
     """probs**x * (1 - probs)**(1 - x) on [0, 1], normalised (Loaiza-Ganem and Cunningham 2019)."""
 
     arg_constraints = {"probs": C.unit_interval}

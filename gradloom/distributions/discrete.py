@@ -7,7 +7,14 @@ from typing import Any
 
 import gradloom as gl
 from gradloom.distributions import constraints as C
-from gradloom.distributions.distribution import Distribution, broadcast_all, lazy, logits_to_probs, probs_to_logits
+from gradloom.distributions.distribution import (
+    Distribution,
+    ExponentialFamily,
+    broadcast_all,
+    lazy,
+    logits_to_probs,
+    probs_to_logits,
+)
 from gradloom.functions.sampling import poisson, standard_gamma
 from gradloom.nn import functional as F
 from gradloom.tensor import Tensor
@@ -49,7 +56,7 @@ class _Binary(Distribution):
         return probs_to_logits(self.probs, True)
 
 
-class Bernoulli(_Binary):
+class Bernoulli(_Binary, ExponentialFamily):
     """1 with probability ``probs``, else 0."""
 
     support = C.boolean
@@ -193,7 +200,7 @@ class NegativeBinomial(_Binary):
         return n * F.logsigmoid(-z) + value * F.logsigmoid(z) - front
 
 
-class Poisson(Distribution):
+class Poisson(ExponentialFamily):
     """Poisson with the rate ``rate``."""
 
     arg_constraints = {"rate": C.nonnegative}

@@ -11,7 +11,7 @@ from gradloom.distributions.constraints import Constraint
 from gradloom.tape import TAPE
 from gradloom.tensor import Size, Tensor
 
-__all__ = ["Distribution", "broadcast_all"]
+__all__ = ["Distribution", "ExponentialFamily", "broadcast_all"]
 
 
 def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
@@ -205,3 +205,30 @@ def probs_to_logits(probs: Tensor, is_binary: bool = False) -> Tensor:
 def logits_to_probs(logits: Tensor, is_binary: bool = False) -> Tensor:
     """Probabilities of logits."""
     return gl.sigmoid(logits) if is_binary else gl.softmax(logits, -1)
+
+
+class ExponentialFamily(Distribution):
+    """A distribution with the density ``h(x) exp(<t(x), eta> - F(eta))``.
+
+    A new one gives the natural parameters ``_natural_params`` (eta), the log normalizer ``_log_normalizer(*eta)`` (F)
+    and ``_mean_carrier_measure`` (the mean of log h), and has its entropy from them.
+    """
+
+    _mean_carrier_measure: Any = 0
+
+    @property
+    def _natural_params(self) -> tuple[Tensor, ...]:
+        raise NotImplementedError(f"{type(self).__name__} does not tell its natural parameters")
+
+    def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} does not tell its log normalizer")
+
+    def entropy(self) -> Tensor:
+        """From the Bregman divergence of F (Nielsen and Nock 2010)."""
+        eta = [p.detach().requires_grad_() for p in self._natural_params]
+        normalizer = self._log_normalizer(*eta)
+        slopes = gl.autograd.grad(normalizer.sum(), eta, create_graph=True)
+        result = normalizer - self._mean_carrier_measure
+        for p, g in zip(eta, slopes, strict=True):
+            result = result - (p * g).reshape((*self._batch_shape, -1)).sum(-1)
+        return result

@@ -9,7 +9,7 @@ import gradloom as gl
 from gradloom.distributions import constraints as C
 from gradloom.distributions.continuous import Beta, positive_gamma
 from gradloom.distributions.discrete import Categorical
-from gradloom.distributions.distribution import Distribution
+from gradloom.distributions.distribution import Distribution, ExponentialFamily
 from gradloom.tensor import Tensor
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Dirichlet(Distribution):
+class Dirichlet(ExponentialFamily):
     """Points of the simplex, with ``concentration`` (..., k)."""
 
     arg_constraints = {"concentration": C.independent(C.positive, 1)}
@@ -215,7 +215,7 @@ class LowRankMultivariateNormal(Distribution):
         return 0.5 * (self._event_shape[0] * (1.0 + math.log(2 * math.pi)) + self._log_det())
 
 
-class Wishart(Distribution):
+class Wishart(ExponentialFamily):
     """Covariance matrices of ``df`` normal vectors, by covariance_matrix, precision_matrix or scale_tril."""
 
     arg_constraints = {

@@ -14,8 +14,9 @@ from gradloom.tensor import Tensor
 __all__ = [
     "AbsTransform", "AffineTransform", "CatTransform", "ComposeTransform", "CorrCholeskyTransform",
     "CumulativeDistributionTransform", "ExpTransform", "IndependentTransform", "LowerCholeskyTransform",
-    "PowerTransform", "ReshapeTransform", "SigmoidTransform", "SoftmaxTransform", "SoftplusTransform",
-    "StackTransform", "StickBreakingTransform", "TanhTransform", "Transform", "identity_transform",
+    "PositiveDefiniteTransform", "PowerTransform", "ReshapeTransform", "SigmoidTransform", "SoftmaxTransform",
+    "SoftplusTransform", "StackTransform", "StickBreakingTransform", "TanhTransform", "Transform",
+    "identity_transform",
 ]  # fmt: skip
 
 
@@ -316,6 +317,19 @@ class LowerCholeskyTransform(Transform):
 
     def inverse_of(self, y: Tensor) -> Tensor:
         return gl.tril(y, -1) + gl.diag_embed(gl.log(gl.diagonal(y, dim1=-2, dim2=-1)))
+
+
+class PositiveDefiniteTransform(Transform):
+    """Square matrices to positive-definite ones, by way of their Cholesky factor."""
+
+    domain, codomain = C.independent(C.real, 2), C.positive_definite
+
+    def __call__(self, x: Tensor) -> Tensor:
+        factor = LowerCholeskyTransform()(x)
+        return factor @ factor.mT
+
+    def inverse_of(self, y: Tensor) -> Tensor:
+        return LowerCholeskyTransform().inverse_of(gl.linalg.cholesky(y))
 
 
 class CorrCholeskyTransform(Transform):
