@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gradloom.graph.node import Graph, Node
+from gradloom.ops.structure import slice_
 
 __all__ = ["common", "dead", "open_barriers", "rewrite", "simplify"]
 
@@ -68,8 +69,8 @@ def _shorter(n: Node, ins: Sequence[Node]) -> Node | None:
         return ins[0].ins[1]  # what was written there
     if name == "update_slice":
         base, x = ins
-        if x.aval.shape == n.aval.shape and all(s == 1 for s in n.attrs[2]):
-            return x
+        if x.aval.shape == n.aval.shape:  # all of it, perhaps turned round
+            return x if all(s == 1 for s in n.attrs[2]) else Node(slice_, (x,), n.attrs, n.aval)
         if _is(x, "slice") and x.ins[0] is base and x.attrs == n.attrs:
             return base
         if _is(base, "update_slice") and base.attrs == n.attrs:
