@@ -10,69 +10,78 @@ from typing import Any
 
 import numpy as np
 
+from gradloom import functions as G
+from gradloom.metrics.base import Metric, result
 from gradloom.modes import no_grad
 from gradloom.tensor import Tensor, from_numpy
 
 
 def as_tensor(value: Any) -> Tensor:
-    """A tensor as it is; arrays and lists as tensors, float64 as float32."""
+    """A tensor as it is; arrays and lists copied, since they are looked at later; float64 as float32."""
     if isinstance(value, Tensor):
         return value
     array = np.asarray(value)
-    return from_numpy(np.ascontiguousarray(array, np.float32 if array.dtype == np.float64 else array.dtype))
+    return from_numpy(np.array(array, np.float32 if array.dtype == np.float64 else array.dtype, order="C"))
 
 
-class Metric:
-    """A number kept over batches: ``update_state``, ``result``, ``reset_state``.
+class _Averaged(Metric):
+    """A sum and the sum of its weights; Keras's names and TorchMetrics' for what can be done with them."""
 
-    Parameters
-    ----------
-    name : under which it is reported.
-    """
+    total: Tensor
+    weight: Tensor
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self._total = 0.0
-        self._count = 0.0
+        super().__init__(name)
+        self.add_state("total", np.float64(0.0))
+        self.add_state("weight", np.float64(0.0))
 
-    def reset_state(self) -> None:
-        """Forget everything that was added."""
-        self._total = self._count = 0.0
+    def _add(self, values: Tensor, sample_weight: Any = None) -> None:
+        rows = G.cast(values.detach(), "float64")
+        if sample_weight is None:
+            self.total = self.total + G.sum(rows)
+            self.weight = self.weight + float(rows.numel())
+        else:
+            weight = G.cast(as_tensor(sample_weight), "float64")
+            self.total = self.total + G.sum(rows * weight)
+            self.weight = self.weight + G.sum(G.broadcast_to(weight, rows.shape))
 
     def result(self) -> float:
         """The mean of what was added, 0.0 where nothing was."""
-        return self._total / self._count if self._count else 0.0
+        weight = float(self.weight.item())
+        return float(self.total.item()) / weight if weight else 0.0
 
-    def _add(self, values: Tensor, sample_weight: Any = None) -> None:
-        array = np.asarray(values.detach().numpy(), np.float64)
-        if sample_weight is None:
-            self._total += float(array.sum())
-            self._count += array.size
-        else:
-            weight = np.broadcast_to(np.asarray(sample_weight, np.float64), array.shape)
-            self._total += float((array * weight).sum())
-            self._count += float(weight.sum())
+    def compute(self) -> Tensor:
+        """The mean of what was added, NaN where nothing was."""
+        weight = float(self.weight.item())
+        return result(float(self.total.item()) / weight if weight else np.nan)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(name={self.name!r})"
+    def reset_state(self) -> None:
+        """Forget everything that was added."""
+        self.reset()
 
 
-class Mean(Metric):
-    """The mean of the numbers given to ``update_state``."""
+class Mean(_Averaged):
+    """The mean of the numbers given to ``update``."""
 
     def __init__(self, name: str = "mean") -> None:
         super().__init__(name)
 
+    def update(self, values: Any, weight: Any = None) -> None:
+        """Add numbers of any shape, each with its weight where weights are given."""
+        self._add(as_tensor(values), weight)
+
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Add numbers of any shape, each with its weight where weights are given."""
-        self._add(as_tensor(values), sample_weight)
+        self.update(values, sample_weight)
 
 
-class MeanMetric(Metric):
+class MeanMetric(_Averaged):
     """The mean over samples of a function of answers and predictions.
 
     ``by_rank`` says that only the order of the scores of one sample matters, so that scores before a softmax do as
     well as the probabilities behind it, and the softmax need not be computed.
+
+    ``update_state`` and a call take answers first, as Keras has it; ``update`` and ``forward`` predictions first.
     """
 
     by_rank = False
@@ -81,10 +90,14 @@ class MeanMetric(Metric):
         """One number a sample: y_true (n, ...), y_pred (n, ...) to (n, ...)."""
         raise NotImplementedError
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update(self, preds: Any, target: Any, sample_weight: Any = None) -> None:
         """Add a batch."""
         with no_grad():
-            self._add(self.values(as_tensor(y_true), as_tensor(y_pred)), sample_weight)
+            self._add(self.values(as_tensor(target), as_tensor(preds)), sample_weight)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch."""
+        self.update(y_pred, y_true, sample_weight)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """Add a batch and give the mean so far."""

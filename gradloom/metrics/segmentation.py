@@ -1,0 +1,103 @@
+"""Segmentation: overlap of regions, by class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradloom import functions as G
+from gradloom.metrics import inputs
+from gradloom.metrics.base import Metric, given, result
+from gradloom.metrics.classification import share
+from gradloom.tensor import Tensor
+
+
+class _Overlap(Metric):
+    """Base of the metrics of overlap.
+
+    Parameters
+    ----------
+    num_classes : int
+    include_background : bool
+        Whether class 0 counts.
+    per_class : bool
+        One value a class instead of their mean over classes that occur.
+    input_format : {"index", "one-hot"}
+        Labels (N, ...), or bits (N, C, ...).
+    over : {"dataset", "samples"}
+        Count all pixels together, as Keras does, or take the mean over samples, as TorchMetrics does.
+    """
+
+    above: Tensor
+    below: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        include_background: bool = True,
+        per_class: bool = False,
+        input_format: str = "index",
+        over: str = "dataset",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        inputs.checked_task("multiclass", num_classes, None)
+        if input_format not in ("index", "one-hot"):
+            raise ValueError(f"input_format is 'index' or 'one-hot', not {input_format!r}")
+        if over not in ("dataset", "samples"):
+            raise ValueError(f"over is 'dataset' or 'samples', not {over!r}")
+        self.num_classes, self.per_class, self.input_format, self.over = num_classes, per_class, input_format, over
+        self.first = 0 if include_background else 1
+        self.add_state("above", np.zeros(num_classes))
+        self.add_state("below", np.zeros(num_classes))
+
+    def _bits(self, x: Any) -> Tensor:
+        """(N, C, pixels)."""
+        t = given(x)
+        if self.input_format == "index":
+            G.check_labels(t, self.num_classes, None)
+            flat = G.reshape(t, (t.shape[0], 1, -1))
+            return flat == G.reshape(G.arange(self.num_classes), (1, self.num_classes, 1))
+        if t.ndim < 2 or t.shape[1] != self.num_classes:
+            raise ValueError(f"{self.name}: shape {tuple(t.shape)}, expected (N, {self.num_classes}, ...)")
+        return G.reshape(t, (t.shape[0], self.num_classes, -1)) > 0
+
+    def _parts(self, common: Tensor, size_p: Tensor, size_t: Tensor) -> tuple[Tensor, Tensor]:
+        """What is divided by what, of intersections and sizes (N, C)."""
+        raise NotImplementedError
+
+    def update(self, preds: Any, target: Any) -> None:
+        """Add a batch."""
+        p, t = self._bits(preds), self._bits(target)
+        inputs.same_shapes(self.name, p, t)
+        common = G.sum(G.cast(G.logical_and(p, t), "float64"), dim=2)
+        sizes = (G.sum(G.cast(x, "float64"), dim=2) for x in (p, t))
+        above, below = self._parts(common, *sizes)
+        if self.over == "samples":
+            occurs = below > 0
+            above, below = G.where(occurs, above / G.where(occurs, below, 1.0), 0.0), G.cast(occurs, "float64")
+        self.above = self.above + G.sum(above, dim=0)
+        self.below = self.below + G.sum(below, dim=0)
+
+    def compute(self) -> Tensor:
+        """0-d, or one value a class; NaN for a class that never occurs."""
+        above, below = self.above.numpy()[self.first :], self.below.numpy()[self.first :]
+        each = share(above, below, np.nan)
+        if self.per_class:
+            return result(each)
+        return result(np.nanmean(each) if (below > 0).any() else np.nan)
+
+
+class MeanIoU(_Overlap):
+    """Intersection over union."""
+
+    def _parts(self, common: Tensor, size_p: Tensor, size_t: Tensor) -> tuple[Tensor, Tensor]:
+        return common, size_p + size_t - common
+
+
+class DiceScore(_Overlap):
+    """Twice the intersection over the sum of the sizes."""
+
+    def _parts(self, common: Tensor, size_p: Tensor, size_t: Tensor) -> tuple[Tensor, Tensor]:
+        return common * 2.0, size_p + size_t
