@@ -30,7 +30,7 @@ class Entry:
         self.depth: int = parent.depth + 1 if parent is not None else 0
         self.next: Entry | None = None
         self.branches: dict[tuple, Entry] | None = None
-        self.programs: dict[tuple, Program] | None = None
+        self.programs: dict[tuple, tuple[Program, list[int] | None, tuple]] | None = None
         before = parent.inputs if parent is not None else 0
         self.leaf = before if prim is LEAF or prim is SCALAR else -1  # number of the input
         self.inputs: int = before + (self.leaf >= 0)  # inputs of a round that has come to this entry

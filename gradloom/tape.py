@@ -282,10 +282,10 @@ class Tape:
             key = ("peek", id(e))
             if self.pos.programs is None:
                 self.pos.programs = {}
-            program = self.pos.programs.get(key)
-            if program is None:
-                program = self.pos.programs[key] = self._build([e], ())
-            v.buf = self._execute(program)[0]
+            found = self.pos.programs.get(key)
+            if found is None:
+                found = self.pos.programs[key] = (self._build([e], ()), None, ())
+            v.buf = self._execute(found[0])[0]
             self.looks += 1
 
     def _path(self) -> list[Entry]:
@@ -297,6 +297,22 @@ class Tape:
             e = e.parent
         path.reverse()
         return path
+
+    def _ordered(self, order: list[Entry], donate: tuple) -> tuple[Program, list[int] | None, tuple]:
+        """A program for these outputs in the order of their computation: which handle is older must compile nothing.
+
+        With it the order in which it gives the outputs (None: as they are), and what it may overwrite.
+        """
+        assert self.pos.programs is not None
+        turn = sorted(range(len(order)), key=lambda k: order[k].depth)
+        order = [order[k] for k in turn]
+        to = {k: at for at, k in enumerate(turn)}
+        donate = tuple(sorted((to[k], leaf) for k, leaf in donate))
+        key = ("in order", *order, donate)
+        if key not in self.pos.programs:
+            self.pos.programs[key] = (self._build(order, donate), None, donate)
+        same = turn == list(range(len(order)))
+        return self.pos.programs[key][0], None if same else turn, donate
 
     def _run(self) -> None:
         live: list[Value] = []
@@ -316,10 +332,12 @@ class Tape:
         key = (*order, donate)
         if self.pos.programs is None:
             self.pos.programs = {}
-        program = self.pos.programs.get(key)
-        if program is None:
-            program = self._build(order, donate)
-            self.pos.programs[key] = program
+        found = self.pos.programs.get(key)
+        if found is None:
+            found = self.pos.programs[key] = self._ordered(order, donate)
+        program, turn, donate = found
+        if turn is not None:
+            live = [live[k] for k in turn]
         self.latest = program
         program.runs += 1
         spent = {id(v): self.spent(v.entry) for v in live if v.entry.rg}  # type: ignore[union-attr,arg-type]
