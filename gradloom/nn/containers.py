@@ -190,18 +190,16 @@ class _Values(Module):
         """Names and values, in order."""
         raise NotImplementedError
 
-    def _child_lines(self) -> list[str]:
+    def extra_repr(self) -> str:
+        """A line for each value."""
         lines = []
         for name, value in self._held():
+            text = "Object of type: " + type(value).__name__
             if isinstance(value, Tensor):
                 kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
                 text = f"{kind} containing: [{value.dtype!r} of size {'x'.join(map(str, value.shape))}]"
-            elif isinstance(value, Module):
-                text = repr(value).replace("\n", "\n  ")
-            else:
-                text = "Object of type: " + type(value).__name__
-            lines.append(f"({name}): {text}")
-        return lines
+            lines.append(f"  ({name}): {text}")
+        return "\n".join(lines)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Raise RuntimeError: it is no layer."""
