@@ -53,6 +53,8 @@ class Group:
 
     def __init__(self, number: int, kind: str, extents: Sequence[int], axes: str | None = None) -> None:
         self.number, self.kind = number, kind
+        self.bit = 1 << number  # in sets of groups
+        self.followed = False  # whether others were made to run after it
         self.extents = tuple(extents)
         self.axes = list(axes or "p" * len(self.extents))
         self.body = Body(len(self.extents))
@@ -65,11 +67,6 @@ class Group:
         self.scatter: Scattering | None = None
         self.host: tuple[Node, list[View], View] | None = None
         self.loop: Job | None = None
-
-    @property
-    def bit(self) -> int:
-        """Its bit in sets of groups."""
-        return 1 << self.number
 
     @property
     def reduced(self) -> set[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from gradloom.compiler.loops import Access, Inst, Launch, Nest, full, stages
 from gradloom.compiler.nest_plan import plan_nest
@@ -81,6 +82,16 @@ class Steps:
 
 def plan_steps(nest: Nest, extents: Sequence[int]) -> Steps:
     """Plan a nest: the only entry point that a compiler needs."""
+    return _plan(nest, tuple(extents), _constants(nest))
+
+
+def _constants(nest: Nest) -> str:
+    """What equality of nests does not tell apart: 0.0 and -0.0, 1 and True."""
+    return repr([i.attrs for i in nest.body if i.op == "const"])
+
+
+@lru_cache(maxsize=1024)
+def _plan(nest: Nest, extents: tuple[int, ...], constants: str) -> Steps:
     whole = trim(nest)
     every = tuple(range(len(nest.axes)))
     staged = max(stages(whole.nest), default=0) > 1 or _waits(nest)
@@ -97,7 +108,7 @@ def plan_steps(nest: Nest, extents: Sequence[int]) -> Steps:
         split = split_reduction(part.nest, sizes)
         steps.append(_Step(part, axes, split))
         temps += split.temps if split is not None else ()
-    return Steps(nest, tuple(extents), tuple(steps), kept, tuple(temps))
+    return Steps(nest, extents, tuple(steps), kept, tuple(temps))
 
 
 def _waits(nest: Nest) -> bool:

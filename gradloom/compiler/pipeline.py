@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -15,7 +17,7 @@ from gradloom.compiler.groups import Storage
 from gradloom.compiler.kernels import addresses
 from gradloom.compiler.llvm.host import detect_host
 from gradloom.compiler.looping import Inner, Job, Where, laid_out, launches_of, loop_commands
-from gradloom.compiler.loops import Launch, Nest, show
+from gradloom.compiler.loops import Contract, Launch, Nest, show
 from gradloom.compiler.lower import lower, settle_stores
 from gradloom.compiler.memory import place
 from gradloom.compiler.nest_plan import work_of
@@ -29,7 +31,7 @@ from gradloom.compiler.passes.norms import fold_norms
 from gradloom.compiler.passes.planes import split_complex
 from gradloom.compiler.passes.recompute import recompute
 from gradloom.compiler.prepared import Prepared, early
-from gradloom.compiler.program import Executable, HostCall, Note, Parts, host_call
+from gradloom.compiler.program import Executable, HostCall, Line, Note, Parts, host_call, told
 from gradloom.compiler.schedule import Footprint, close, donations, order
 from gradloom.graph.node import Graph
 from gradloom.graph.node import show as show_graph
@@ -54,12 +56,25 @@ def compile_graph(graph: Graph, lasting: Sequence[int] = ()) -> Executable:
     Kernels are found in the caches of :mod:`gradloom.compiler.kernels` or compiled. Raises what LLVM raises, and
     RuntimeError where the compiler has gone wrong.
     """
-    for p in PASSES:
-        if p is lower_convolutions and lasting:
-            graph = fold_norms(graph, [graph.inputs[k] for k in lasting])
-        graph = p(graph)
-    fuser, sequence, in_place = _scheduled(graph)
-    return _assemble(graph, fuser, sequence, in_place, lasting)
+    with _undisturbed():
+        for p in PASSES:
+            if p is lower_convolutions and lasting:
+                graph = fold_norms(graph, [graph.inputs[k] for k in lasting])
+            graph = p(graph)
+        fuser, sequence, in_place = _scheduled(graph)
+        return _assemble(graph, fuser, sequence, in_place, lasting)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without the collector of circular garbage, which looks through all these nodes again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def compile_body(graph: Graph, captured: int) -> Inner | None:
@@ -94,12 +109,13 @@ def _footprints(fuser: Fuser) -> list[Footprint]:
     for g in fuser.groups:
         settle_stores(g)
     prints = [p for p in map(Footprint, fuser.groups) if p.writes]
+    every = sum(q.group.bit for q in prints)
     for p in prints:
         for s in p.reads:
             for w in s.writers:
                 if not w.before & p.group.bit:  # it writes over what this reads
                     p.before |= w.bit
-        p.before |= p.group.before & sum(q.group.bit for q in prints)
+        p.before |= p.group.before & every
         p.before &= ~p.group.bit
     close(prints)
     return prints
@@ -145,7 +161,7 @@ class Block:
     """
 
     memory: _Memory
-    lines: list[str]
+    lines: list[Line]
     steps: list[list[Launch] | Job | Footprint] = field(default_factory=list)
     shared: set[int] = field(default_factory=set)
     notes: list[Note] = field(default_factory=list)
@@ -233,7 +249,7 @@ def _block(
 ) -> Block:
     """The launches of groups in order."""
     host = detect_host()
-    block = Block(memory, [show_graph(graph)])
+    block = Block(memory, [partial(show_graph, graph)])
     steps, notes, lines = block.steps, block.notes, block.lines
     batch: list[Footprint] = []  # independent of each other: they live at one step
     for p in sequence:
@@ -247,7 +263,7 @@ def _block(
             steps.append(g.loop)
             inner = g.loop.inner.block
             notes += inner.notes
-            lines += [f"loop of {g.loop.length} steps", *(f"  {x}" for t in inner.lines for x in t.split("\n"))]
+            lines.append(partial(_loop_lines, g.loop.length, inner.lines))
             block.work += g.loop.work
             batch = []
             continue
@@ -288,8 +304,17 @@ def _block(
         if source is not None:
             note = " (in place)" if any(s in in_place for s in p.writes) else ""
             chunks = ", ".join(str(x.chunks) for x in launches)
-            lines.append(f"{show(source)}\n  extents {g.extents} chunks {chunks}{note}")
+            lines.append(partial(_source_lines, source, f"extents {g.extents} chunks {chunks}{note}"))
     return block
+
+
+def _loop_lines(length: int, inner: Sequence[Line]) -> str:
+    text = "\n".join(told(inner))
+    return "\n".join([f"loop of {length} steps", *(f"  {x}" for x in text.split("\n"))])
+
+
+def _source_lines(source: Nest | Contract, numbers: str) -> str:
+    return f"{show(source)}\n  {numbers}"
 
 
 def _place(block: Block, kept: Container[int] = ()) -> None:

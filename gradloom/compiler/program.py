@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from gradloom.graph.node import Node
 from gradloom.runtime.buffers import Buffer, allocate
 from gradloom.runtime.runner import Command, Loop, Plan
 
-__all__ = ["Executable", "HostCall", "Parts", "Note", "host_call"]
+__all__ = ["Executable", "HostCall", "Line", "Parts", "Note", "host_call", "told"]
 
 
 class Place(NamedTuple):
@@ -44,6 +44,15 @@ class Place(NamedTuple):
             return np.empty(self.shape, self.dtype)
         memory = (ctypes.c_char * self.nbytes).from_address(table[self.slot] + self.start)
         return np.ndarray(self.shape, self.dtype, memory, self.offset, self.strides)  # type: ignore[arg-type]
+
+
+Line: TypeAlias = "str | Callable[[], str]"
+"""Of a program's description: text, or what makes it when it is asked for."""
+
+
+def told(lines: Iterable[Line]) -> list[str]:
+    """Lines as text."""
+    return [x if isinstance(x, str) else x() for x in lines]
 
 
 @dataclass
@@ -94,7 +103,7 @@ class Parts:
     arena_slot: int
     arena_bytes: int
     quick: bool
-    lines: list[str] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
 
@@ -196,7 +205,7 @@ class Executable:
 
     def describe(self) -> str:
         """The program, its kernels and what is done in place, in readable lines."""
-        return "\n".join(self._parts.lines)
+        return "\n".join(told(self._parts.lines))
 
 
 def _time(step: Plan | HostCall, table: list[int], spans: list[tuple[int, int]]) -> None:

@@ -94,10 +94,15 @@ class Kernels:
     def depend(self, g: Group, on: Group) -> None:
         """Have ``g`` run after another group."""
         new = (on.before | on.bit) & ~g.before
-        if new:
-            for h in self.groups:
-                if h is g or h.before & g.bit:
-                    h.before |= new
+        if not new:
+            return
+        on.followed = True  # as are those before it
+        if not g.followed:
+            g.before |= new
+            return
+        for h in self.groups:
+            if h is g or h.before & g.bit:
+                h.before |= new
 
     def put(self, g: Group, n: Node, inst: int, dims: Dims) -> None:
         """Let ``g`` be where ``n`` is computed, by an instruction."""
@@ -160,6 +165,7 @@ class Kernels:
                 s.writers = [x for x in s.writers if x is not h and x is not g] + [g]
         self.groups.remove(h)
         g.before |= h.before
+        g.followed |= h.followed
         for x in self.groups:
             if x.before & (h.bit | g.bit):
                 x.before = (x.before & ~h.bit) | g.bit | g.before
