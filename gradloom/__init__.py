@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradloom import functions as _functions
 from gradloom import methods as _methods  # noqa: F401  (installs the tensor's methods)
+from gradloom.absent import tensor_attribute as _tensor_attribute
 from gradloom.devices import device, get_default_device, set_default_device
 from gradloom.dtypes import DType as dtype
 from gradloom.dtypes import (
@@ -63,8 +64,11 @@ _LAZY = {
         "io.files": "load save",
         "options": "channels_last channels_last_3d contiguous_format layout memory_format preserve_format strided",
         "printing": "set_printoptions",
-        "amp": "GradScaler autocast clear_autocast_cache get_autocast_dtype is_autocast_available is_autocast_enabled "
-        "set_autocast_dtype set_autocast_enabled",
+        "amp": "GradScaler autocast autocast_decrement_nesting autocast_increment_nesting clear_autocast_cache "
+        "get_autocast_cpu_dtype get_autocast_dtype get_autocast_gpu_dtype is_autocast_available "
+        "is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled set_autocast_cache_enabled "
+        "set_autocast_cpu_dtype set_autocast_cpu_enabled set_autocast_dtype set_autocast_enabled "
+        "set_autocast_gpu_dtype",
         "debug": "is_anomaly_check_nan_enabled is_anomaly_enabled set_anomaly_enabled",
         "settings": "OutOfMemoryError are_deterministic_algorithms_enabled compiled_with_cxx11_abi "
         "get_deterministic_debug_mode get_float32_matmul_precision get_num_interop_threads "
@@ -86,7 +90,8 @@ _FUNCTIONAL = frozenset(
     "adaptive_avg_pool1d adaptive_max_pool1d affine_grid_generator alpha_dropout alpha_dropout_ avg_pool1d "
     "batch_norm bilinear binary_cross_entropy_with_logits celu celu_ channel_shuffle conv1d conv2d conv3d "
     "conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d cosine_embedding_loss cosine_similarity ctc_loss "
-    "dropout_ embedding embedding_bag feature_alpha_dropout feature_alpha_dropout_ feature_dropout grid_sampler "
+    "dropout_ embedding embedding_bag feature_alpha_dropout feature_alpha_dropout_ feature_dropout feature_dropout_ "
+    "grid_sampler "
     "group_norm hardshrink hinge_embedding_loss instance_norm kl_div layer_norm margin_ranking_loss max_pool1d "
     "max_pool2d max_pool3d pairwise_distance pdist pixel_shuffle pixel_unshuffle poisson_nll_loss prelu relu_ "
     "rms_norm rrelu rrelu_ selu selu_ threshold threshold_ triplet_margin_loss".split()
@@ -103,6 +108,7 @@ def _array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
 
 
 Tensor.__array_namespace__ = _array_namespace  # type: ignore[attr-defined]
+Tensor.__getattr__ = _tensor_attribute  # type: ignore[method-assign, assignment]
 
 
 def is_tensor(x: Any) -> Any:

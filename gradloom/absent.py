@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gradloom.errors import GradloomError
 
-__all__ = ["AbsentError", "missing"]
+__all__ = ["AbsentError", "missing", "tensor_attribute"]
 
 
 class AbsentError(GradloomError, AttributeError):
@@ -27,8 +27,8 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "there is no symbolic tracer: gradloom.explain(fn, *args) shows the program that a function becomes",
     ),
     (
-        "sparse sspaddmm saddmm$ spmm$ dsmm$ hsmm$ hspmm$ smm$ resize_as_sparse_ ccol_indices_ crow_indices_ "
-        "col_indices_ row_indices_ indices_copy$ values_copy$",
+        "sparse sspaddmm saddmm$ spmm$ dsmm$ hsmm$ hspmm$ smm$ resize_as_sparse_ ccol_indices crow_indices "
+        "col_indices row_indices indices_copy$ values_copy$",
         "sparse tensors are not offered: use dense ones, gradloom.masked, or index_select and scatter_add",
     ),
     (
@@ -76,13 +76,62 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ("symeig$ lobpcg$", "use gradloom.linalg.eigh"),
     ("solve$ eig$ lstsq$ matrix_rank$", "PyTorch has removed it too: use the function of that name in gradloom.linalg"),
     ("cpp$", "there is no C++ interface: kernels are compiled from the program"),
+    (
+        "AVG$ SUM$ AcceleratorError$ AggregationType$ AliasDb$ AnyType$ Argument$ ArgumentSpec$ Benchmark Block$ "
+        "BoolType$ BufferDict$ CallStack$ Capsule$ ClassType$ Code$ CompleteArgumentSpec$ ComplexType$ "
+        "ConcreteModuleType "
+        "DeepCopyMemoTable$ DeserializationStorageContext$ DeviceObjType$ DictType$ EnumType$ ErrorReport$ "
+        "ExecutionPlan$ FatalError$ FileCheck$ FloatType$ FunctionSchema$ Gradient$ GraphExecutorState$ "
+        "IODescriptor$ InferredType$ IntType$ InterfaceType$ JITException$ ListType$ LockingLogger$ LoggerBase$ "
+        "ModuleDict$ NoneType$ NoopLogger$ NumberType$ OperatorInfo$ OptionalType$ PRIVATE_OPS$ ParameterDict$ "
+        "PyObjectType$ SerializationStorageContext$ StaticModule$ StringType$ Tag$ TensorType$ ThroughputBenchmark$ "
+        "TracingState$ TupleType$ Type$ USE_ UnionType$ Use$ Value$ init_num_threads$ parse_type_comment$ "
+        "unify_type_list$ read_vitals$ set_vital$ vitals_enabled$ get_file_path$ profiler_allow thread_safe_generator$ "
+        "classproperty$ legacy_contiguous_format$ monitor$ types$ return_types$ serialization$ storage$ functional$ "
+        "torch_version$ windows$ quasirandom$ compiler$ export$ get_device_module$ hash_tensor$ segment_reduce$ "
+        "slice_inverse$ convolution$ embedding_renorm_$ norm_except_dim$ batch_norm_ grid_sampler_ hspmm "
+        "const_data_ptr$ module_load$ grad_dtype$ index$ to_padded_tensor$ max_pool1d_with_indices$ is_inference$",
+        "a part of PyTorch's inside: look for the public function, or the layer, that is made of it",
+    ),
+    ("gru$ gru_cell$ lstm$ lstm_cell$ rnn_", "use the layers gradloom.nn.RNN, LSTM, GRU and their cells"),
+    (
+        "is_autocast_ipu is_autocast_xla get_autocast_ipu get_autocast_xla set_autocast_ipu set_autocast_xla "
+        "to_mkldnn$ ipu$ xpu$ record_stream$ storage_type$ resize_as_sparse",
+        "there is one device, the CPU, and tensors have one layout",
+    ),
+    (
+        "to_sparse coalesce$ is_coalesced$ indices$ values$ dense_dim$ smm$",
+        "sparse tensors are not offered: use dense ones, gradloom.masked, or index_select and scatter_add",
+    ),
+    ("int_repr$ qscheme$", "there are no quantized dtypes: use bfloat16, or int8 tensors with a scale of their own"),
+    ("bit$ float8_e4m3fnuz$ float8_e5m2fnuz$", "this dtype is not offered: use uint8, float8_e4m3fn or float8_e5m2"),
+    ("volatile$", "use no_grad() where no gradients are wanted"),
+    ("reinforce$", "PyTorch has removed it too: gradloom.distributions has log_prob"),
+    (
+        "graph$ SavedTensor$ saved_tensors_hooks$ NestedIOFunction$ enforce_grad_layout_policy$ "
+        "is_view_replay_enabled$ is_multithreading_enabled$ set_multithreading_enabled$",
+        "what a gradient needs is computed again or kept by the compiler: utils.checkpoint says what to compute again",
+    ),
+    (
+        "DeviceType$ ProfilerConfig$ ProfilerEvent$ ProfilerState$ kineto_available$ profiler_legacy$ profiler_util$ "
+        "is_tensor_like$ has_torch_function$ handle_torch_function$ debug_unwrap$ common_notes$",
+        "a part of PyTorch's inside: gradloom.profiler has times, gradloom.explain the program",
+    ),
 )
 
 
 def missing(where: str, name: str) -> AttributeError:
     """The error for a name that ``where`` lacks: one with a hint where it is absent on purpose."""
+    kind = "a tensor" if where == "Tensor" else f"module {where!r}"
     for starts, hint in _HINTS:
         for start in starts.split():
             if name == start[:-1] if start.endswith("$") else name.startswith(start):
-                return AbsentError(f"module {where!r} deliberately has no {name!r}", hint=hint)
-    return AttributeError(f"module {where!r} has no attribute {name!r}")
+                return AbsentError(f"{kind} deliberately has no {name!r}", hint=hint)
+    return AttributeError(f"{kind} has no attribute {name!r}")
+
+
+def tensor_attribute(self: object, name: str) -> object:
+    """What tensors answer for a name that they have not."""
+    if name.startswith("_"):
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    raise missing("Tensor", name)

@@ -21,14 +21,15 @@ from gradloom.autodiff.transforms import (
 )
 from gradloom.autodiff.vmap import vmap
 from gradloom.errors import StateError
+from gradloom.functions.patterns import rearrange
 from gradloom.nn import Module
 from gradloom.nn.utils.stateless import functional_call
 from gradloom.tensor import Tensor
 
 __all__ = [
     "associative_scan", "cond", "custom_jvp", "custom_vjp", "fori_loop", "functional_call", "functionalize", "grad",
-    "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "map", "replace_all_batch_norm_modules_",
-    "scan", "stack_module_state", "value_and_grad", "vjp", "vmap", "while_loop",
+    "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "map", "rearrange",
+    "replace_all_batch_norm_modules_", "scan", "stack_module_state", "value_and_grad", "vjp", "vmap", "while_loop",
 ]  # fmt: skip
 
 
@@ -74,3 +75,9 @@ def replace_all_batch_norm_modules_(root: Module) -> Module:
             m.running_mean = m.running_var = m.num_batches_tracked = None
             m.track_running_stats = False
     return root
+
+
+def __getattr__(name: str) -> Any:
+    from gradloom.absent import missing
+
+    raise missing("gradloom.func", name)

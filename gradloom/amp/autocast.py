@@ -18,8 +18,11 @@ from gradloom.tape import TAPE
 from gradloom.tensor import Tensor
 
 __all__ = [
-    "autocast", "clear_autocast_cache", "custom_bwd", "custom_fwd", "get_autocast_dtype", "is_autocast_available",
-    "is_autocast_enabled", "set_autocast_dtype", "set_autocast_enabled",
+    "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "custom_bwd",
+    "custom_fwd", "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_available",
+    "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled", "set_autocast_cache_enabled",
+    "set_autocast_cpu_dtype", "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled",
+    "set_autocast_gpu_dtype",
 ]  # fmt: skip
 
 LOWER = frozenset(
@@ -137,6 +140,60 @@ def set_autocast_dtype(device_type: str, dtype: Any) -> None:
 
 def clear_autocast_cache() -> None:
     """Nothing is kept between casts."""
+
+
+def is_autocast_cache_enabled() -> bool:
+    """Whether casts are kept: a cast that occurs twice in a round is computed once in any case."""
+    return True
+
+
+def set_autocast_cache_enabled(enabled: bool) -> None:
+    """Accepted: see :func:`is_autocast_cache_enabled`."""
+
+
+_nesting = [0]
+
+
+def autocast_increment_nesting() -> int:
+    """Count one autocast more around what follows. Returns how many there are."""
+    _nesting[0] += 1
+    return _nesting[0]
+
+
+def autocast_decrement_nesting() -> int:
+    """Count one autocast less. Returns how many are left."""
+    _nesting[0] -= 1
+    return _nesting[0]
+
+
+def get_autocast_cpu_dtype() -> DType:
+    """As :func:`get_autocast_dtype`, the older name."""
+    return get_autocast_dtype("cpu")
+
+
+def get_autocast_gpu_dtype() -> DType:
+    """What products would be cast to on a GPU: float16, as PyTorch has it."""
+    return dtypes.float16
+
+
+def set_autocast_cpu_dtype(dtype: Any) -> None:
+    """As :func:`set_autocast_dtype` for the CPU, the older name."""
+    set_autocast_dtype("cpu", dtype)
+
+
+def set_autocast_gpu_dtype(dtype: Any) -> None:
+    """Checked and without effect: there is no GPU."""
+    set_autocast_dtype("cuda", dtype)
+
+
+def is_autocast_cpu_enabled() -> bool:
+    """As :func:`is_autocast_enabled` for the CPU, the older name."""
+    return is_autocast_enabled("cpu")
+
+
+def set_autocast_cpu_enabled(enabled: bool) -> None:
+    """As :func:`set_autocast_enabled` for the CPU, the older name."""
+    set_autocast_enabled("cpu", enabled)
 
 
 def custom_fwd(

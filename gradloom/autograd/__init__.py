@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradloom import functions as G
+from gradloom import profiler
 from gradloom.autodiff import reverse
 from gradloom.autodiff.function import Function
 from gradloom.autodiff.vmap import vmap
-from gradloom.autograd import forward_ad, function, functional
+from gradloom.autograd import anomaly_mode, forward_ad, function, functional, grad_mode, variable
 from gradloom.autograd.checks import GradcheckError, gradcheck, gradgradcheck
 from gradloom.autograd.modes import inference_mode, is_inference_mode_enabled
+from gradloom.autograd.variable import Variable
 from gradloom.debug import detect_anomaly, set_detect_anomaly
 from gradloom.errors import GradientError
 from gradloom.functions import hooks
 from gradloom.modes import enable_grad, no_grad, set_grad_enabled
 from gradloom.tensor import Tensor
 
-Variable = Tensor
-
 __all__ = [
-    "Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "forward_ad", "function",
-    "functional", "grad", "gradcheck", "gradgradcheck", "inference_mode", "is_inference_mode_enabled", "no_grad",
-    "set_detect_anomaly", "set_grad_enabled",
+    "Function", "GradcheckError", "Variable", "anomaly_mode", "backward", "detect_anomaly", "enable_grad",
+    "forward_ad", "function", "functional", "grad", "grad_mode", "gradcheck", "gradgradcheck", "inference_mode",
+    "is_inference_mode_enabled", "no_grad", "profiler", "set_detect_anomaly", "set_grad_enabled", "variable",
 ]  # fmt: skip
 
 
@@ -105,3 +105,9 @@ def _batched(
 
     found = iter(vmap(one)(*cts))
     return [None if h else next(found) for h in holes]
+
+
+def __getattr__(name: str) -> Any:
+    from gradloom.absent import missing
+
+    raise missing("gradloom.autograd", name)

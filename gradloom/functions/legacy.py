@@ -1,4 +1,4 @@
-"""PyTorch's old names of tensors by dtype: ``FloatTensor(2, 3)``, ``isinstance(x, LongTensor)``, ``x.type()``."""
+"""PyTorch's old names: tensors by dtype (``FloatTensor(2, 3)``, ``isinstance(x, LongTensor)``), ``x.new(...)``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError
 from gradloom.functions.creation import empty
+from gradloom.functions.views import reshape
 from gradloom.tensor import Size, Tensor, tensor
 
 _CLASSES = {
@@ -21,6 +22,7 @@ _CLASSES = {
 
 __all__ = list(_CLASSES)
 FUNCTION_ONLY = __all__
+METHODS = "as_subclass is_distributed is_inference map2_ new resize resize_as".split()
 
 
 class _ByDtype(type):
@@ -54,6 +56,54 @@ def _declare(name: str, dtype: DType) -> type:
 
 
 globals().update({name: _declare(name, d) for name, d in _CLASSES.items()})
+
+
+def new(self: Tensor, *data: Any, device: Any = None) -> Tensor:
+    """A tensor of this dtype: from sizes, as ``new_empty``, or from data, as ``new_tensor``."""
+    if len(data) == 1 and not isinstance(data[0], int | np.integer | Size):
+        return tensor(data[0], dtype=self.dtype, device=device)
+    return empty(*(data or (0,)), dtype=self.dtype, device=device)
+
+
+def resize(self: Tensor, *sizes: Any) -> Tensor:
+    """As :func:`gradloom.reshape`, which has taken its place."""
+    return reshape(self, *sizes)
+
+
+def resize_as(self: Tensor, other: Tensor) -> Tensor:
+    """As ``reshape_as``, which has taken its place."""
+    return reshape(self, tuple(other.shape))
+
+
+def as_subclass(self: Tensor, cls: type) -> Tensor:
+    """The same elements as an instance of a subclass. Raises DTypeError for another class."""
+    if not (isinstance(cls, type) and issubclass(cls, Tensor)):
+        raise DTypeError(f"as_subclass: expected a subclass of Tensor, got {cls!r}", code="dtype.argument")
+    made = cls.__new__(cls)
+    made._v, made._rg = self._v, self._rg
+    return made
+
+
+def map2_(self: Tensor, x: Tensor, y: Tensor, callable: Any) -> Tensor:
+    """Each element replaced by a Python function of it and of two other tensors'; one call each. Slow."""
+    others = [t.expand(self.shape).reshape(-1).tolist() for t in (x, y)]
+    values = [callable(*each) for each in zip(self.reshape(-1).tolist(), *others, strict=True)]
+    return self._write(tensor(values, dtype=self.dtype).reshape(self.shape))
+
+
+def is_inference(self: Tensor) -> bool:
+    """Whether it is a tensor that gradients may never come by: there are none of that kind, made where it may be."""
+    return False
+
+
+def is_distributed(self: Tensor) -> bool:
+    """Whether it is spread over processes: never."""
+    return False
+
+
+Tensor.is_xla = Tensor.is_vulkan = Tensor.is_maia = Tensor.is_ipu = False  # type: ignore[attr-defined]
+Tensor.name = None  # type: ignore[attr-defined]
+Tensor.output_nr = 0  # type: ignore[attr-defined]
 
 
 def class_name(dtype: DType) -> str:
