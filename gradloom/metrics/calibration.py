@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import functions as G
+from gradloom.functions.conversion import finfo
 from gradloom.metrics import inputs
 from gradloom.metrics.base import Metric, given, result
 from gradloom.metrics.classification import share
@@ -145,7 +146,7 @@ class LogLoss(_MeanOfRows):
 
     def _cost(self, preds: Any, target: Any) -> tuple[Tensor, Tensor]:
         kind = given(preds).dtype
-        least = float(np.finfo(kind.numpy).eps) if kind.name in ("float32", "float64") else 1e-7
+        least = finfo(kind).eps if kind.is_floating else 1e-7
         p, labels, valid = self._rows(preds, target)
         if self.task == "binary":
             p = G.clamp(p, least, 1.0 - least)

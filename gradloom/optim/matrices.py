@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import functions as G
+from gradloom.functions.conversion import finfo
 from gradloom.optim.optimizer import LearningRate, Optimizer, checked, number, switches
 from gradloom.tensor import Tensor
 
@@ -102,7 +103,7 @@ class Adafactor(Optimizer):
     ) -> tuple[Tensor, ...]:
         resolution, has_decay, maximize = flags
         rate, share, eps1, eps2, most, decay = scalars
-        least = G.const(float(np.finfo(param.dtype.numpy).eps)) if resolution else eps1
+        least = G.const(finfo(param.dtype).eps) if resolution else eps1
         if maximize:
             grad = -grad
         root = math.sqrt(max(param.numel(), 1))

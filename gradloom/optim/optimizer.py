@@ -238,9 +238,10 @@ class Optimizer:
                 new = self._advance(bucket.group, bucket.step, bucket.numbers)
                 # single precision, as they are saved: a run that was resumed goes on with the same bits
                 bucket.numbers = {k: float(np.float32(v)) for k, v in new.items()}
+                for state in bucket.states:
+                    state.update(bucket.numbers)
             for state in bucket.states:
                 state["step"] = bucket.step
-                state.update(bucket.numbers)
         return loss
 
     def _plan(self, live: list[bool]) -> None:

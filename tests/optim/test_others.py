@@ -346,3 +346,17 @@ def test_averaged_models(kind: str) -> None:
     for k in s:
         np.testing.assert_allclose(s[k], t[k], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(y, z, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "Adafactor", "Muon", "LAMB", "NAdam"])
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_half_precision_stays(name: str, kind: str) -> None:
+    p = gl.tensor(P0.astype(np.float32)).to(getattr(gl, kind)).requires_grad_()
+    opt = getattr(optim, name)([p], lr=0.1)
+    before = p.detach().float().numpy().copy()
+    for _ in range(2):
+        opt.zero_grad()
+        (p * p).sum().backward()
+        opt.step()
+    after = p.detach().float().numpy()
+    assert p.dtype.name == kind and np.isfinite(after).all() and (after != before).any()
