@@ -75,14 +75,14 @@ def _runs(first: np.ndarray, last: np.ndarray) -> list[_Piece]:
 
 
 def _pieces(s: Span) -> list[_Piece]:
-    at = np.arange(s.count) * s.step - s.low  # of the first entry
+    at = np.arange(s.number) * s.step - s.low  # of the first entry
     first = np.maximum(0, -(at // s.dilation))
     return _runs(np.minimum(first, s.size), np.clip((s.length - 1 - at) // s.dilation + 1, 0, s.size))
 
 
 def _is_tiled(s: Span) -> bool:
     """Whether windows lie apart and whole within the axis."""
-    return s.low == 0 and s.step >= s.extent and (s.count - 1) * s.step + s.extent <= s.length
+    return s.low == 0 and s.step >= s.extent and (s.number - 1) * s.step + s.extent <= s.length
 
 
 def _groups(axes: Axes, spans: Spans) -> list[tuple[Axes, Spans]]:
@@ -104,7 +104,7 @@ def _edges(x: Tensor, axis: int, low: int, high: int, value: float) -> Tensor:
 
 def _fit(x: Tensor, axis: int, s: Span, value: float) -> tuple[Tensor, Span]:
     """An axis padded so that all windows lie inside."""
-    high = max(0, (s.count - 1) * s.step - s.low + s.extent - s.length)
+    high = max(0, (s.number - 1) * s.step - s.low + s.extent - s.length)
     return _edges(x, axis, s.low, high, value), s._replace(length=s.length + s.low + high, low=0)
 
 
@@ -170,7 +170,7 @@ def windows_of(x: Tensor, axes: Axes, spans: Spans, value: float = 0) -> Tensor:
     fitted = []
     for k, s in zip(axes, spans, strict=True):
         x, t = _fit(x, k, s, value)
-        n = (t.count - 1) * t.step + t.extent  # what no window reaches is left out
+        n = (t.number - 1) * t.step + t.extent  # what no window reaches is left out
         x = slice_axis(x, k, 0, n)
         fitted.append(t)
     return moved_windows(
@@ -181,15 +181,15 @@ def windows_of(x: Tensor, axes: Axes, spans: Spans, value: float = 0) -> Tensor:
 # -- sums ------------------------------------------------------------------------------------------------
 def window_sum(x: Tensor, axes: Axes, spans: Spans) -> Tensor:
     """The sum of each window; nothing outside of an axis counts."""
-    if all(s.dilation == 1 and s.low == 0 and s.size == s.step and s.count * s.step == s.length for s in spans) and (
+    if all(s.dilation == 1 and s.low == 0 and s.size == s.step and s.number * s.step == s.length for s in spans) and (
         math.prod(s.size for s in spans) > UNROLLED
     ):
         shape = list(x.shape)
         for k, s in reversed(list(zip(axes, spans, strict=True))):
-            shape[k : k + 1] = [s.count, s.size]
+            shape[k : k + 1] = [s.number, s.size]
         return sum(reshape(x, tuple(shape)), tuple(_cell_axis(axes, j) for j in range(len(axes))), dtype=x.dtype)
-    for a, s in _groups(axes, spans):
-        x = apply(W.windows_sum, (_summed(x, a, s), x), (a, s))
+    for group in _groups(axes, spans):
+        x = apply(W.windows_sum, (_summed(x, *group), x), group)
     return x
 
 
@@ -322,7 +322,7 @@ def _positions(
             cell //= s.step
             here = apply(E.floordiv, (rest, const(cell))) if cell > 1 else rest
             rest = remainder(rest, const(cell))
-        here = add(here, _along(s.count, k, place.ndim, s.step, -s.low))
+        here = add(here, _along(s.number, k, place.ndim, s.step, -s.low))
         if _is_padded(axes, spans):  # windows of nothing but what equals the padding
             here = clamp(here, const(0), const(s.length - 1))
         here = mul(here, const(strides[k])) if strides[k] != 1 else here
@@ -381,11 +381,11 @@ def _dropped(term: Term, sources: list[Tensor], axes: Axes, spans: Spans, rank: 
     if not reach:
         return full((*lead[:k], s.length, *lead[k + 1 :]), 0, dtype=dtype)
     q = np.arange(cells)
-    inside = np.stack([(q - b >= 0) & (q - b < s.count) for b in reach], 1)
+    inside = np.stack([(q - b >= 0) & (q - b < s.number) for b in reach], 1)
     number = inside @ (1 << np.arange(len(reach), dtype=object)) if len(reach) < 63 else q
     cuts = [0, *(np.flatnonzero(number[1:] != number[:-1]) + 1).tolist(), cells]
     if len(cuts) - 1 > PIECES:
-        low, high = max(reach), cells - 1 - min(reach) - (s.count - 1)
+        low, high = max(reach), cells - 1 - min(reach) - (s.number - 1)
         sources = [_edges(x, k, max(low, 0), max(high, 0), 0) for x in sources]
         shift, cuts, inside = max(low, 0), [0, cells], np.ones_like(inside)
     else:

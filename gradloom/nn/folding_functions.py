@@ -49,14 +49,14 @@ def _spans(size: Pair, kernel: Pair, dilation: Pair, padding: Pair, stride: Pair
 def _unfold(x: Tensor, spans: tuple[Span, Span]) -> Tensor:
     n, c = x.shape[:2]
     w = windows_of(x, (2, 3), spans)  # (N, C, down, across, patch height, patch width)
-    places, patches = spans[0].size * spans[1].size, spans[0].count * spans[1].count
+    places, patches = spans[0].size * spans[1].size, spans[0].number * spans[1].number
     return G.reshape(G.permute(w, (0, 1, 4, 5, 2, 3)), (n, c * places, patches))
 
 
 @composite
 def _fold(x: Tensor, spans: tuple[Span, Span]) -> Tensor:
     a, b = spans
-    x = G.reshape(x, (x.shape[0], x.shape[1] // (a.size * b.size), a.size, b.size, a.count, b.count))
+    x = G.reshape(x, (x.shape[0], x.shape[1] // (a.size * b.size), a.size, b.size, a.number, b.number))
     return overlap_add(G.permute(x, (0, 1, 4, 5, 2, 3)), (2, 3), spans)
 
 

@@ -160,7 +160,7 @@ max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(
 def _members(s: Span, padded: bool) -> list[int]:
     """How many positions of each window count: those inside, or also the padding that it covers."""
     out = []
-    for o in range(s.count):
+    for o in range(s.number):
         first = o * s.step - s.low
         last = min(first + s.size, s.length + s.low)
         out.append(last - first if padded else max(0, min(last, s.length) - max(first, 0)))
@@ -172,7 +172,7 @@ def _counts(s: Span, padded: bool, axis: int, ndim: int) -> Any:
     some = set(_members(s, padded))
     if len(some) == 1:
         return some.pop()
-    first = G.sub(G.mul(G.arange(s.count), const(s.step)), const(s.low))
+    first = G.sub(G.mul(G.arange(s.number), const(s.step)), const(s.low))
     last = G.minimum(G.add(first, const(s.size)), const(s.length + s.low))
     if not padded:
         last, first = G.minimum(last, const(s.length)), G.maximum(first, const(0))

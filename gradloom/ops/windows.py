@@ -32,7 +32,7 @@ class Span(NamedTuple):
     """Windows over one axis. Entry ``i`` of window ``o`` is position ``o * step - low + i * dilation``.
 
     length: of the axis; positions outside of it hold nothing. size: entries of a window. low: positions in front of the
-    axis. count: number of windows.
+    axis. number: of windows.
     """
 
     length: int
@@ -40,7 +40,7 @@ class Span(NamedTuple):
     step: int
     dilation: int
     low: int
-    count: int
+    number: int
 
     @property
     def extent(self) -> int:
@@ -136,7 +136,7 @@ def _declare() -> None:
     windows_drop.vjp = lambda ct, out, ins, attrs: (None, P.pick(ct, ins[2], *attrs), None)
     windows_sum.vjp = lambda ct, out, ins, attrs: (None, P.spread(ct, *attrs))
     windows_spread.vjp = lambda ct, out, ins, attrs: (None, P.window_sum(ct, *attrs))
-    resample.vjp = lambda ct, out, ins, attrs: (None, R.resampled(ct, *attrs[:2], not attrs[2]))
+    resample.vjp = lambda ct, out, ins, attrs: (None, R.resampled(ct, attrs[0], attrs[1], not attrs[2]))
     overlap_add.vjp = lambda ct, out, ins, attrs: (None, P.windows_of(ct, *attrs))
 
 

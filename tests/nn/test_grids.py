@@ -106,7 +106,7 @@ def test_windows_and_their_sum(data):
     wide = np.pad(x.detach().numpy(), [(0, 0), *((s.low, s.low) for s in spans), (0, 0)])
     y, back = normal(*w.shape, seed=1), np.zeros_like(wide)
     for entry in itertools.product(*(range(s.size) for s in spans)):
-        region = (slice(None), *(slice(i * s.dilation, i * s.dilation + (s.count - 1) * s.step + 1, s.step)
+        region = (slice(None), *(slice(i * s.dilation, i * s.dilation + (s.number - 1) * s.step + 1, s.step)
                                  for i, s in zip(entry, spans, strict=True)))  # fmt: skip
         np.testing.assert_array_equal(w.detach().numpy()[(..., *entry)], wide[region])
         back[region] += y[(..., *entry)]
