@@ -40,17 +40,15 @@ class GlobalHooks:
     """Hooks of all modules, called before a module's own."""
 
     def __init__(self) -> None:
-        self.before: OrderedDict[int, Any] = OrderedDict()
-        self.after: OrderedDict[int, Any] = OrderedDict()
-        self.backward: OrderedDict[int, Any] = OrderedDict()
-        self.backward_before: OrderedDict[int, Any] = OrderedDict()
+        self.calls: OrderedDict[int, tuple[str, Any]] = OrderedDict()  # (when, hook): one dictionary, quickly empty
         # called with (module, name, value) where one is registered; what they return, if not None, is registered
         self.registered: dict[str, OrderedDict[int, Any]] = {
             kind: OrderedDict() for kind in ("parameter", "buffer", "module")
         }
 
-    def __bool__(self) -> bool:
-        return bool(self.before or self.after or self.backward or self.backward_before)
+    def of(self, when: str) -> list[tuple[int, Any]]:
+        """Numbers and hooks called "before" or "after" forward, "backward" or "backward before"."""
+        return [(number, hook) for number, (kind, hook) in self.calls.items() if kind == when]
 
 
 EVERYWHERE = GlobalHooks()
@@ -58,24 +56,24 @@ EVERYWHERE = GlobalHooks()
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> HookHandle:
     """Call `hook(module, args)` before the `forward` of every module."""
-    return HookHandle(EVERYWHERE.before, (hook, False))
+    return HookHandle(EVERYWHERE.calls, ("before", (hook, False)))
 
 
 def register_module_forward_hook(
     hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
 ) -> HookHandle:
     """Call `hook(module, args, output)` after the `forward` of every module."""
-    return HookHandle(EVERYWHERE.after, (hook, with_kwargs, always_call))
+    return HookHandle(EVERYWHERE.calls, ("after", (hook, with_kwargs, always_call)))
 
 
 def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> HookHandle:
     """Call `hook(module, grad_output)` when the gradients of any module's outputs are known."""
-    return HookHandle(EVERYWHERE.backward_before, hook)
+    return HookHandle(EVERYWHERE.calls, ("backward before", hook))
 
 
 def register_module_full_backward_hook(hook: Callable[..., Any]) -> HookHandle:
     """Call `hook(module, grad_input, grad_output)` when the gradients of any module's inputs are known."""
-    return HookHandle(EVERYWHERE.backward, hook)
+    return HookHandle(EVERYWHERE.calls, ("backward", hook))
 
 
 register_module_backward_hook = register_module_full_backward_hook
@@ -98,7 +96,7 @@ def register_module_module_registration_hook(hook: Callable[..., Any]) -> HookHa
 
 def call_with_hooks(module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run a module's `forward` with all hooks around it."""
-    for hook, with_kwargs in [*EVERYWHERE.before.values(), *module._pre_hooks.values()]:
+    for _, (hook, with_kwargs) in [*EVERYWHERE.of("before"), *module._pre_hooks.items()]:
         if with_kwargs:
             result = hook(module, args, kwargs)
             if result is not None:
@@ -112,12 +110,12 @@ def call_with_hooks(module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     output: Any = None
     try:
         output = module.forward(*(args if backward is None else backward.inputs(args)), **kwargs)
-        for number, entry in [*EVERYWHERE.after.items(), *module._hooks.items()]:
+        for number, entry in [*EVERYWHERE.of("after"), *module._hooks.items()]:
             done.add(number)
             output = _after(module, entry, args, kwargs, output)
         return output if backward is None else backward.outputs(output)
     except Exception:
-        for number, entry in [*EVERYWHERE.after.items(), *module._hooks.items()]:
+        for number, entry in [*EVERYWHERE.of("after"), *module._hooks.items()]:
             if entry[2] and number not in done:  # those that are always called
                 output = _after(module, entry, args, kwargs, output)
         raise
@@ -134,7 +132,10 @@ def _after(module: Any, entry: tuple, args: tuple, kwargs: dict[str, Any], outpu
 
 def _watches(module: Any) -> bool:
     return bool(
-        module._backward_hooks or module._backward_pre_hooks or EVERYWHERE.backward or EVERYWHERE.backward_before
+        module._backward_hooks
+        or module._backward_pre_hooks
+        or EVERYWHERE.of("backward")
+        or EVERYWHERE.of("backward before")
     )
 
 
@@ -184,8 +185,8 @@ class _Edge(Rule):
 
 
 def _through(module: Any, kind: str, grads: tuple, *more: Any) -> tuple:
-    everywhere = EVERYWHERE.backward if kind == "_backward_hooks" else EVERYWHERE.backward_before
-    for hook in [*everywhere.values(), *module.__dict__[kind].values()]:
+    everywhere = EVERYWHERE.of("backward" if kind == "_backward_hooks" else "backward before")
+    for _, hook in [*everywhere, *module.__dict__[kind].items()]:
         result = hook(module, grads, *more)
         if result is not None:
             result = tuple(result) if isinstance(result, (tuple, list)) else (result,)

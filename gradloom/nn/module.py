@@ -21,6 +21,7 @@ from gradloom.tensor import Tensor
 __all__ = ["BUFFER", "MODULE", "PARAMETER", "TRANSIENT", "Module", "Parameter"]
 
 _NOTE = "in layer "
+_everywhere = EVERYWHERE.calls
 
 
 def _name_layer(error: GradloomError, module: Module) -> None:
@@ -73,7 +74,7 @@ class Module(Stateful):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward` with the hooks around it; an error that leaves it names the layer."""
         try:
-            if not (self._hooks or self._pre_hooks or self._backward_hooks or self._backward_pre_hooks or EVERYWHERE):
+            if not (self._hooks or self._pre_hooks or self._backward_hooks or self._backward_pre_hooks or _everywhere):
                 return self.forward(*args, **kwargs)
             return call_with_hooks(self, args, kwargs)
         except GradloomError as error:

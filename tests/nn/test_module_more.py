@@ -13,6 +13,7 @@ import torch
 import gradloom as gl
 from gradloom import nn
 from gradloom.errors import DeviceError, DTypeError, NotSupportedError, StateError
+from gradloom.nn import hooks
 
 
 def both(build: Any) -> tuple[Any, Any]:
@@ -30,6 +31,7 @@ def net(lib: Any) -> Any:
 X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook")
 @pytest.mark.parametrize("with_input", [True, False])
 def test_backward_hooks(with_input: bool) -> None:
     """What the hooks are given and what they change, twice round, as in PyTorch."""
@@ -81,16 +83,24 @@ def test_forward_hooks_prepend_keywords_and_always() -> None:
 
 
 def test_hooks_of_all_modules() -> None:
-    from gradloom.nn.hooks import register_module_forward_hook, register_module_forward_pre_hook
-
     names: list[str] = []
-    with register_module_forward_hook(lambda m, a, out: names.append(type(m).__name__)):
+    with hooks.register_module_forward_hook(lambda m, a, out: names.append(type(m).__name__)):
         net(nn)(gl.zeros(1, 3))
     assert names == ["Linear", "Tanh", "Linear", "Sequential"]
-    with register_module_forward_pre_hook(lambda m, a: names.clear()):
+    with hooks.register_module_forward_pre_hook(lambda m, a: names.clear()):
         net(nn)(gl.zeros(1, 3))
     assert not names
-    net(nn)(gl.zeros(1, 3))
+    seen: list[tuple] = []
+    before = hooks.register_module_full_backward_pre_hook(lambda m, g: (g[0] * 2,))
+    after = hooks.register_module_full_backward_hook(lambda m, i, o: seen.append((type(m).__name__, o[0].item())))
+    layer = nn.Linear(1, 1)
+    layer(gl.ones(1, 1)).sum().backward()
+    before.remove()
+    after.remove()
+    layer(gl.ones(1, 1)).sum().backward()
+    assert seen == [("Linear", 2.0)] and layer.bias.grad.item() == 3.0
+    with hooks.register_module_parameter_registration_hook(lambda m, name, p: nn.Parameter(p.double())):
+        assert nn.Linear(2, 2).weight.dtype is gl.float64
 
 
 def test_hooks_of_the_state() -> None:
