@@ -122,15 +122,6 @@ def _variance(input: Tensor, var: Tensor) -> Tensor:
 
 
 @composite
-def _gaussian(input: Tensor, target: Tensor, var: Tensor, full: bool, eps: float, reduction: str) -> Tensor:
-    var = _variance(input, var)
-    G.check_range(G.cast(var < 0, "int64"), 0, 1, "sign of var (1 where negative)", "value.var")
-    held = var + (G.clamp(var, eps) - var).detach()  # the bound has no part in the derivative, as PyTorch has it
-    difference = input - target
-    rows = (G.log(held) + difference * difference / held) * 0.5
-    return reduced(rows + 0.5 * math.log(2.0 * math.pi) if full else rows, reduction)
-
-
 def gaussian_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -155,7 +146,7 @@ def gaussian_nll_loss(
     ValueError
         For a negative number as var. IndexRangeError, when the program runs, for a negative entry of a tensor.
     """
-    chosen(reduction)
+    reduction = chosen(reduction)
     if not isinstance(var, Tensor):
         if var < 0:
             raise ValueError(f"gaussian_nll_loss: var must not be negative, got {var}")
@@ -164,4 +155,9 @@ def gaussian_nll_loss(
                 f"gaussian_nll_loss: input of dtype {input.dtype.name}", code="dtype.loss", hint="input.float()"
             )
         var = G.full_like(input, float(var))
-    return _gaussian(input, target, var, full, float(eps), reduction)
+    var = _variance(input, var)
+    G.check_range(G.cast(var < 0, "int64"), 0, 1, "sign of var (1 where negative)", "value.var")
+    held = var + (G.clamp(var, float(eps)) - var).detach()  # the bound has no part in the derivative, as PyTorch has it
+    difference = input - target
+    rows = (G.log(held) + difference * difference / held) * 0.5
+    return reduced(rows + 0.5 * math.log(2.0 * math.pi) if full else rows, reduction)
