@@ -33,6 +33,7 @@ class Body:
     """A function of arrays: steps over inputs, and which values it gives.
 
     steps: (primitive, operands, attrs, aval, grad mode); operands and outputs count inputs first, then steps.
+    derived: what others have made of it, so that a loop of another length finds it.
     """
 
     known: dict[tuple, Body] = {}
@@ -42,6 +43,7 @@ class Body:
         self.inputs, self.steps, self.outputs, self.checks = inputs, steps, outputs, checks
         self._exe: Any = None
         self._inner: dict[int, Any] = {}
+        self.derived: dict[tuple, Any] = {}
         self._graph: Graph | None = None
 
     @staticmethod

@@ -178,6 +178,9 @@ def _scan(
 
 def _keeping(body: Body, at: Sequence[int]) -> tuple[Body, list[Tensor]]:
     """The body with what its way back needs among the outputs, and what it captures more."""
+    found = body.derived.get(("keeping", TAPE.grad, *at))
+    if found is not None:
+        return found, []
     outs = [k for k, a in enumerate(body.avals) if a.dtype.category >= 2]
     back, more = _reverse(body, outs, at)
     base, m = len(body.inputs), len(body.outputs)
@@ -186,7 +189,10 @@ def _keeping(body: Body, at: Sequence[int]) -> tuple[Body, list[Tensor]]:
     if not by_rule(back):
         fixed = set(given[base:])
         kept = Parts(back, base, base + len(outs), fixed).wanted(back.outputs[m:])
-    return part(back, given, [*back.outputs[:m], *kept]), more
+    made = part(back, given, [*back.outputs[:m], *kept])
+    if not more:
+        body.derived["keeping", TAPE.grad, *at] = made
+    return made, more
 
 
 def _reverse(body: Body, outs: Sequence[int], at: Sequence[int]) -> tuple[Body, list[Tensor]]:
@@ -194,6 +200,9 @@ def _reverse(body: Body, outs: Sequence[int], at: Sequence[int]) -> tuple[Body, 
 
     From the body's inputs and the cotangents of outputs ``outs`` to its outputs and the cotangents of inputs ``at``.
     """
+    key = ("reverse", tuple(outs), tuple(at), TAPE.grad, TAPE.autocast is None)
+    if key in body.derived:
+        return body.derived[key], []
     base = len(body.inputs)
     avals = [*body.inputs, *(body.avals[k] for k in outs)]
     trace = Trace(avals, [a.dtype.category >= 2 for a in avals])
@@ -205,7 +214,10 @@ def _reverse(body: Body, outs: Sequence[int], at: Sequence[int]) -> tuple[Body, 
             values = body.call(given)
             found = pull([values[k] for k in outs], trace.ins[base:], level.tensors)
         grads = [G.zeros_like(trace.ins[k]) if g is None else g for g, k in zip(found, at, strict=True)]
-    return record(trace, [*values, *grads])
+    back, more = record(trace, [*values, *grads])
+    if not more:
+        body.derived[key] = back
+    return back, more
 
 
 def _scan_values(
