@@ -12,7 +12,9 @@ from gradloom import control, func
 from gradloom.autodiff.bodies import Body
 from gradloom.autodiff.trees import leaves_of
 from gradloom.errors import DTypeError, GradientError, IndexRangeError, NotSupportedError, ShapeError
+from gradloom.runtime.runner import Loop
 from gradloom.tape import TAPE
+from gradloom.testing import check_grads
 
 RNG = np.random.default_rng(8)
 W, H = gl.tensor(RNG.normal(size=(3, 3))), gl.tensor(RNG.normal(size=3))
@@ -238,3 +240,58 @@ def test_refused(call: Any, error: type[Exception], text: str) -> None:
 def test_while_loop_in_pytorchs_manner() -> None:
     n, x = gl.while_loop(lambda i, v: i < 5, lambda i, v: (i + 1, v * 2), (gl.tensor(0), gl.tensor([1.0, 3.0])))
     assert n.item() == 5 and x.tolist() == [32.0, 96.0]
+
+
+def test_a_scan_and_its_gradient_run_natively() -> None:
+    """One plan, no step of NumPy's; products that hang on no carry are outside of the loops."""
+    w = gl.tensor(W.numpy(), requires_grad=True)
+    u = gl.tensor(RNG.normal(size=(3, 3)), requires_grad=True)
+    h, ys = control.scan(lambda h, x: ((h @ w + x @ u).tanh(),) * 2, H, XS)
+    (h.sum() + ys.sin().sum()).backward()
+    grads = [w.grad, u.grad]
+    grads[0].numpy()
+    program = TAPE.latest
+    assert program is not None and program.exe.plan is not None
+    loops = [x for x in program.exe.plan.items if isinstance(x, Loop)]
+    assert [x.count for x in loops] == [5, 5]
+    assert all(len(x.body) <= 3 for x in loops)
+
+
+def test_gradients_see_the_numbers_that_were_drawn() -> None:
+    x = gl.tensor(RNG.uniform(1, 2, (6, 4)), requires_grad=True)
+
+    def step(h: Any, x: Any) -> Any:
+        y = gl.nn.functional.dropout(x, 0.5)
+        return h + y, y
+
+    h, ys = control.scan(step, gl.zeros(4, dtype=gl.float64), x)
+    h.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), ys.detach().numpy() / x.detach().numpy())
+
+
+def test_trails_and_carries_of_other_dtypes() -> None:
+    """Counters beside floats, a carry that stays as it is, one that is also an output twice, both directions."""
+    start = (gl.tensor(3), gl.tensor(0.5, dtype=gl.float64), gl.tensor([1.0, 2.0], dtype=gl.float64))
+
+    def step(c: Any, x: Any) -> Any:
+        n, a, v = c
+        b = a * x + n
+        return (n + 1, b, v), (b, v * b, b, n)
+
+    xs = gl.tensor(RNG.normal(size=4), requires_grad=True)
+    for reverse in (False, True):
+        (n, a, v), ys = control.scan(step, start, xs, reverse=reverse)
+        m, b, rows = 3, 0.5, []
+        for x in xs.detach().numpy()[:: -1 if reverse else 1]:
+            b = b * x + m
+            rows.append((b, np.array([1.0, 2.0]) * b, b, m))
+            m += 1
+        rows = rows[:: -1 if reverse else 1]
+        assert (n.item(), v.tolist()) == (7, [1, 2])
+        np.testing.assert_allclose(a.item(), b)
+        for k, y in enumerate(ys):
+            np.testing.assert_allclose(y.detach().numpy(), np.stack([r[k] for r in rows]))
+        f = lambda xs, r=reverse: (lambda o: o[0][1] + o[1][1].sum() + o[1][2].cos().sum())(  # noqa: E731
+            control.scan(step, start, xs, reverse=r)
+        )
+        check_grads(f, (xs.detach(),), order=2)
