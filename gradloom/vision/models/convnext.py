@@ -12,6 +12,7 @@ from gradloom.functions import full
 from gradloom.nn import init
 from gradloom.nn.module import Parameter
 from gradloom.tensor import Tensor
+from gradloom.vision.models.drawing import zero_bias
 from gradloom.vision.models.registry import builder
 from gradloom.vision.ops.drop import StochasticDepth
 from gradloom.vision.ops.layers import Conv2dNormActivation, Layer, Permute
@@ -102,8 +103,7 @@ class ConvNeXt(nn.Module):
         for m in self.modules():
             if isinstance(m, nn.Conv2d | nn.Linear):
                 init.trunc_normal_(m.weight, std=0.02)
-                if m.bias is not None:
-                    init.zeros_(m.bias)
+                zero_bias(m)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, num_classes)."""

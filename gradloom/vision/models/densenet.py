@@ -12,6 +12,7 @@ from gradloom.functions import cat
 from gradloom.nn import functional as F
 from gradloom.nn import init
 from gradloom.tensor import Tensor
+from gradloom.vision.models.drawing import zero_bias
 from gradloom.vision.models.registry import builder
 
 __all__ = ["DenseNet", "densenet121", "densenet161", "densenet169", "densenet201"]
@@ -111,7 +112,7 @@ class DenseNet(nn.Module):
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
                 init.kaiming_normal_(m.weight)
-        init.zeros_(self.classifier.bias)
+        zero_bias(self.classifier)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, num_classes)."""

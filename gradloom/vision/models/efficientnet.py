@@ -11,6 +11,7 @@ from typing import Any
 from gradloom import nn
 from gradloom.nn import init
 from gradloom.tensor import Tensor
+from gradloom.vision.models.drawing import zero_bias
 from gradloom.vision.models.registry import builder
 from gradloom.vision.models.sizes import make_divisible, scaled_depth
 from gradloom.vision.ops.drop import StochasticDepth
@@ -72,7 +73,7 @@ class _Bottleneck(nn.Module):
 class MBConv(_Bottleneck):
     """Widened by 1x1, filtered depthwise, channels weighted, narrowed by 1x1."""
 
-    def __init__(self, cnf: MBConvConfig, stochastic_depth_prob: float, norm_layer: Layer) -> None:
+    def __init__(self, cnf: _Config, stochastic_depth_prob: float, norm_layer: Layer) -> None:
         conv = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.SiLU)
         narrow = cnf.input_channels
         wide = make_divisible(narrow * cnf.expand_ratio)
@@ -88,7 +89,7 @@ class MBConv(_Bottleneck):
 class FusedMBConv(_Bottleneck):
     """Widened by a full convolution and narrowed by 1x1; one convolution where nothing is widened."""
 
-    def __init__(self, cnf: FusedMBConvConfig, stochastic_depth_prob: float, norm_layer: Layer) -> None:
+    def __init__(self, cnf: _Config, stochastic_depth_prob: float, norm_layer: Layer) -> None:
         conv = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.SiLU)
         narrow = cnf.input_channels
         wide = make_divisible(narrow * cnf.expand_ratio)
@@ -146,12 +147,11 @@ class EfficientNet(nn.Module):
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
                 init.kaiming_normal_(m.weight, mode="fan_out")
-                if m.bias is not None:
-                    init.zeros_(m.bias)
+                zero_bias(m)
             elif isinstance(m, nn.Linear):
                 bound = 1.0 / math.sqrt(m.out_features)
                 init.uniform_(m.weight, -bound, bound)
-                init.zeros_(m.bias)
+                zero_bias(m)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, num_classes)."""
@@ -186,7 +186,8 @@ def _b(width_mult: float, depth_mult: float, **options: Any) -> EfficientNet:
 
 def _v2(stages: Any, **options: Any) -> EfficientNet:
     fused, plain = stages
-    settings = [*(FusedMBConvConfig(*row) for row in fused), *(MBConvConfig(*row) for row in plain)]
+    settings: list[MBConvConfig | FusedMBConvConfig] = [FusedMBConvConfig(*row) for row in fused]
+    settings += [MBConvConfig(*row) for row in plain]
     return EfficientNet(settings, **{"norm_layer": _V2_NORM, "last_channel": 1280, **options})
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from gradloom import nn
 from gradloom.nn import init
 from gradloom.tensor import Tensor
+from gradloom.vision.models.drawing import zero_bias
 from gradloom.vision.models.registry import builder
 from gradloom.vision.models.sizes import make_divisible
 from gradloom.vision.ops.layers import Conv2dNormActivation, Layer, SqueezeExcitation
@@ -24,11 +25,10 @@ def _draw(model: nn.Module) -> None:
     for m in model.modules():
         if isinstance(m, nn.Conv2d):
             init.kaiming_normal_(m.weight, mode="fan_out")
-            if m.bias is not None:
-                init.zeros_(m.bias)
+            zero_bias(m)
         elif isinstance(m, nn.Linear):
             init.normal_(m.weight, 0, 0.01)
-            init.zeros_(m.bias)
+            zero_bias(m)
 
 
 # -- V2 -----------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = self._norm(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.maxpool: nn.Module = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         self.layer1 = self._stage(block, 64, layers[0])
         self.layer2 = self._stage(block, 128, layers[1], 2, dilate[0])
         self.layer3 = self._stage(block, 256, layers[2], 2, dilate[1])

@@ -6,6 +6,7 @@ from gradloom import nn
 from gradloom.functions import cat
 from gradloom.nn import init
 from gradloom.tensor import Tensor
+from gradloom.vision.models.drawing import zero_bias
 from gradloom.vision.models.registry import builder
 
 __all__ = ["Fire", "SqueezeNet", "squeezenet1_0", "squeezenet1_1"]
@@ -61,7 +62,7 @@ class SqueezeNet(nn.Module):
                     init.normal_(m.weight, 0.0, 0.01)
                 else:
                     init.kaiming_uniform_(m.weight)
-                init.zeros_(m.bias)
+                zero_bias(m)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, num_classes)."""

@@ -7,6 +7,7 @@ from typing import Any
 from gradloom import nn
 from gradloom.nn import init
 from gradloom.tensor import Tensor
+from gradloom.vision.models.drawing import zero_bias
 from gradloom.vision.models.registry import builder
 
 __all__ = ["VGG", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
@@ -43,11 +44,10 @@ class VGG(nn.Module):
             for m in self.modules():
                 if isinstance(m, nn.Conv2d):
                     init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
-                    if m.bias is not None:
-                        init.zeros_(m.bias)
+                    zero_bias(m)
                 elif isinstance(m, nn.Linear):
                     init.normal_(m.weight, 0, 0.01)
-                    init.zeros_(m.bias)
+                    zero_bias(m)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, num_classes)."""

@@ -88,7 +88,7 @@ def named(model: str) -> type[WeightsEnum]:
     group, num_params, rows = PUBLISHED[model]
     entries = {name: Weights(ADDRESS + file, preset, num_params) for name, file, preset in rows}
     entries["DEFAULT"] = entries[rows[-1][0]]  # an alias
-    return WeightsEnum(group, entries, module=__name__)  # type: ignore[return-value]
+    return WeightsEnum(group, entries, module=__name__)  # type: ignore[return-value, call-arg]
 
 
 def resolve(model: str, weights: Any) -> WeightsEnum | Mapping[str, Any] | None:

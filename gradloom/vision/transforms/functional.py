@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -201,7 +200,7 @@ def resize(
 
 
 def _four(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
-    p = [padding] if isinstance(padding, numbers.Number) else list(padding)  # type: ignore[arg-type]
+    p = [padding] if isinstance(padding, int) else list(padding)
     if len(p) not in (1, 2, 4):
         raise ValueError(f"pad: padding is one number, or two, or four (left, top, right, bottom); got {padding}")
     left, top, right, bottom = p * 4 if len(p) == 1 else p * 2 if len(p) == 2 else p
