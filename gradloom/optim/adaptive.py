@@ -293,7 +293,7 @@ class Rprop(Optimizer):
             grad = -grad
         agreed = grad * state[0]
         turned = agreed < 0.0
-        factor = G.where(turned, shrink, G.where(agreed > 0.0, grow, 1.0))
-        size = G.minimum(G.maximum(state[1] * factor, least), most)
+        size = G.where(turned, state[1] * shrink, G.where(agreed > 0.0, state[1] * grow, state[1]))
+        size = G.minimum(G.maximum(size, least), most)
         grad = G.where(turned, 0.0, grad)
         return param - G.sign(grad) * size, grad, size

@@ -118,3 +118,15 @@ def test_refusals() -> None:
         F.ctc_loss(x.half(), t, TIMES, LENGTHS)
     with pytest.raises(DTypeError, match="targets"):
         F.ctc_loss(x, t.float(), TIMES, LENGTHS)
+
+
+def test_long_and_extreme_scores_in_single_precision() -> None:
+    scores = (np.random.default_rng(3).normal(size=(300, 2, 9)) * 40).astype(np.float32)
+    t = np.random.default_rng(4).integers(1, 9, (2, 40))
+    a, b = gl.tensor(scores, requires_grad=True), torch.tensor(scores, dtype=torch.float64, requires_grad=True)
+    ours = F.ctc_loss(gl.log_softmax(a, 2), gl.tensor(t), [300, 300], [40, 40])
+    theirs = TF.ctc_loss(torch.log_softmax(b, 2), torch.tensor(t), [300, 300], [40, 40])
+    ours.backward()
+    theirs.backward()
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+    np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-3, atol=1e-6)

@@ -360,3 +360,22 @@ def test_half_precision_stays(name: str, kind: str) -> None:
         opt.step()
     after = p.detach().float().numpy()
     assert p.dtype.name == kind and np.isfinite(after).all() and (after != before).any()
+
+
+ELEMENTWISE = (
+    "SGD ASGD Adam AdamW Adamax NAdam RAdam Adagrad Adadelta RMSprop Rprop Lion Adan AdamWScheduleFree".split()
+)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_the_update_of_a_parameter_is_one_kernel(name: str) -> None:
+    from gradloom.tape import TAPE
+
+    p = gl.tensor(np.ones((50, 40), np.float32), requires_grad=True)
+    opt = getattr(optim, name)([p], lr=0.1)
+    for _ in range(3):
+        p.grad = gl.tensor(np.ones((50, 40), np.float32))
+        opt.step()
+    assert TAPE.latest is not None and TAPE.latest.exe is not None
+    nests = [line for line in TAPE.latest.exe.describe().splitlines() if line.startswith("nest")]
+    assert len(nests) == 1
