@@ -181,6 +181,10 @@ class ModelSteps:
             TAPE.flush()
             return
         assert self.optimizer is not None
+        if not self._parameters:  # nothing to train: loss and metrics are counted
+            self._loss(batch, True)
+            TAPE.flush()
+            return
         if self._by_hand:
             gradients = self._gradients(batch)
             self.optimizer.apply(gradients, self._parameters)

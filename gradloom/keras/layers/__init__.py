@@ -34,6 +34,7 @@ from gradloom.keras.layers.core import (
     Masking,
     Wrapper,
 )
+from gradloom.keras.layers.lookups import IntegerLookup, StringLookup, TextVectorization
 from gradloom.keras.layers.merging import (
     Add,
     Average,
@@ -92,6 +93,7 @@ from gradloom.keras.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
+from gradloom.keras.layers.preprocessing import CategoryEncoding, Discretization, Hashing, Normalization, Rescaling
 from gradloom.keras.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,

@@ -8,6 +8,7 @@ from typing import Any
 from gradloom import dtypes
 from gradloom import functions as G
 from gradloom.errors import ShapeError
+from gradloom.functions.einsum import einsum
 from gradloom.keras import activations, config, constraints, initializers, regularizers
 from gradloom.keras.layers.base import Layer, Shape
 from gradloom.keras.layers.specs import InputSpec
@@ -314,7 +315,7 @@ class EinsumDense(_Weighted):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """See the class."""
-        y = G.einsum(self.equation, floats(inputs, self), self.kernel)
+        y = einsum(self.equation, floats(inputs, self), self.kernel)
         if self.bias is not None:
             y = y + self.bias
         return self.activation(y)

@@ -8,6 +8,7 @@ from typing import Any
 from gradloom import dtypes
 from gradloom import functions as G
 from gradloom.errors import ShapeError
+from gradloom.functions.einsum import einsum
 from gradloom.keras.layers.base import Layer
 from gradloom.tensor import Tensor
 
@@ -264,7 +265,7 @@ class Dot(_Merge):
         right = [left[0], *letters[a.ndim : a.ndim + b.ndim - 1]]
         right[j] = left[i]
         out = [x for k, x in enumerate(left) if k != i] + [x for k, x in enumerate(right) if k not in (0, j)]
-        y = G.einsum(f"{''.join(left)},{''.join(right)}->{''.join(out)}", a, b)
+        y = einsum(f"{''.join(left)},{''.join(right)}->{''.join(out)}", a, b)
         return y.unsqueeze(-1) if y.ndim == 1 else y
 
 

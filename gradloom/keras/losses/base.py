@@ -91,11 +91,17 @@ class Loss:
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         """The loss of a batch, 0-d unless there is no reduction."""
         mask = getattr(y_pred, "_keras_mask", None)
-        y_pred = tree.map_structure(as_tensor, y_pred)
-        if self._dtype is not None:
-            y_pred = tree.map_structure(lambda p: p.to(config.as_dtype(self._dtype)), y_pred)
-        y_true = tree.map_structure(as_tensor, y_true)
-        return reduced(as_tensor(self.call(y_true, y_pred)), sample_weight, self.reduction, mask)
+        y_pred, y_true = tree.map_structure(self._computed, y_pred), tree.map_structure(self._computed, y_true)
+        values = as_tensor(self.call(y_true, y_pred))
+        own = getattr(values, "_keras_mask", None)
+        if own is not None:
+            mask = own if mask is None else G.logical_and(mask, own)
+        return reduced(values, sample_weight, self.reduction, mask)
+
+    def _computed(self, x: Any) -> Any:
+        """Floats in the loss's dtype; whole numbers, which may be classes, as they are."""
+        x = as_tensor(x)
+        return x.to(config.as_dtype(self.dtype)) if x.dtype.is_floating else x
 
     def check_shapes(self, output: tuple[int, ...], target: tuple[int, ...]) -> None:
         """Refuse answers whose shape does not go with the model's output, both without the batch's axis."""

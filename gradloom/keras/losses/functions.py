@@ -368,11 +368,11 @@ def _overlap(y: Tensor, p: Tensor, alpha: float, beta: float, axis: Any, tiny: f
     both = G.sum(y * p, axis)
     false_positive = G.sum((1.0 - y) * p, axis)
     false_negative = G.sum(y * (1.0 - p), axis)
-    return 1.0 - (both + tiny) / (both + false_positive * alpha + false_negative * beta + tiny)
+    return 1.0 - both / (both + false_negative * alpha + false_positive * beta + tiny)
 
 
 def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Any = None) -> Tensor:
-    """1 - both / (both + alpha false positives + beta false negatives) (Salehi et al. 2017)."""
+    """1 - both / (both + alpha false negatives + beta false positives), Keras' order (Salehi et al. 2017)."""
     p = as_tensor(y_pred)
     y = as_tensor(y_true).to(p.dtype)
     if axis is None:
@@ -399,15 +399,15 @@ def _axes(axis: Any) -> Any:
 @composite
 def _circle(y: Tensor, p: Tensor, ref_y: Tensor, ref: Tensor, remove: bool, gamma: float, margin: float) -> Tensor:
     cosines = G.matmul(p, G.transpose(ref, 0, 1))
-    d = 1.0 - cosines
+    d = G.clamp(1.0 - cosines, min=0.0)
     same = G.eq(G.unsqueeze(y, 1), G.unsqueeze(ref_y, 0))
     other = G.logical_not(same)
     if remove:
         n, m = d.shape
         same = G.logical_and(same, G.ne(G.unsqueeze(G.arange(n), 1), G.unsqueeze(G.arange(m), 0)))
     floats = p.dtype
-    positive = G.clamp(d + margin, min=0.0).detach()
-    negative = G.clamp((1.0 + margin) - d, min=0.0).detach()
+    positive = G.clamp(d + margin, min=0.0)
+    negative = G.clamp((1.0 + margin) - d, min=0.0)
     plus = G.where(same, positive * (d - margin) * gamma, d * 0.0 - 1e9)
     minus = G.where(other, negative * ((1.0 - margin) - d) * gamma, d * 0.0 - 1e9)
     total = G.logsumexp(plus, 1) + G.logsumexp(minus, 1)
@@ -430,7 +430,9 @@ def circle(
     y = as_tensor(y_true).to(dtypes.int64).reshape(-1)
     ref = p if ref_embeddings is None else as_tensor(ref_embeddings).to(p.dtype)
     ref_y = y if ref_labels is None else as_tensor(ref_labels).to(dtypes.int64).reshape(-1)
-    return _circle(y, p, ref_y, ref, bool(remove_diagonal), float(gamma), float(margin))
+    values = _circle(y, p, ref_y, ref, bool(remove_diagonal), float(gamma), float(margin))
+    values._keras_mask = values > 0.0  # type: ignore[attr-defined]  # samples without pairs do not count
+    return values
 
 
 def ctc(y_true: Any, y_pred: Any) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom import functions as G
+from gradloom.functions.sorting import topk
 from gradloom.keras.losses.functions import squeeze_or_expand
 from gradloom.keras.metrics.base import Metric, number
 from gradloom.keras.names import lookup
@@ -36,7 +37,7 @@ def _counted(y: Tensor, p: Tensor, t: Tensor, w: Tensor | None = None, labels: b
 
 @composite
 def _only_top(p: Tensor, k: int) -> Tensor:
-    limit = G.amin(G.topk(p, k, -1).values, -1, True)
+    limit = G.amin(topk(p, k, -1).values, -1, True)
     return G.where(p >= limit, p, G.mul(p, 0.0) - 1e10)
 
 

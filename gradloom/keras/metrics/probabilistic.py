@@ -125,7 +125,7 @@ class RootMeanSquaredError(Mean):
 
 @composite
 def _moments(y: Tensor, p: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-    return G.sum(y * w, 0), G.sum(y * y * w, 0), G.sum((y - p) * (y - p) * w, 0), G.sum(w)
+    return G.sum(y * w, 0), G.sum(y * y * w, 0), G.sum((y - p) * (y - p) * w, 0), G.sum(w, 0)
 
 
 class R2Score(Metric):
@@ -166,13 +166,13 @@ class R2Score(Metric):
                 k = (y.shape[1],)
                 self.total, self.squared = self.add_variable(k, name="sum"), self.add_variable(k, name="squared_sum")
                 self.residual = self.add_variable(k, name="residual")
-                self.count, self._built = self.add_variable((), name="count"), True
-            w = G.ones((y.shape[0], 1), dtype=p.dtype) if sample_weight is None else as_tensor(sample_weight)
-            w = w.to(p.dtype).reshape(y.shape[0], -1)
+                self.count, self._built = self.add_variable(k, name="count"), True
+            w = G.ones((1,), dtype=p.dtype) if sample_weight is None else as_tensor(sample_weight).to(p.dtype)
+            w = G.broadcast_to(w.unsqueeze(1) if w.ndim == 1 and sample_weight is not None else w, tuple(y.shape))
             kept = (self.total, self.squared, self.residual, self.count)
             for v, more in zip(kept, _moments(y, p, w)):
                 v._write(v.detach() + more)
-            self.num_samples += y.shape[0]
+            self.num_samples += y.numel()
 
     def reset_state(self) -> None:
         """Forget everything that was added."""
@@ -181,7 +181,7 @@ class R2Score(Metric):
 
     def result(self) -> Any:
         """The score, or one for each output."""
-        n = float(self.count.numpy())
+        n = self.count.numpy()
         mean = self.total.numpy() / n
         total = self.squared.numpy() - self.total.numpy() * mean
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,6 +10,7 @@ import numpy as np
 from gradloom.autodiff import grad
 from gradloom.errors import StateError
 from gradloom.keras import inputs, optimizers, tree
+from gradloom.keras.callbacks import BackupAndRestore
 from gradloom.keras.initializers import draw_seed
 from gradloom.keras.losses import Loss
 from gradloom.keras.metrics import Mean, Metric
@@ -258,6 +259,10 @@ class Trainer:
             if validation.structure != data.structure:
                 validation = validation.matched(data.structure)
         self.history = History()
+        listeners = _callbacks(callbacks)
+        for callback in listeners:
+            if isinstance(callback, BackupAndRestore):
+                initial_epoch = max(initial_epoch, callback.restore(self))
         steps.begin()
         found = loop.fit(
             steps,
@@ -266,7 +271,7 @@ class Trainer:
             initial_epoch=initial_epoch,
             validation=validation,
             validation_freq=validation_freq,
-            callbacks=_callbacks(callbacks),
+            callbacks=listeners,
             model=self,
             verbose=_verbosity(verbose),
             history=self.history,
