@@ -25,6 +25,7 @@ from gradloom.compiler.passes.clean import common, dead, open_barriers, simplify
 from gradloom.compiler.passes.convolve import lower_convolutions
 from gradloom.compiler.passes.flatten import sink
 from gradloom.compiler.passes.fold import fold
+from gradloom.compiler.passes.grouped import by_group
 from gradloom.compiler.passes.joined import join
 from gradloom.compiler.passes.layout import layout
 from gradloom.compiler.passes.norms import fold_norms
@@ -40,8 +41,8 @@ from gradloom.runtime.runner import Command, Loop
 __all__ = ["PASSES", "compile_body", "compile_graph"]
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    dead, split_complex, simplify, fold, join, sink, simplify, layout, lower_convolutions, simplify, sink, simplify,
-    common, recompute, open_barriers, dead,
+    dead, split_complex, simplify, fold, join, sink, simplify, layout, lower_convolutions, simplify, by_group, sink,
+    simplify, common, recompute, open_barriers, dead,
 )  # fmt: skip
 """What is done to a program before its kernels are formed, in order."""
 

@@ -123,3 +123,15 @@ def test_explained_without_copies():
     assert "correlate" in text
     program = text[text.rindex("in0:") :]
     assert program.count("= permute(in") == program.count("= permute(") - 1  # inputs are read, the result is turned
+
+
+def test_groups_share_the_kernel_with_what_follows():
+    """Bias, norm and activation behind a convolution of groups are part of its kernel."""
+    layers = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=4), nn.BatchNorm2d(64), nn.ReLU()).eval()
+    again = nn.Conv2d(64, 8, 1).eval()
+    x = gl.ones(4, 64, 16, 16)
+    with gl.no_grad():
+        for _ in range(2):
+            again(layers(x)).numpy()
+    names = [n.name for n in TAPE.latest.exe._parts.notes if n.name not in ("copy", "pack")]
+    assert names == ["dot add max", "dot add"]
