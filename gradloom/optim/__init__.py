@@ -4,7 +4,7 @@ from gradloom.optim import lr_scheduler, swa_utils
 from gradloom.optim.adam import Adam, AdamW, SparseAdam
 from gradloom.optim.adam_kin import Adamax, Adan, NAdam, RAdam
 from gradloom.optim.adaptive import Adadelta, Adagrad, RMSprop, Rprop
-from gradloom.optim.groups import adaptive_clip_grad_, layerwise_groups
+from gradloom.optim.groups import adaptive_clip_grad_, layerwise_groups, swap_in_optimizer_params_and_state
 from gradloom.optim.lbfgs import LBFGS
 from gradloom.optim.links import LAMB, Chain, Lion
 from gradloom.optim.matrices import Adafactor, Muon
@@ -40,5 +40,6 @@ __all__ = [
     "adaptive_clip_grad_",
     "layerwise_groups",
     "lr_scheduler",
+    "swap_in_optimizer_params_and_state",
     "swa_utils",
 ]

@@ -379,3 +379,21 @@ def test_the_update_of_a_parameter_is_one_kernel(name: str) -> None:
     assert TAPE.latest is not None and TAPE.latest.exe is not None
     nests = [line for line in TAPE.latest.exe.describe().splitlines() if line.startswith("nest")]
     assert len(nests) == 1
+
+
+def test_parameters_swapped_in_for_a_step() -> None:
+    p = leaf()
+    opt = optim.Adam([p], lr=0.1)
+    descend(opt, p, 2)
+    other, state, here = leaf(), opt.state_dict(), p.detach().numpy().copy()
+    state["state"][0] = {k: v.clone() for k, v in state["state"][0].items()}
+    with optim.swap_in_optimizer_params_and_state(opt, {"w": other}, state):
+        descend(opt, other, 1)
+    assert (other.detach().numpy() != P0).all()
+    np.testing.assert_array_equal(p.detach().numpy(), here)
+    assert opt.param_groups[0]["params"][0] is p and opt.state[p]["step"] == 2
+    whole = leaf()
+    descend(optim.Adam([whole], lr=0.1), whole, 4)
+    np.testing.assert_array_equal(descend(opt, p, 2), whole.detach().numpy())
+    with pytest.raises(ValueError, match="shapes"), optim.swap_in_optimizer_params_and_state(opt, {}, state):
+        pass
