@@ -120,3 +120,14 @@ from gradloom.keras.layers.reshaping import (
     ZeroPadding3D,
 )
 from gradloom.keras.layers.specs import InputSpec
+from gradloom.keras.layers.images import (
+    CenterCrop,
+    RandomBrightness,
+    RandomContrast,
+    RandomCrop,
+    RandomFlip,
+    RandomRotation,
+    RandomTranslation,
+    RandomZoom,
+    Resizing,
+)
