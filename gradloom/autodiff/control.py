@@ -7,6 +7,7 @@ while_loop has none, since nobody knows how many carries it would have to keep.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,7 +88,24 @@ def _gradients(body: Body, args: Sequence[Tensor], cts: Sequence[Tensor | None],
     return [G.zeros_like(args[k]) if g is None else g for g, k in zip(found, at, strict=True)]
 
 
+def _settled(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Close the round first where the function reads a parameter that was written in it, a new layer's for example."""
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return fn(*args, **kwargs)
+        except GradientError as error:
+            if error.code != "transform.flush" or TAPE.traces:
+                raise
+        TAPE.flush()
+        return fn(*args, **kwargs)
+
+    return call
+
+
 # -- scan -------------------------------------------------------------------------------------------
+@_settled
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
@@ -350,6 +368,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
 
 
 # -- cond -------------------------------------------------------------------------------------------
+@_settled
 def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *operands: Any) -> Any:
     """``true_fn(*operands)`` where the condition holds, else ``false_fn(*operands)``; only one of them is computed.
 
@@ -480,6 +499,7 @@ class _NoRule(Rule):
         )  # fmt: skip
 
 
+@_settled
 def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init: Any) -> Any:
     """``value = body_fun(value)`` as long as ``cond_fun(value)`` holds, from ``init``, a tree of tensors.
 

@@ -295,3 +295,18 @@ def test_trails_and_carries_of_other_dtypes() -> None:
             control.scan(step, start, xs, reverse=r)
         )
         check_grads(f, (xs.detach(),), order=2)
+
+
+def test_new_layers_in_a_body() -> None:
+    """Their parameters are drawn in the round that is open."""
+    cell = gl.nn.GRUCell(3, 3, dtype=gl.float64)
+    h, ys = control.scan(lambda h, x: (cell(x[None], h),) * 2, gl.zeros(1, 3, dtype=gl.float64), XS)
+    ys.sum().backward()
+    want = gl.nn.GRU(3, 3, dtype=gl.float64)
+    want.load_state_dict({f"{k}_l0": v for k, v in cell.state_dict().items()})
+    y = want(XS[:, None])[0]
+    y.sum().backward()
+    near((h, ys), (y[-1], y))
+    near([p.grad for p in cell.parameters()], [p.grad for p in want.parameters()])
+    fresh = gl.nn.Linear(3, 3, dtype=gl.float64)
+    assert control.cond(H.sum() > 9, fresh, lambda x: x * 2, H).tolist() == (H * 2).tolist()
