@@ -142,6 +142,7 @@ class Lowering:
         *kernel, _, wide = w.aval.shape
         each = wide // g.groups  # filters for each channel
         count = out.shape[1:-1]
+        w = self.node(S.cat, [w], 0)  # in memory as vectors along the channels want it
         total: Node | None = None
         for k in itertools.product(*map(range, kernel)):
             part = self.tap(x, k, count, g)
