@@ -224,9 +224,9 @@ def cross(x1: Any, x2: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, a
 @operation
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norm of vectors or matrices."""
-    from gradloom import linalg
+    from gradloom.functions.linalg_norms import linalg_norm
 
-    return linalg.norm(_floated(x), ord, axis, keepdims)
+    return linalg_norm(_floated(x), ord, axis, keepdims)
 
 
 @operation
