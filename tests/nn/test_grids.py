@@ -30,9 +30,9 @@ def places(*shape, reach=1.6):
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
 @pytest.mark.parametrize("align", [True, False])
 def test_grid_sample(mode, padding, align):
-    cases = [((2, 3, 5, 7), (2, 4, 6, 2)), ((1, 2, 1, 4), (1, 3, 2, 2))]
+    cases = [((2, 3, 5, 7), (2, 4, 6, 2))]
     if mode != "bicubic":
-        cases.append(((2, 3, 4, 5, 3), (2, 2, 3, 4, 3)))
+        cases += [((1, 2, 1, 4), (1, 3, 2, 2)), ((2, 3, 4, 5, 3), (2, 2, 3, 4, 3))]
     for image, grid in cases:
         x, g = normal(*image), places(*grid)
         a, b = torch.tensor(x, requires_grad=True), torch.tensor(g, requires_grad=True)
@@ -91,7 +91,7 @@ def test_refusals(call, error, text):
 
 
 # -- windows -----------------------------------------------------------------------------------------------
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.data())
 def test_windows_and_their_sum(data):
     draw = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731

@@ -78,7 +78,7 @@ def test_avg_and_lp_pool(n, window):
     same(f"lp_pool{n}d", x, 2, k, s, ceil)
 
 
-@settings(max_examples=6, deadline=None, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=4, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(st.data())
 def test_any_window(data):
     draw = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
