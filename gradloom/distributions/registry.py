@@ -66,27 +66,23 @@ def _stretched(c: Any) -> T.Transform:
     return T.ComposeTransform([T.SigmoidTransform(), T.AffineTransform(c.lower_bound, c.upper_bound - c.lower_bound)])
 
 
-for _registry in (biject_to, transform_to):
+def _both(to: ConstraintRegistry) -> None:
+    """Register what both have."""
+    to.register(C.real, lambda c: T.identity_transform)
+    to.register(C.independent, lambda c: T.IndependentTransform(to(c.base_constraint), c.reinterpreted_batch_ndims))
+    to.register(C.greater_than, lambda c: _shifted(c.lower_bound, 1))
+    to.register(C.greater_than_eq, lambda c: _shifted(c.lower_bound, 1))
+    to.register(C.less_than, lambda c: _shifted(c.upper_bound, -1))
+    to.register(C.interval, _stretched)
+    to.register(C.corr_cholesky, lambda c: T.CorrCholeskyTransform())
+    to.register(C.cat, lambda c: T.CatTransform([to(part) for part in c.cseq], c.dim, c.lengths))
+    to.register(C.stack, lambda c: T.StackTransform([to(part) for part in c.cseq], c.dim))
 
-    def _parts(c: Any, to: ConstraintRegistry = _registry) -> list[T.Transform]:
-        return [to(part) for part in c.cseq]
 
-    _registry.register(C.real, lambda c: T.identity_transform)
-    _registry.register(
-        C.independent,
-        lambda c, to=_registry: T.IndependentTransform(to(c.base_constraint), c.reinterpreted_batch_ndims),
-    )
-    _registry.register(C.greater_than, lambda c: _shifted(c.lower_bound, 1))
-    _registry.register(C.greater_than_eq, lambda c: _shifted(c.lower_bound, 1))
-    _registry.register(C.less_than, lambda c: _shifted(c.upper_bound, -1))
-    _registry.register(C.interval, _stretched)
-    _registry.register(C.corr_cholesky, lambda c: T.CorrCholeskyTransform())
-    _registry.register(C.cat, lambda c, parts=_parts: T.CatTransform(parts(c), c.dim, c.lengths))
-    _registry.register(C.stack, lambda c, parts=_parts: T.StackTransform(parts(c), c.dim))
-
+_both(biject_to)
+_both(transform_to)
 biject_to.register(C.simplex, lambda c: T.StickBreakingTransform())
 transform_to.register(C.simplex, lambda c: T.SoftmaxTransform())
 transform_to.register(C.lower_cholesky, lambda c: T.LowerCholeskyTransform())
-for _domain in (C.positive_definite, C.positive_semidefinite):
-    transform_to.register(_domain, lambda c: T.PositiveDefiniteTransform())
-del _registry, _domain
+transform_to.register(C.positive_definite, lambda c: T.PositiveDefiniteTransform())
+transform_to.register(C.positive_semidefinite, lambda c: T.PositiveDefiniteTransform())

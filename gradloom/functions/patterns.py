@@ -63,10 +63,12 @@ def rearrange(tensor: Tensor, pattern: str, **axes_lengths: int) -> Tensor:
         )
     sizes: dict[str, int] = dict(axes_lengths)
     many = [f"...{k}" for k in range(wide)]
-    left, right = ([many if g == ["..."] else [g] for g in side] for side in (left, right))  # type: ignore[misc]
-    left = [[n] if isinstance(n, str) else n for part in left for n in part]
-    right = [[n] if isinstance(n, str) else n for part in right for n in part]
-    right = [[x for n in g for x in (many if n == "..." else [n])] for g in right]
+    left = [part for g in left for part in ([[n] for n in many] if g == ["..."] else [g])]
+    right = [
+        [x for n in part for x in (many if n == "..." else [n])]
+        for g in right
+        for part in ([[n] for n in many] if g == ["..."] else [g])
+    ]
     for group, n in zip(left, tensor.shape, strict=True):
         open_ = [g for g in group if g not in sizes]
         known = math.prod(sizes[g] for g in group if g in sizes)
