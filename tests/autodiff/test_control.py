@@ -310,3 +310,37 @@ def test_new_layers_in_a_body() -> None:
     near([p.grad for p in cell.parameters()], [p.grad for p in want.parameters()])
     fresh = gl.nn.Linear(3, 3, dtype=gl.float64)
     assert control.cond(H.sum() > 9, fresh, lambda x: x * 2, H).tolist() == (H * 2).tolist()
+
+
+def test_scans_in_scans_and_steps_of_numpy() -> None:
+    """A loop in a loop stays native, with its gradient; a body that needs NumPy is run from its side."""
+    xs, w = gl.tensor(RNG.normal(size=(4, 2, 3))), W
+
+    def nested(w: Any) -> Any:
+        def outer(c: Any, x: Any) -> Any:
+            c, ys = control.scan(lambda h, r: ((h @ w + r).tanh(),) * 2, c, x)
+            return c, ys.sum(0)
+
+        c, ys = control.scan(outer, H, xs)
+        return c.sum() + ys.cos().sum()
+
+    def written_out(w: Any) -> Any:
+        c, total = H, gl.zeros((), dtype=gl.float64)
+        for x in xs:
+            rows = []
+            for r in x:
+                c = (c @ w + r).tanh()
+                rows.append(c)
+            total = total + sum(rows).cos().sum()  # type: ignore[attr-defined]
+        return c.sum() + total
+
+    got = func.grad(nested)(w)
+    near(got, func.grad(written_out)(w))
+    near(func.hessian(nested)(w), func.hessian(written_out)(w))
+
+    def inverses(m: Any) -> Any:
+        c, ys = control.scan(lambda c, x: (c @ gl.linalg.inv(x), c.sum()), W, m)
+        return c.sum() + ys.sum()
+
+    m = gl.tensor(RNG.normal(size=(3, 3, 3)) + 3 * np.eye(3))
+    check_grads(inverses, (m,))
