@@ -328,7 +328,10 @@ class Tape:
                 elif not e.abstract:  # what a recorded function let escape has no value
                     live.append(v)
                     order.append(e)
-        donate = self._donations(live)
+        spent = {id(v): self.spent(v.entry) for v in live if v.entry.rg}  # type: ignore[union-attr,arg-type]
+        keep = not all(spent.values())
+        # a backward pass that is still to come may compute this round again: it needs the old values
+        donate = () if keep else self._donations(live)
         key = (*order, donate)
         if self.pos.programs is None:
             self.pos.programs = {}
@@ -340,8 +343,6 @@ class Tape:
             live = [live[k] for k in turn]
         self.latest = program
         program.runs += 1
-        spent = {id(v): self.spent(v.entry) for v in live if v.entry.rg}  # type: ignore[union-attr,arg-type]
-        keep = not all(spent.values())
         record = Record(self.leaves, self.tensors, self.scalars) if keep else None
         results = self._execute(program)
         taken = dict(donate)

@@ -125,3 +125,17 @@ def test_a_base_starts_to_require_grad_by_what_is_written_into_it() -> None:
     assert base.requires_grad and view.requires_grad and not base.is_leaf
     (view * gl.tensor(np.array([5.0, 6.0, 7.0]))).sum().backward()
     np.testing.assert_allclose(w.grad.numpy(), [0.0, 2 * 2 * 6.0])
+
+
+def test_a_look_between_a_write_and_the_backward_pass_keeps_what_the_gradient_needs() -> None:
+    rng = np.random.default_rng(11)
+    w = gl.tensor(rng.standard_normal((4, 3)), requires_grad=True)
+    u = gl.tensor(rng.standard_normal(3))
+    w.detach().numpy(), u.numpy()
+    with gl.no_grad():
+        u.copy_((u * 2 + 1).tanh())
+    y = (w @ u.clone()).square().sum()
+    y.item()  # closes the round: the backward pass computes parts of it again
+    y.backward()
+    values = w.detach().numpy(), u.numpy()
+    np.testing.assert_allclose(w.grad.numpy(), 2 * np.outer(values[0] @ values[1], values[1]), rtol=1e-12)
