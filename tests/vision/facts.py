@@ -23,8 +23,8 @@ RATE = 0.01
 
 # with outputs, losses and gradients: side of the images, and whether our run is slow to compile
 MODELS: dict[str, tuple[int, bool]] = {
-    "alexnet": (64, False), "vgg11": (32, True), "vgg11_bn": (32, True), "resnet18": (48, False),
-    "resnet34": (48, True), "resnet50": (48, False), "resnext50_32x4d": (48, True), "densenet121": (48, True),
+    "alexnet": (64, True), "vgg11": (32, True), "vgg11_bn": (32, True), "resnet18": (48, False),
+    "resnet34": (48, True), "resnet50": (48, True), "resnext50_32x4d": (48, True), "densenet121": (48, True),
     "squeezenet1_0": (48, True), "squeezenet1_1": (48, False), "mobilenet_v2": (48, False),
     "mobilenet_v3_large": (48, True), "mobilenet_v3_small": (48, False), "efficientnet_b0": (48, True),
     "efficientnet_v2_s": (48, True), "convnext_tiny": (48, True),

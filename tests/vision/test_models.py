@@ -20,7 +20,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from facts import CLASSES, LABELS, MODELS, RATE, SHAPES, digest, images, recorded, values
 
 OURS = ("lenet", "unet", "cifar_resnet18", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
-SMALL = {"squeezenet1_0", "squeezenet1_1", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0"}
+SMALL = {
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "resnet18",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "densenet121",
+}
 
 
 def _filled(name: str) -> nn.Module:
@@ -154,11 +162,11 @@ def _torch_unet(bilinear: bool) -> object:
     ("ours", "theirs", "shape"),
     [
         (lambda: models.lenet(), _torch_lenet, (3, 1, 28, 28)),
-        (lambda: models.resnet20(), lambda: _torch_cifar(20), (2, 3, 16, 16)),
+        (lambda: models.CifarResNet(8), lambda: _torch_cifar(8), (2, 3, 16, 16)),
         (lambda: models.unet(width=4, depth=2, num_classes=5), lambda: _torch_unet(False), (2, 3, 16, 24)),
         (lambda: models.unet(width=4, depth=2, num_classes=5, bilinear=True), lambda: _torch_unet(True), (2, 3, 8, 8)),
     ],
-    ids=["lenet", "resnet20", "unet", "unet bilinear"],
+    ids=["lenet", "cifar", "unet", "unet bilinear"],
 )
 def test_our_models_beside_the_same_in_pytorch(ours: object, theirs: object, shape: tuple[int, ...]) -> None:
     torch = pytest.importorskip("torch")
