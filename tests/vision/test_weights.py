@@ -69,6 +69,8 @@ def test_a_name_fetches_its_file(
     monkeypatch.setattr(weights.value, "url", path.as_uri())
     for given in ("DEFAULT", "IMAGENET1K_V1", "SqueezeNet1_1_Weights.IMAGENET1K_V1", weights):
         _equal(model, models.squeezenet1_1(weights=given, progress=False))
+    with pytest.warns(DeprecationWarning, match="weights="):
+        _equal(model, models.squeezenet1_1(pretrained=True, progress=False))
 
 
 def test_by_path_and_by_state_dict(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -34,11 +35,17 @@ def builder(name: str, about: str, make: Callable[..., M], **defaults: Any) -> B
 
     The builder takes ``weights``: None for a fresh model; a path, a state dict, or a name (``"DEFAULT"``,
     ``"IMAGENET1K_V1"``, or an entry of the model's enumeration of weights) for a trained one. A name is fetched into
-    the cache folder, and checked. ``progress`` shows how far that is. The other keywords go to the model's class, over
+    the cache folder, and checked. ``progress`` shows how far that is; ``pretrained`` is old programs' way to ask for
+    ``"IMAGENET1K_V1"``. The other keywords go to the model's class, over
     those of the table.
     """
 
-    def build(*, weights: Source | None = None, progress: bool = True, **options: Any) -> M:
+    def build(
+        *, weights: Source | None = None, progress: bool = True, pretrained: bool | None = None, **options: Any
+    ) -> M:
+        if pretrained is not None:
+            warnings.warn(f"{name}(pretrained=...) is the old name of weights=", DeprecationWarning, stacklevel=2)
+            weights = "IMAGENET1K_V1" if pretrained and weights is None else weights
         chosen = {**defaults, **options}
         found = resolve(name, weights)
         if isinstance(found, WeightsEnum):

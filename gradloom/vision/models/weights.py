@@ -36,6 +36,9 @@ class Weights:
     def __init__(self, url: str, preset: Mapping[str, Any], num_params: int) -> None:
         self.url, self._preset, self._num_params = url, dict(preset), num_params
 
+    def __repr__(self) -> str:
+        return f"Weights({self.url.rpartition('/')[2]})"
+
     def transforms(self, **options: Any) -> Callable[[Any], Any]:
         """What turns a picture into the model's input; options override the recorded ones."""
         from gradloom.vision.transforms.presets import ImageClassification
