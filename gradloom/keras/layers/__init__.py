@@ -34,6 +34,17 @@ from gradloom.keras.layers.core import (
     Masking,
     Wrapper,
 )
+from gradloom.keras.layers.images import (
+    CenterCrop,
+    RandomBrightness,
+    RandomContrast,
+    RandomCrop,
+    RandomFlip,
+    RandomRotation,
+    RandomTranslation,
+    RandomZoom,
+    Resizing,
+)
 from gradloom.keras.layers.lookups import IntegerLookup, StringLookup, TextVectorization
 from gradloom.keras.layers.merging import (
     Add,
@@ -120,14 +131,3 @@ from gradloom.keras.layers.reshaping import (
     ZeroPadding3D,
 )
 from gradloom.keras.layers.specs import InputSpec
-from gradloom.keras.layers.images import (
-    CenterCrop,
-    RandomBrightness,
-    RandomContrast,
-    RandomCrop,
-    RandomFlip,
-    RandomRotation,
-    RandomTranslation,
-    RandomZoom,
-    Resizing,
-)

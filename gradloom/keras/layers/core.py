@@ -358,7 +358,7 @@ class Embedding(_Weighted):
         })  # fmt: skip
         self.supports_masking = mask_zero
         self.autocast = False
-        self.wants_dtype = "any"
+        self.wants_dtype = "int64"
         self.__dict__["_first_values"] = weights
 
     def build(self, input_shape: Any = None) -> None:

@@ -52,7 +52,7 @@ class _Lookup(Layer):
         self.max_tokens, self.num_oov_indices, self.mask_token = max_tokens, num_oov_indices, mask_token
         self.oov_token, self.invert, self.output_mode = oov_token, invert, output_mode
         self.pad_to_max_tokens, self.sparse, self.idf_weights = pad_to_max_tokens, sparse, idf_weights
-        self.autocast, self.wants_dtype = False, "any"
+        self.autocast, self.wants_dtype = False, self.value_dtype
         self._words: list[Any] = []
         self._idf: np.ndarray | None = None
         self.vocabulary = vocabulary

@@ -40,14 +40,14 @@ def _max(x: Tensor, axes: Any, spans: Any) -> Tensor:
 def _mean(x: Tensor, axes: Any, spans: Any) -> Tensor:
     y = window_sum(x, axes, spans)
     for axis, s in zip(axes, spans):
-        if s.low == 0 and (s.count - 1) * s.step + s.size <= s.length:
+        if s.low == 0 and (s.number - 1) * s.step + s.size <= s.length:
             y = y * (1.0 / s.size)
             continue
         # at the edges fewer positions count
-        first = G.arange(s.count) * s.step - s.low
+        first = G.arange(s.number) * s.step - s.low
         inside = G.clamp(first + s.size, max=s.length) - G.clamp(first, min=0)
         shape = [1] * x.ndim
-        shape[axis] = s.count
+        shape[axis] = s.number
         y = y / G.cast(inside, y.dtype).reshape(*shape)
     return y
 

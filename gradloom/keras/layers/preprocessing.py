@@ -22,7 +22,6 @@ class Rescaling(Layer):
         super().__init__(**kwargs)
         self.scale, self.offset = scale, offset
         self.supports_masking = True
-        self.wants_dtype = "any"
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The same."""
@@ -157,7 +156,7 @@ class CategoryEncoding(Layer):
         if sparse:
             raise NotImplementedError("sparse=True: sparse tensors are not offered")
         self.num_tokens, self.output_mode, self.sparse = num_tokens, output_mode, sparse
-        self.autocast, self.wants_dtype = False, "any"
+        self.autocast, self.wants_dtype = False, "int64"
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The last axis becomes the tokens."""
@@ -295,7 +294,7 @@ class Hashing(Layer):
             raise NotImplementedError("sparse=True: sparse tensors are not offered")
         lookup("output_mode", output_mode, {"int": 1, "one_hot": 1, "multi_hot": 1, "count": 1})
         self.num_bins, self.mask_value, self.salt, self.output_mode = num_bins, mask_value, salt, output_mode
-        self.sparse, self.autocast, self.wants_dtype = sparse, False, "any"
+        self.sparse, self.autocast, self.wants_dtype = sparse, False, "string"
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The same, or with the bins last."""

@@ -31,7 +31,7 @@ class Flatten(Layer):
         """See the class."""
         x = inputs
         if self.data_format == "channels_first" and x.ndim > 2:
-            x = G.moveaxis(x, 1, -1)
+            x = G.permute(x, (0, *range(2, x.ndim), 1))
         return x if x.ndim == 2 else x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 

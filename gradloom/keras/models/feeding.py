@@ -275,8 +275,6 @@ def dtypes_of(model: Any, flat: Flat, structure: Any) -> list[Any]:
     elif graph is None and type(model).__name__ == "Sequential" and model.layers:
         first = model.layers[0]
         wanted = [first.__dict__.get("wants_dtype") or config.floatx()] * width
-        if first.__dict__.get("wants_dtype") == "any":
-            wanted = [None] * width
     found = [inputs.sample_dtype(a, d) for a, d in zip(flat[:width], wanted)]
     return found + [None] * (len(flat) - width)
 

@@ -126,7 +126,7 @@ def _tensors(places: Any, made: dict[str, list[Any]]) -> Any:
     if places and isinstance(places[0], str):
         return tensor(places)
     found = [_tensors(p, made) for p in places]
-    return found[0] if len(found) == 1 and not isinstance(places[0], list | tuple | dict) else found
+    return found[0] if len(found) == 1 else found  # a single tensor is written as a list of one
 
 
 def clone_graph(graph: FunctionGraph, inputs: Any, clone: Any, call: Any = None) -> tuple[Any, Any]:

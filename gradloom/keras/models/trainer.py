@@ -264,21 +264,20 @@ class Trainer:
             if isinstance(callback, BackupAndRestore):
                 initial_epoch = max(initial_epoch, callback.restore(self))
         steps.begin()
-        found = loop.fit(
+        loop.fit(
             steps,
             data,
             epochs=epochs,
             initial_epoch=initial_epoch,
             validation=validation,
             validation_freq=validation_freq,
-            callbacks=listeners,
+            callbacks=[*listeners, self.history],  # last, so that it has what callbacks put into the logs
             model=self,
             verbose=_verbosity(verbose),
-            history=self.history,
         )
         if self.optimizer is not None and epochs > 0:
             self.optimizer.finalize_variable_values(self.trainable_weights)  # type: ignore[attr-defined]
-        return found
+        return self.history
 
     def evaluate(
         self,

@@ -250,7 +250,8 @@ class Optimizer:
                 hint="build it with the same parameters first",
             )
         self.iterations = int(arrays[0])
-        if not callable(self._learning_rate):
+        # kept as float32: a rate that only differs by that rounding stays as it was given
+        if not callable(self._learning_rate) and np.float32(self._learning_rate) != np.float32(arrays[1]):
             self._learning_rate = float(arrays[1])
         for slot, array in zip(self.slots, arrays[2:]):
             slot.data = from_numpy(np.array(array, slot.dtype.numpy, order="C").reshape(tuple(slot.shape)))
