@@ -119,6 +119,11 @@ class Fuser(Correlations, Tilings, Looping):
                     out.remove(b)
         return out
 
+    def _summed(self, n: Node) -> bool:
+        """Whether all that is done with a value is to reduce it."""
+        users = self.users.get(id(n), ())
+        return bool(users) and all(u is not None and u.prim is not None and u.prim.kind == "reduce" for u in users)
+
     def _join(self, n: Node) -> tuple[Group, Dims]:
         """A kernel for an elementwise ``n``: one that can take it, or a new one."""
         groups = self._candidates(n.ins)
@@ -127,6 +132,8 @@ class Fuser(Correlations, Tilings, Looping):
         for g in groups:
             if len(g.body.insts) > MAX_INSTS or len(g.body.accesses) > MAX_ACCESSES:
                 continue
+            if g.kind == "contract" and self._summed(n):
+                continue  # where it is computed it would be written, for the kernel that sums to read
             dims = self._dims(g, n, n.ins)
             if dims is not None and g.covers(dims) and all(self.reachable(g, x, dims) for x in n.ins):
                 return g, dims

@@ -18,6 +18,7 @@ from gradloom.functions.conversion import finfo
 from gradloom.functions.movement import slice_axis
 from gradloom.functions.rearrange import constant_pad_nd
 from gradloom.modes import no_grad
+from gradloom.ops.norms import standardized
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
@@ -100,7 +101,13 @@ def _batch_norm_train(
     shape = (1, x.shape[1]) + (1,) * (x.ndim - 2)
     n = x.numel() // x.shape[1]
     centred, m, v = _moments(wide)
-    out = _scaled(centred, G.rsqrt(v + eps), _as(x, weight, shape), _as(x, bias, shape))
+    rstd = G.rsqrt(v + eps)
+    factors = [_as(x, weight, shape), _as(x, bias, shape)]
+    out = _scaled(centred, rstd, *factors)
+    axes = (0, *range(2, x.ndim))
+    given = [f for f in factors if f is not None]
+    noted = (axes, weight is not None, bias is not None)
+    out = G.apply(standardized, (out, wide, centred, rstd, *given), noted)  # its gradient takes two sums
     unbiased = v * const(n / (n - 1) if n > 1 else math.nan)
     return [G.cast(out, x.dtype), *_blended(mean, m, momentum), *_blended(var, unbiased, momentum)]
 
