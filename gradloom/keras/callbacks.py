@@ -20,7 +20,8 @@ from gradloom.train.callbacks import Callback, CallbackList, History, Logs
 
 __all__ = [
     "BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
-    "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau", "SwapEMAWeights", "TerminateOnNaN",
+    "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau", "SwapEMAWeights",
+    "TerminateOnNaN",
 ]  # fmt: skip
 
 
@@ -151,8 +152,8 @@ class ModelCheckpoint(Callback):
         self.save_weights_only = weights if save_weights_only is None else save_weights_only
         if self.save_weights_only != weights:
             raise ValueError(
-                f"filepath={self.filepath!r} with save_weights_only={self.save_weights_only}: whole models go to .keras "
-                "files, weights to .safetensors or .weights.h5 files"
+                f"filepath={self.filepath!r} with save_weights_only={self.save_weights_only}: whole models go to "
+                ".keras files, weights to .safetensors or .weights.h5 files"
             )
         if save_freq != "epoch" and not isinstance(save_freq, int):
             raise ValueError(f"save_freq={save_freq!r}: expected 'epoch' or a number of batches")
@@ -424,8 +425,8 @@ class BackupAndRestore(Callback):
         if not backup_dir:
             raise ValueError("Empty `backup_dir` argument passed")
         if save_freq != "epoch" and not isinstance(save_freq, int):
-            raise ValueError(f"Invalid value for argument `save_freq`. Received: save_freq={save_freq}. Expected either "
-                             "'epoch' or an integer value.")  # fmt: skip
+            raise ValueError(f"Invalid value for argument `save_freq`. Received: save_freq={save_freq}. Expected "
+                             "either 'epoch' or an integer value.")  # fmt: skip
         self.backup_dir, self.save_freq, self.delete_checkpoint = Path(backup_dir), save_freq, delete_checkpoint
         self.double_checkpoint = double_checkpoint
         self._epoch = 0

@@ -1,11 +1,12 @@
 """Symbolic calls: operations, the nodes that their calls leave behind, and shapes found by recording on placeholders.
 
-An operation called with a :class:`KerasTensor` computes nothing. It works out shape and dtype of what it would give, and
+An operation called with a :class:`KerasTensor` computes nothing. It works out the shape and dtype of the result, and
 leaves a :class:`Node`; a functional model walks these nodes back from its outputs.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -76,7 +77,7 @@ def infer(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     structure: Any = None
     for size in UNKNOWN if open_ended else UNKNOWN[:1]:
         with _placeholders(size):
-            given, named = tree.map_structure(lambda x: stand_in(x, size), [list(args), kwargs])
+            given, named = tree.map_structure(functools.partial(stand_in, size=size), [list(args), kwargs])
             structure = fn(*given, **named)
             found.append([_described(x) for x in tree.flatten(structure)])
             structure = tree.map_structure(lambda x: None, structure)
@@ -159,6 +160,7 @@ class OpCall:
         self.built = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's result, or for symbolic tensors a node."""
         from gradloom.keras import ops
 
         fn = getattr(ops, self.function).__wrapped__

@@ -361,7 +361,8 @@ def image_dataset_from_directory(
     """Batches (images, labels) of image files, one sub-folder a class: float32 images (n, h, w, channels), 0 to 255."""
     from gradloom.keras.layers import Resizing
 
-    layer = Resizing(*image_size, interpolation, crop_to_aspect_ratio, pad_to_aspect_ratio, data_format=data_format)
+    height, width = image_size
+    layer = Resizing(height, width, interpolation, crop_to_aspect_ratio, pad_to_aspect_ratio, data_format=data_format)
 
     def read(paths: list[Path]) -> np.ndarray:
         return np.stack([layer(img_to_array(load_img(p, color_mode), data_format)).numpy() for p in paths])

@@ -87,7 +87,8 @@ class Variable(Parameter):
         given = value if isinstance(value, Tensor) else from_numpy(np.array(value, self.dtype.numpy, order="C"))
         if tuple(given.shape) != tuple(self.shape):
             raise ShapeError(
-                f"variable {self.path!r} has shape {tuple(self.shape)}, a value of shape {tuple(given.shape)} was given",
+                f"variable {self.path!r} has shape {tuple(self.shape)}, a value of shape "
+                f"{tuple(given.shape)} was given",
                 code="keras.assign",
                 hint="a variable keeps its shape",
             )

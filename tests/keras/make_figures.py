@@ -1,4 +1,4 @@
-"""Makes `figures.npz` with real Keras 3 on TensorFlow: `KERAS_BACKEND=tensorflow python make_figures.py`. No test runs it."""
+"""Makes `figures.npz` with real Keras 3: `KERAS_BACKEND=tensorflow python make_figures.py`. No test runs it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Layer: weights made from the first input's shape, a call, a configuration, masks; as Keras' layers are.
 
-``build(input_shape)`` makes the weights, ``call(x)``, with ``training`` and ``mask`` where a layer wants them, computes,
+``build(input_shape)`` makes the weights, ``call(x)``, with ``training`` and ``mask`` where a layer wants them, does it,
 ``compute_output_shape`` says what shape comes out. Called with symbolic tensors a layer computes nothing and becomes a
 node of a functional model.
 """
@@ -102,7 +102,7 @@ class Layer(Module):
         raise NotImplementedError(f"layer {self.name!r} ({type(self).__name__}) has no `call` method: write one")
 
     def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
-        """The shape that comes out where ``input_shape`` goes in; found by recording ``call`` unless a layer says it."""
+        """The shape that comes out where ``input_shape`` goes in; found by recording ``call`` unless one says it."""
         shapes = args[0] if args else next(iter(kwargs.values()))
         spec = tree.map_shape_structure(lambda s: KerasTensor(s, self.compute_dtype), shapes)
         found = self.compute_output_spec(spec)
@@ -548,7 +548,7 @@ class Layer(Module):
     # configuration ------------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """Name, trainable, dtype and the constructor's arguments as plain data: ``from_config`` makes the layer anew."""
+        """Name, trainable, dtype and the constructor's arguments as plain data: ``from_config`` makes it anew."""
         from gradloom.keras.layers import configs
 
         found = self._base_config()

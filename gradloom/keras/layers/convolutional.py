@@ -100,8 +100,8 @@ class _Conv(_Weighted):
             n = length(size, k, s, d, self.padding)
             if n is not None and n <= 0:
                 raise ShapeError(
-                    f"layer {self.name!r} ({type(self).__name__}): inputs of shape {tuple(input_shape)} are smaller than "
-                    f"the kernel {self.kernel_size}: Computed output size would be negative",
+                    f"layer {self.name!r} ({type(self).__name__}): inputs of shape {tuple(input_shape)} are smaller "
+                    f"than the kernel {self.kernel_size}: Computed output size would be negative",
                     code="keras.conv-size",
                     hint="use padding='same', a smaller kernel, or larger inputs",
                 )

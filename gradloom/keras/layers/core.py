@@ -257,7 +257,7 @@ class EinsumDense(_Weighted):
 
     def _plan(self, input_shape: Any) -> tuple[tuple[Any, ...], Any, tuple[Any, ...]]:
         """Shapes of kernel, bias and output."""
-        found = re.fullmatch(r"\s*(\.\.\.)?([a-zA-Z]+)(\.\.\.)?\s*,\s*([a-zA-Z]+)\s*->\s*(\.\.\.)?([a-zA-Z]+)(\.\.\.)?\s*",
+        found = re.fullmatch(r"\s*(\.{3})?([a-zA-Z]+)(\.{3})?\s*,\s*([a-zA-Z]+)\s*->\s*(\.{3})?([a-zA-Z]+)(\.{3})?\s*",
                              self.equation)  # fmt: skip
         if found is None:
             raise ValueError(f"Invalid einsum equation '{self.equation}'. Equations must be in the form "
@@ -287,7 +287,7 @@ class EinsumDense(_Weighted):
         for axis in kernel:
             if axis not in sizes:
                 raise ValueError(f"Weight dimension '{axis}' did not have a match in either the input spec '{ins}' or "
-                                 f"the output spec '{outs}'. For this layer, the weight must be fully specified.")  # fmt: skip
+                                 f"the output spec '{outs}': the weight must be fully specified.")  # fmt: skip
         between = shape[:extra] if lead else shape[len(ins) :] if tail else ()
         body = tuple(sizes.get(a) for a in outs)
         full = (*between, *body) if lead else (*body, *between) if tail else body

@@ -323,7 +323,7 @@ class TextVectorization(_Lookup):
             str(t) for batch in data for t in np.asarray(batch[0] if isinstance(batch, tuple) else batch).reshape(-1)
         )
 
-    def adapt(self, data: Any, batch_size: int | None = None, steps: int | None = None) -> None:
+    def adapt(self, data: Any, steps: int | None = None, batch_size: int | None = None) -> None:
         """Find the vocabulary of texts: the most frequent words first."""
         counts: Counter[Any] = Counter()
         documents: Counter[Any] = Counter()

@@ -1,4 +1,4 @@
-"""Normalisation: over the batch, over features, over groups, to unit length, by the root mean square, by the spectrum."""
+"""Normalisation: over the batch, over features, over groups, to unit length, by mean squares, by the spectrum."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class _Scaled(_Weighted):
     def _shaped(w: Any, shape: Any) -> Any:
         return None if w is None else _wide(w.reshape(*shape))
 
-    def _apply(self, x: Tensor, mean: Tensor, var: Tensor, shape: Any) -> Tensor:
+    def _finished(self, x: Tensor, mean: Tensor, var: Tensor, shape: Any) -> Tensor:
         gamma, beta = self._shaped(self.gamma, shape), self._shaped(self.beta, shape)
         given = {k: v for k, v in (("gamma", gamma), ("beta", beta)) if v is not None}
         return _normalised(x, mean, var, **given, eps=float(self.epsilon))
@@ -144,7 +144,7 @@ class BatchNormalization(_Scaled):
         shape = self._wide_shape
         if not (training and self.trainable):
             mean, var = (_wide(v.reshape(*shape)) for v in (self.moving_mean, self.moving_variance))
-            return self._apply(inputs, mean, var, shape)
+            return self._finished(inputs, mean, var, shape)
         if mask is None:
             mean, var = _moments(inputs, self._over)
         else:
@@ -155,7 +155,7 @@ class BatchNormalization(_Scaled):
             with no_grad():
                 for kept, new in zip(self._moving, (mean, var)):
                     kept._write(_moved(kept, new.reshape(-1), float(self.momentum)))
-        return self._apply(inputs, mean, var, shape)
+        return self._finished(inputs, mean, var, shape)
 
 
 class LayerNormalization(_Scaled):
@@ -196,7 +196,7 @@ class LayerNormalization(_Scaled):
     def call(self, inputs: Tensor) -> Tensor:
         """See the class."""
         mean, var = _moments(inputs, self._over)
-        return self._apply(inputs, mean, var, self._wide_shape)
+        return self._finished(inputs, mean, var, self._wide_shape)
 
 
 class GroupNormalization(_Scaled):
@@ -251,7 +251,7 @@ class GroupNormalization(_Scaled):
         mean, var = _moments(grouped, over)
         wide = [1] * grouped.ndim
         wide[axis], wide[axis + 1] = self.groups, each
-        return self._apply(grouped, mean, var, wide).reshape(*shape)
+        return self._finished(grouped, mean, var, wide).reshape(*shape)
 
 
 @composite

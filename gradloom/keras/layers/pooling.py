@@ -94,8 +94,8 @@ class BasePooling(_Pooled):
         for axis, k, s in zip(self._axes(), self.pool_size, self.strides):
             n = length(found[axis], k, s, 1, self.padding)
             if n is not None and n <= 0:
-                raise ValueError(f"layer {self.name!r} ({type(self).__name__}): inputs of shape {tuple(input_shape)} are "
-                                 f"smaller than the windows {self.pool_size}: Computed output size would be "
+                raise ValueError(f"layer {self.name!r} ({type(self).__name__}): inputs of shape {tuple(input_shape)} "
+                                 f"are smaller than the windows {self.pool_size}: Computed output size would be "
                                  "negative")  # fmt: skip
             found[axis] = n
         return tuple(found)

@@ -149,8 +149,8 @@ class CategoryEncoding(Layer):
             output_mode = "multi_hot"
         lookup("output_mode", output_mode, {"one_hot": 1, "multi_hot": 1, "count": 1})
         if num_tokens is None:
-            raise ValueError("num_tokens must be set to use this layer. If the number of tokens is not known beforehand, "
-                             "use the IntegerLookup layer instead.")  # fmt: skip
+            raise ValueError("num_tokens must be set to use this layer. If the number of tokens is not known "
+                             "beforehand, use the IntegerLookup layer instead.")  # fmt: skip
         if num_tokens < 1:
             raise ValueError(f"`num_tokens` must be >= 1. Received: num_tokens={num_tokens}.")
         if sparse:
@@ -203,7 +203,7 @@ class Discretization(Layer):
             raise NotImplementedError("sparse=True: sparse tensors are not offered")
         if (bin_boundaries is None) == (num_bins is None):
             raise ValueError("exactly one of `bin_boundaries` and `num_bins` must be given. Both `num_bins` and "
-                             f"`bin_boundaries` were: num_bins={num_bins} and bin_boundaries={bin_boundaries}")  # fmt: skip
+                             f"`bin_boundaries`: {num_bins} and {bin_boundaries}")  # fmt: skip
         lookup("output_mode", output_mode, {"int": 1, "one_hot": 1, "multi_hot": 1, "count": 1})
         self.input_bin_boundaries, self.num_bins, self.epsilon = bin_boundaries, num_bins, epsilon
         self.output_mode, self.sparse = output_mode, sparse

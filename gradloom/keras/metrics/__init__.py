@@ -31,7 +31,6 @@ from gradloom.keras.metrics.accuracy import (
     SparseCategoricalAccuracy,
     SparseTopKCategoricalAccuracy,
     TopKCategoricalAccuracy,
-    accuracy,
     accuracy_for,
     binary_accuracy,
     categorical_accuracy,
@@ -239,7 +238,7 @@ def resolve(metric: Any, loss: Any, output_shape: tuple[Any, ...], target_shape:
         for kind, (by_accuracy, by_entropy) in _BY_LOSS.items():
             if isinstance(loss, kind):
                 found = (by_accuracy if accuracy else by_entropy)(name=metric)
-                if not accuracy and loss.from_logits:
+                if not accuracy and getattr(loss, "from_logits", False):
                     found._options["from_logits"] = True
                 return found
         return accuracy_for(output_shape, target_shape, metric)

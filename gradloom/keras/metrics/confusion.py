@@ -347,7 +347,7 @@ class AUC(_Curve):
     ----------
     num_thresholds : the more, the nearer to the exact area.
     curve : "ROC" or "PR".
-    summation_method : "interpolation", "minoring" or "majoring"; for "PR" interpolation follows Davis and Goadrich 2006.
+    summation_method : "interpolation", "minoring" or "majoring"; with "PR" the first follows Davis and Goadrich 2006.
     thresholds : given ones in place of evenly spread ones, between 0 and 1.
     multi_label : one area for each label, averaged, with ``label_weights`` as weights.
     """

@@ -123,7 +123,7 @@ class Feed:
         dtypes = dtypes_of(self.model, flat, self.structure)
         return [a if d is None else np.ascontiguousarray(a, d) for a, d in zip(flat, dtypes)]
 
-    def matched(self, structure: Any) -> Feed:
+    def matched(self, structure: Any) -> Any:
         """The same batches in another structure: sample weights of 1 where training has them."""
         if self.structure[:2] != structure[:2] or (structure[2] is not None and self.structure[2] is not None):
             raise ShapeError(

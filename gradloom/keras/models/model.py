@@ -220,7 +220,8 @@ class Model(Trainer, Layer):
             name = ref._keras_history.operation.name if ref._keras_history else ref.name
             found = f", which have {value.shape[-1]} features" if value.ndim == wanted else ""
             raise ShapeError(
-                f"model {self.name!r}: input {name!r} of shape {known_shape(value.shape)}{found}, but it takes {ref.shape}",
+                f"model {self.name!r}: input {name!r} of shape {known_shape(value.shape)}{found}, but it takes "
+                f"{ref.shape}",
                 code="keras.input-shape",
                 hint="give samples of the shape of the Input, the batch first",
             )

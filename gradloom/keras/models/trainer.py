@@ -27,6 +27,11 @@ from gradloom.train.progress import Progress
 class Trainer:
     """What models have beside layers. Mixed into :class:`gradloom.keras.Model`."""
 
+    _loss_tracker: Mean
+    _compiled_loss: Any
+    _compiled_metrics: Any
+    dtype_policy: Any
+
     def _init_training(self) -> None:
         own = self.__dict__
         own.update(
@@ -169,7 +174,7 @@ class Trainer:
         return {} if not self._overrides("compute_metrics") else self.get_metrics_result()
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step on (x, y, sample_weight), and the metrics so far. For overriding; ``fit``'s own step does the same."""
+        """One step on (x, y, sample_weight), and the metrics so far. For overriding; ``fit`` does the same."""
         x, y, weight = unpack_x_y_sample_weight(data)
         y_pred = self(x, training=True)  # type: ignore[operator]
         loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, training=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -354,7 +355,7 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     if isinstance(given, int):
         return list(PUBLIC["split"](x, x.shape[axis] // given, axis))
     cuts = [0, *[int(i) for i in given], x.shape[axis]]
-    return list(PUBLIC["split"](x, [b - a for a, b in zip(cuts, cuts[1:])], axis))
+    return list(PUBLIC["split"](x, [b - a for a, b in itertools.pairwise(cuts)], axis))
 
 
 @operation

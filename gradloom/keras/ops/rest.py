@@ -451,10 +451,10 @@ def vectorized_map(function: Callable[..., Any], elements: Any) -> Any:
 
 _put(
     convert_to_tensor, array, convert_to_numpy, is_tensor, shape, ndim, size, dtype, zeros, ones, full, arange,
-    linspace, eye, identity, tri, meshgrid, zeros_like, ones_like, full_like, cast, copy, stop_gradient, norm, normalize,
-    moments, one_hot, multi_hot, top_k, in_top_k, conv, depthwise_conv, separable_conv, conv_transpose, max_pool,
-    average_pool, categorical_crossentropy, sparse_categorical_crossentropy, binary_crossentropy, divide_no_nan,
-    slice_update, slice, cond, while_loop, fori_loop, map, vectorized_map,
+    linspace, eye, identity, tri, meshgrid, zeros_like, ones_like, full_like, cast, copy, stop_gradient, norm,
+    normalize, moments, one_hot, multi_hot, top_k, in_top_k, conv, depthwise_conv, separable_conv, conv_transpose,
+    max_pool, average_pool, categorical_crossentropy, sparse_categorical_crossentropy, binary_crossentropy,
+    divide_no_nan, slice_update, slice, cond, while_loop, fori_loop, map, vectorized_map,
 )  # fmt: skip
 TABLE["empty"] = zeros
 for _fn in (matmul, dot, tensordot, einsum, outer, inner, vdot, cross):

@@ -11,7 +11,7 @@ from gradloom.keras.optimizers.base import Optimizer
 
 
 class LossScaleOptimizer(Optimizer):
-    """Scales the loss for another optimiser; a step with gradients that are not finite is left out, and the scale halved.
+    """Scales the loss for another optimiser; a step with gradients that are not finite is left out, the scale halved.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Archives and weight files: ``.keras`` (JSON and weights in a zip), ``.safetensors``, and Keras' own ``.h5``.
 
 Weights are named by where they stand: ``layers/dense/vars/0``, names counted within each container, so a file fits any
-model of the same architecture whatever its layers are called. Archives of ours hold ``model.weights.safetensors``, those
+model of the same architecture whatever its layers are called. Our archives hold ``model.weights.safetensors``, those
 of Keras ``model.weights.h5``, which needs ``h5py``. Nothing in a file is run.
 """
 

@@ -1,4 +1,4 @@
-"""Names of users' classes and functions in saved models: they are looked up here, and nothing is imported for a file."""
+"""Names of users' classes and functions in saved models: looked up here; nothing is imported for a file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def get_registered_name(obj: Any) -> str:
 def get_registered_object(
     name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
 ) -> Any:
-    """What is registered under a name, in scopes, in ``custom_objects`` or ``module_objects``; None where nothing is."""
+    """What is registered under a name, in scopes, in ``custom_objects`` or ``module_objects``; or None."""
     for table in (*reversed(_scopes), CUSTOM_OBJECTS, custom_objects or {}, module_objects or {}):
         if name in table:
             return table[name]
