@@ -62,6 +62,7 @@ _LAZY = {
         "autograd.modes": "inference_mode is_inference_mode_enabled",
         "higher_order": "cond while_loop",
         "io.files": "load save",
+        "keras.gradient_tape": "GradientTape",
         "options": "channels_last channels_last_3d contiguous_format layout memory_format preserve_format strided",
         "printing": "set_printoptions",
         "amp": "GradScaler autocast autocast_decrement_nesting autocast_increment_nesting clear_autocast_cache "

@@ -7,7 +7,6 @@ import pytest
 
 import gradloom as tf
 from gradloom.errors import FileError
-from gradloom.keras.gradient_tape import GradientTape
 from gradloom.keras.saving import NotSerializableError, UnknownObjectError
 
 keras = tf.keras
@@ -94,7 +93,7 @@ def test_custom_train_step_with_a_tape():
     class Custom(keras.Model):
         def train_step(self, data):
             x, y = data[:2]
-            with GradientTape() as tape:
+            with tf.GradientTape() as tape:
                 loss = self.compute_loss(y=y, y_pred=self(x, training=True))
             gradients = tape.gradient(loss, self.trainable_variables)
             self.optimizer.apply(gradients, self.trainable_variables)
@@ -227,3 +226,15 @@ def test_backup_and_restore_goes_on(tmp_path):
                          callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "b")])  # fmt: skip
     assert history.epoch == [2, 3]
     assert all(np.array_equal(a, b) for a, b in zip(whole.get_weights(), second.get_weights()))
+
+
+def test_an_archive_that_keras_wrote_is_read():
+    """`real_functional.keras` was saved by Keras 3.15 after a step of training; the `.npy` are its predictions."""
+    pytest.importorskip("h5py")
+    from pathlib import Path
+
+    here = Path(__file__).parent
+    model = keras.models.load_model(here / "real_functional.keras")
+    x = np.random.default_rng(0).random((4, 8, 8, 3)).astype("float32")
+    np.testing.assert_allclose(model.predict(x, verbose=0), np.load(here / "real_functional.npy"), rtol=1e-5)
+    assert model.optimizer.iterations == 1

@@ -28,6 +28,10 @@ Shape = tuple[int | None, ...]
 _BOOKS = frozenset(("_inbound_nodes", "_made_with", "_own", "_losses", "_kinds", "_hooks", "_pre_hooks", "_seeds"))
 
 
+# options in configurations that Keras wrote, which must be unset
+_OF_KERAS = frozenset(("quantization_config", "lora_rank", "lora_alpha", "gptq_unpacked_column_size"))
+
+
 def unique_name(kind: str) -> str:
     """``dense``, then ``dense_1``, ``dense_2``, ... over the whole program."""
     return config.unique_name(kind)
@@ -575,7 +579,13 @@ class Layer(Module):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The layer that gave this configuration, without its weights."""
-        return cls(**config)
+        for name in _OF_KERAS & config.keys():
+            if config[name]:
+                raise NotSupportedError(
+                    f"{cls.__name__}: {name}={config[name]!r} is not offered", code="keras.quantize",
+                    hint="save the model without quantisation and LoRA",
+                )  # fmt: skip
+        return cls(**{k: v for k, v in config.items() if k not in _OF_KERAS})
 
     def get_build_config(self) -> dict[str, Any] | None:
         """The shapes that it was built with."""

@@ -45,7 +45,7 @@ def graph_config(graph: FunctionGraph) -> dict[str, Any]:
 
 def _places(structure: Any, place: Any) -> Any:
     if isinstance(structure, KerasTensor):
-        return [place(structure)]
+        return place(structure)
     return tree.map_structure(place, structure)
 
 
@@ -126,7 +126,7 @@ def _tensors(places: Any, made: dict[str, list[Any]]) -> Any:
     if places and isinstance(places[0], str):
         return tensor(places)
     found = [_tensors(p, made) for p in places]
-    return found[0] if len(found) == 1 else found  # a single tensor is written as a list of one
+    return found[0] if len(found) == 1 else found  # some versions write a single tensor as a list of one
 
 
 def clone_graph(graph: FunctionGraph, inputs: Any, clone: Any, call: Any = None) -> tuple[Any, Any]:

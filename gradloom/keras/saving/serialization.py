@@ -212,8 +212,8 @@ def _from_class(config: dict[str, Any]) -> Any:
         made = cls.from_config(inner)
     except TypeError as error:
         raise TypeError(
-            f"{name} cannot be made from its configuration {inner}: {error}. "
-            "Its from_config must take what its get_config gives."
+            f"{name} cannot be made from its configuration with {', '.join(inner)}: {error}. Its from_config must take "
+            "what its get_config gives."
         ) from error
     build = config.get("build_config")
     if build and hasattr(made, "build_from_config") and not getattr(made, "built", True):
