@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradloom.compiler.body import Body
-from gradloom.compiler.groups import Storage
+from gradloom.compiler.groups import Group, Storage
 from gradloom.compiler.views import View
 from gradloom.compiler.weave import Kernels
 from gradloom.graph.node import Node
@@ -14,6 +14,7 @@ from gradloom.ops.tiling import MATRICES
 __all__ = ["Tilings"]
 
 Matrix = tuple[tuple[float, ...], ...]
+JOINS = ("cat", "pad")
 
 
 class Tilings(Kernels):
@@ -24,10 +25,28 @@ class Tilings(Kernels):
         if n.aval.dtype.code not in ("f32", "f64"):
             self._host(n)  # type: ignore[attr-defined]
             return
+        (user, *more) = self.users.get(id(n), [None])
+        if n.prim.name == "tiles_out" and not more and user is not None and user.prim is not None:
+            if user.prim.name in JOINS:
+                return  # it is written where that wants it
+        s = self.storages[id(n)] = Storage(n)
+        self.transform(n, View.whole(s, n.aval.shape))
+
+    def write(self, n: Node, to: View, after: Sequence[Group] = (), alone: bool = False) -> None:
+        """As :meth:`Kernels.write`; a transform that nobody has asked for yet is computed there."""
+        if n.prim is None or n.prim.name != "tiles_out" or id(n) in self.storages:
+            super().write(n, to, after, alone)
+            return
+        g = self.transform(n, to)
+        for h in after:
+            self.depend(g, h)
+
+    def transform(self, n: Node, out: View) -> Group:
+        """The kernel of a transform, which writes to ``out``."""
+        assert n.prim is not None
         matrix = MATRICES[n.attrs[0]]
         p, q = len(matrix), len(matrix[0])
-        x, s = self.view(n.ins[0]), Storage(n)
-        out = View.whole(s, n.aval.shape)
+        x = self.view(n.ins[0])
         if n.prim.name == "tiles_in":
             step = n.attrs[1]
             images, h, w, c = x.shape
@@ -52,9 +71,8 @@ class Tilings(Kernels):
         columns = [_transform(g.body, matrix, [row[j] for row in values]) for j in range(q)]  # [j][i]
         for i in range(p):
             for j, inst in enumerate(_transform(g.body, matrix, [column[i] for column in columns])):
-                where = View(s, grid, to, i * tile[0] + j * tile[1])
-                g.store(inst, dims, where)
-        self.storages[id(n)] = s
+                g.store(inst, dims, View(out.storage, grid, to, out.offset + i * tile[0] + j * tile[1]))
+        return g
 
 
 def _transform(body: Body, matrix: Matrix, x: Sequence[int]) -> list[int]:

@@ -22,6 +22,7 @@ __all__ = ["filter_gradient", "fits", "forward"]
 TILE = RESULTS + TAPS - 1
 LEAST_CHANNELS = 32  # of both operands
 LEAST_TILES = 14
+CACHE_BYTES = 4 << 20  # of transformed tiles and products that are on their way at once
 
 
 def fits(images: Aval, out: Aval, kernel: tuple[int, ...], g: Geometry) -> bool:
@@ -46,23 +47,42 @@ def _whole(low: Lowering, x: Node, padding: tuple, out: Aval) -> tuple[Node, tup
     return low.padded(x, more), (n, down, across)
 
 
+def _bands(images: int, each: int) -> list[tuple[int, int]]:
+    """Images that are done together: as many as keep what lies between the steps in the last cache."""
+    count = max(1, -(-images * each // CACHE_BYTES))
+    size = -(-images // count)
+    return [(a, min(a + size, images)) for a in range(0, images, size)]
+
+
+def _images(low: Lowering, x: Node, band: tuple[int, int]) -> Node:
+    shape = x.aval.shape
+    if band == (0, shape[0]):
+        return x
+    starts, stops = (band[0], *(0,) * (len(shape) - 1)), (band[1], *shape[1:])
+    return low.node(S.slice_, [x], starts, stops, (1,) * len(shape))
+
+
 def forward(low: Lowering, x: Node, w: Node, g: Geometry, out: Aval) -> Node:
     """Results from images (N, H, W, C) and filters (3, 3, C, O)."""
     *_, c, o = w.aval.shape
-    xp, grid = _whole(low, x, g.padding, out)
-    v = low.node(tiles_in, [xp], "images", RESULTS, "forward")
+    xp, (n, down, across) = _whole(low, x, g.padding, out)
     u = low.node(tiles_in, [low.reshape(w, (1, TAPS, TAPS, c * o))], "filters", TAPS, "forward")
-    m = low.node(S.dot, [v, low.reshape(u, (TILE * TILE, c, o))])
-    y = low.node(tiles_out, [m], "results", grid)
+    u = low.reshape(u, (TILE * TILE, c, o))
+    parts = []
+    for a, b in _bands(n, down * across * TILE * TILE * (c + o) * x.aval.dtype.itemsize):
+        v = low.node(tiles_in, [_images(low, xp, (a, b))], "images", RESULTS, "forward")
+        m = low.node(S.dot, [v, u])
+        parts.append(low.node(tiles_out, [m], "results", (b - a, down, across)))
+    y = parts[0] if len(parts) == 1 else low.node(S.cat, parts, 0)
     return y if y.aval.shape == out.shape else low.cut(y, [0, 0], out.shape[1:3], [1, 1])
 
 
 def filter_gradient(low: Lowering, x: Node, y: Node, g: Geometry, out: Aval) -> Node:
     """The filters (3, 3, C, O) from images and the results' gradient."""
     *_, c, o = out.shape
-    xp, grid = _whole(low, x, g.padding, y.aval)
+    xp, (_, down, across) = _whole(low, x, g.padding, y.aval)
     _, h, w, _ = y.aval.shape
-    yp = low.padded(y, ((0, grid[1] * RESULTS - h), (0, grid[2] * RESULTS - w)))
+    yp = low.padded(y, ((0, down * RESULTS - h), (0, across * RESULTS - w)))
     v = low.node(tiles_in, [xp], "images", RESULTS, "filters")
     t = low.node(tiles_in, [yp], "results turned", RESULTS, "filters")
     u = low.node(S.dot, [low.permute(v, (0, 2, 1)), t])
