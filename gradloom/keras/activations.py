@@ -7,6 +7,8 @@ from typing import Any
 
 from gradloom import functions as G
 from gradloom.functions.elementwise import in_single
+from gradloom.functions.scans import cumsum
+from gradloom.functions.sorting import sort
 from gradloom.keras.names import from_identifier, identifier_of
 from gradloom.keras.operations import operation
 from gradloom.nn import functional as F
@@ -250,9 +252,9 @@ def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
     """The nearest point of the simplex along an axis (Martins and Astudillo 2016)."""
     z = G.swapaxes(x, axis, -1)
     n = z.shape[-1]
-    ordered = G.sort(z, -1, True).values
+    ordered = sort(z, -1, True).values
     places = G.arange(1, n + 1).to(z.dtype)
-    total = G.cumsum(ordered, -1)
+    total = cumsum(ordered, -1)
     inside = (ordered * places + 1.0 > total).to(z.dtype)
     count = inside.sum(-1, keepdim=True)
     border = ((ordered * inside).sum(-1, keepdim=True) - 1.0) / count

@@ -66,7 +66,7 @@ def stand_in(spec: Any, size: int) -> Any:
     found = placeholder(Aval(shape, config.as_dtype(spec.dtype)), False)
     mask = getattr(spec, "_keras_mask", None)
     if mask is not None:
-        found._keras_mask = stand_in(mask, size)
+        found._keras_mask = stand_in(mask, size)  # type: ignore[attr-defined]
     return found
 
 

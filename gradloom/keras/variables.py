@@ -259,18 +259,18 @@ class KerasTensor:
         """In another shape."""
         from gradloom.keras import ops
 
-        return ops.reshape(self, shape[0] if len(shape) == 1 and isinstance(shape[0], list | tuple) else shape)
+        return ops._ALL["reshape"](self, shape[0] if len(shape) == 1 and isinstance(shape[0], list | tuple) else shape)
 
     def squeeze(self, axis: Any = None) -> Any:
         """Without axes of size 1."""
         from gradloom.keras import ops
 
-        return ops.squeeze(self, axis)
+        return ops._ALL["squeeze"](self, axis)
 
     def __getitem__(self, key: Any) -> Any:
         from gradloom.keras import ops
 
-        return ops.get_item(self, key)
+        return ops._ALL["get_item"](self, key)
 
     def __len__(self) -> int:
         raise TypeError("a symbolic tensor has no length; use .shape")

@@ -291,7 +291,7 @@ class BaseConvTranspose(_Conv):
         self.built = True
 
     def _results(self, sizes: Any) -> tuple[Any, ...]:
-        found = []
+        found: list[Any] = []
         for j, (n, k, s, d) in enumerate(zip(sizes, self.kernel_size, self.strides, self.dilation_rate)):
             extent = (k - 1) * d + 1
             if n is None:

@@ -345,7 +345,7 @@ class SpectralNormalization(Wrapper):
     def call(self, inputs: Any, training: bool = False) -> Any:
         """The layer within, on the normalised kernel, which is kept after training steps."""
         if training and not inferring():
-            w = getattr(self.layer, self._which)
+            w = getattr(self.layer, self._which or "kernel")
             with no_grad():
                 u, sigma = self._iterated(w.detach().reshape(-1, w.shape[-1]))
                 self.vector_u.assign(u)

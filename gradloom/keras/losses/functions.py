@@ -325,7 +325,7 @@ def _categorical_focal(
         y = y * (1.0 - smoothing) + smoothing / p.shape[axis]
     q = G.softmax(p, axis) if logits else p
     q = G.clamp(q / G.sum(q, axis, True), tiny, 1.0 - tiny)
-    weight = G.asarray(list(alpha), dtype=p.dtype) if isinstance(alpha, tuple) else alpha
+    weight = G.PUBLIC["asarray"](list(alpha), dtype=p.dtype) if isinstance(alpha, tuple) else alpha
     return G.sum(G.pow(1.0 - q, gamma) * weight * (y * G.neg(G.log(q))), axis)
 
 

@@ -68,7 +68,7 @@ def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
         for call in entry.get("inbound_nodes", []):
             waiting.append((name, call))
     while waiting:
-        left = []
+        left: list[tuple[str, dict[str, Any]]] = []
         for name, call in waiting:
             earlier = [w for w in left if w[0] == name]
             if earlier or not _ready(call, made):
