@@ -1,4 +1,4 @@
-"""A small convolutional network on Fashion-MNIST, with PyTorch's loop: more than 0.93 of the test images right.
+"""A small convolutional network on Fashion-MNIST, with PyTorch's loop: 0.929 of the test images right in six epochs.
 
 With `import torch` and `from torch import nn` it runs on PyTorch as it stands.
 
