@@ -71,6 +71,7 @@ from gradloom.nn.adaptive_functions import (
     fractional_max_pool3d,
     fractional_max_pool3d_with_indices,
 )
+from gradloom.nn.attention_functions import scaled_dot_product_attention
 from gradloom.nn.checks import linear_shapes
 from gradloom.nn.embedding_functions import embedding, embedding_bag, one_hot
 from gradloom.nn.folding_functions import fold, unfold
@@ -277,6 +278,7 @@ __all__ = [
     "rms_norm",
     "rrelu",
     "rrelu_",
+    "scaled_dot_product_attention",
     "selu",
     "selu_",
     "sigmoid",
