@@ -24,7 +24,8 @@ class LoadedObjects:
         machine = llvm.Target.from_triple(host.triple).create_target_machine(
             cpu=host.cpu, features=host.features, opt=2, reloc="pic", codemodel="default"
         )
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)  # takes ownership of the machine
+        # all sections of an object in one block: in a large process they could lie too far apart for their references
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)  # owns the machine now
         for obj in objects.values():
             self._engine.add_object_file(llvm.ObjectFileRef.from_data(obj))
         self._engine.finalize_object()
