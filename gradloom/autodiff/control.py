@@ -7,7 +7,6 @@ while_loop has none, since nobody knows how many carries it would have to keep.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from gradloom.autodiff.custom import Rule, attach, tracked
 from gradloom.autodiff.levels import Level, pull, quiet
 from gradloom.autodiff.loops import Back, Names, Parts, adding, by_rule, hoisted, part
 from gradloom.autodiff.trees import flatten, unflatten
-from gradloom.autodiff.vmap import Trace, vmap
+from gradloom.autodiff.vmap import Trace, settled, vmap
 from gradloom.errors import DTypeError, GradientError, ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops import control as C
@@ -88,24 +87,8 @@ def _gradients(body: Body, args: Sequence[Tensor], cts: Sequence[Tensor | None],
     return [G.zeros_like(args[k]) if g is None else g for g, k in zip(found, at, strict=True)]
 
 
-def _settled(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Close the round first where the function reads a parameter that was written in it, a new layer's for example."""
-
-    @functools.wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return fn(*args, **kwargs)
-        except GradientError as error:
-            if error.code != "transform.flush" or TAPE.traces:
-                raise
-        TAPE.flush()
-        return fn(*args, **kwargs)
-
-    return call
-
-
 # -- scan -------------------------------------------------------------------------------------------
-@_settled
+@settled
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
@@ -368,7 +351,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
 
 
 # -- cond -------------------------------------------------------------------------------------------
-@_settled
+@settled
 def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *operands: Any) -> Any:
     """``true_fn(*operands)`` where the condition holds, else ``false_fn(*operands)``; only one of them is computed.
 
@@ -499,7 +482,7 @@ class _NoRule(Rule):
         )  # fmt: skip
 
 
-@_settled
+@settled
 def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init: Any) -> Any:
     """``value = body_fun(value)`` as long as ``cond_fun(value)`` holds, from ``init``, a tree of tensors.
 

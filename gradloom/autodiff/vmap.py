@@ -22,7 +22,7 @@ from gradloom.random import default_generator
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor
 
-__all__ = ["Trace", "vmap"]
+__all__ = ["Trace", "settled", "vmap"]
 
 
 class Trace:
@@ -60,6 +60,22 @@ class Trace:
             path.append(e)
             e = e.parent
         return path[::-1]
+
+
+def settled(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Close the round first where the function reads a parameter that was written in it, a new layer's for example."""
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return fn(*args, **kwargs)
+        except GradientError as error:
+            if error.code != "transform.flush" or TAPE.traces:
+                raise
+        TAPE.flush()
+        return fn(*args, **kwargs)
+
+    return call
 
 
 class _Map:
@@ -156,6 +172,7 @@ def _moved(x: Tensor, frm: int, to: int) -> Tensor:
     return G.permute(x, order)
 
 
+@settled
 def _map(
     func: Callable[..., Any], leaves: Sequence[Any], tree: Any, dims: Sequence[int | None], n: int, out_dims: Any,
     randomness: str, kwargs: dict[str, Any],
