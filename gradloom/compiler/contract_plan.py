@@ -41,12 +41,15 @@ STRIPS = 32  # of B in a block, at most: longer blocks of C leave the cache befo
 class Problem:
     """A contraction in one orientation with its run-time numbers.
 
-    extents: (b…, rows, cols, k). ints: for each access, as :class:`~.loops.Access` says.
+    extents: (b…, rows, cols, k). ints: for each access, as :class:`~.loops.Access` says. pairs: k is walked in pairs.
+    odd: the last pair is half empty.
     """
 
     spec: Contract
     extents: tuple[int, ...]
     ints: tuple[tuple[int, ...], ...]
+    pairs: bool = False
+    odd: bool = False
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -65,8 +68,12 @@ class Problem:
 
     @property
     def k(self) -> int:
-        """Length of the sums."""
-        return self.extents[-1]
+        """Steps of the sums."""
+        return -(-self.extents[-1] // 2) if self.pairs else self.extents[-1]
+
+    def paired(self) -> Problem:
+        """The same problem, two elements of k in a step."""
+        return replace(self, pairs=True, odd=self.extents[-1] % 2 == 1)
 
     def stride(self, access: int, axis: int) -> int:
         """Run-time stride in elements of an access along an axis."""
@@ -94,7 +101,8 @@ class Problem:
         other = {nb: nb + 1, nb + 1: nb}
         body = tuple(replace(i, attrs=(other.get(i.attrs[0], i.attrs[0]),)) if i.op == "iota" else i for i in s.body)
         spec = replace(s, accesses=tuple(p[0] for p in pairs), body=body)
-        return Problem(spec, (*self.batch, self.cols, self.rows, self.k), tuple(p[1] for p in pairs))
+        extents = (*self.batch, self.cols, self.rows, self.extents[-1])
+        return replace(self, spec=spec, extents=extents, ints=tuple(p[1] for p in pairs))
 
 
 @dataclass(frozen=True)
@@ -212,9 +220,12 @@ def choose(problem: Problem, host: Host) -> Choice:
     What would need other code (orientation, tile, packing) is decided for extents rounded up to a power of four, so
     that the ragged last batch of an epoch finds the code of the full one; block sizes are decided for the extents.
     """
-    rounded = Problem(problem.spec, tuple(_round(e) for e in problem.extents), problem.ints)
-    pairs = [(problem, rounded), (problem.swapped(), rounded.swapped())]
-    options = [(_structure(r, shape, host), p) for p, r in pairs for shape in _shapes(r, host)]
+    ways = [problem]
+    if host.bf16 and all(a.dtype == "bf16" for a in problem.spec.accesses[:2]):
+        ways.append(problem.paired())
+    both = [(p, replace(p, extents=tuple(_round(e) for e in p.extents))) for p in ways]
+    both += [(p.swapped(), r.swapped()) for p, r in both]
+    options = [(_structure(r, shape, host), p) for p, r in both for shape in _shapes(r, host)]
     structure, p = min(options, key=lambda o: o[0].cost)
     mc, nc, kc = _blocks(p, structure, tile_of(host, p.spec.dtype, structure.shape))
     return Choice(p, structure.shape, structure.axis, structure.pack_a, structure.b_mode, mc, nc, kc)
@@ -241,6 +252,8 @@ class _Structure:
 def _shapes(p: Problem, host: Host) -> list[str]:
     n = host.lanes(8 * BYTES[p.spec.dtype])
     a, b = p.spec.accesses[:2]
+    if p.pairs:
+        return ["narrow" if p.cols <= n else "wide"]
     if p.rows <= 3 and b.steps[-1] == "1" and p.k * p.cols * STORAGE[b.dtype] > STREAM_BYTES:
         out = ["stream"]
     else:
@@ -275,13 +288,15 @@ def _structure(p: Problem, shape: str, host: Host) -> _Structure:
         pack_a = False
         b_direct = b.steps[-2] == "1" and b.dtype == dtype
     else:
-        must = a.dtype != dtype
+        must = (p.odd or a.steps[-1] != "1") if p.pairs else a.dtype != dtype
         worth = strips >= 8 and rows >= tile.heights[0] and _conflicts(p, tile)
         worth |= strips >= 16 and rows * k * size > A_DIRECT_BYTES
         pack_a = must or worth
         # rows prefetched in time read as fast as packed ones, until B no longer fits the last cache
         b_direct = b.steps[-1] == "1" and not (rows > 1024 and k * cols * size > B_BYTES)
-        if b.dtype != dtype:  # widened again for every tile of rows
+        if p.pairs:
+            b_direct = False
+        elif b.dtype != dtype:  # widened again for every tile of rows
             b_direct &= rows <= 5 * tile.heights[0] and host.masks
     if pack_a:
         cost += rows * k * PACK_CYCLES[_way(a, -2)]
@@ -419,9 +434,9 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
         stretch = _up(max(16, PACK_BYTES // (group * strip_bytes(tile, spec.dtype, 1) * (4 if along_k else 1))), 16)
         launches.append(
             Launch(
-                PackColumns(replace(spec.accesses[1], buf=0), spec.dtype, tile),
+                PackColumns(replace(spec.accesses[1], buf=0), spec.dtype, tile, p.pairs),
                 [buffers[spec.accesses[1].buf], slots[-1]],
-                [p.cols, p.k, group, stretch, *extents, *p.ints[1]],
+                [p.cols, p.extents[-1], group, stretch, *extents, *p.ints[1]],
                 ceil(strips / group) * ceil(p.k / stretch) * prod(extents),
             )
         )
@@ -441,8 +456,9 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
     pack_b = c.b_mode == PACK_STRIP or (not host.masks and c.b_mode == DIRECT and not tile.dot)
     raw = tile.dot or (c.b_mode == DIRECT and host.masks)
     raw &= spec.accesses[0 if tile.dot else 1].dtype != spec.dtype
-    source = Multiply(spec, tile, c.axis, resume, c.pack_a, pack_b, raw, _inline(c, resume, host))
-    ints = [p.rows, p.cols, p.k, c.mc, c.nc, c.kc, int(c.pack_a), c.b_mode, a_at, b_at, int(_far(p)), *p.batch, *ahead]
+    source = Multiply(spec, tile, c.axis, resume, c.pack_a, pack_b, raw, _inline(c, resume, host), p.pairs)
+    ints = [p.rows, p.cols, p.k, c.mc, c.nc, c.kc, int(c.pack_a), c.b_mode, a_at, b_at, int(_far(p)), p.extents[-1]]
+    ints += [*p.batch, *ahead]
     ints += [i for a in p.ints for i in a]
     chunks = prod(p.batch) * ceil(p.rows / c.mc) * ceil(p.cols / c.nc)
     launches.append(Launch(source, slots, ints, chunks))

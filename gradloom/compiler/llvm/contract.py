@@ -7,6 +7,9 @@ second level cache. Where k is cut too, the sums wait in ``scratch`` between one
 
 What is compiled depends on the unit strides, the tile and the body; whether operands are read in place or packed,
 and every block size, are run-time integers.
+
+Products of bfloat16 may run on pairs of steps (see :mod:`.pairs`). Then ``k``, ``kc`` and all places along k count
+pairs, B is packed, and A is packed too unless k is even and its unit stride is along k.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from dataclasses import dataclass
 from ..loops import Access, Contract
 from .epilogue import InlineBody, Strides, emit_epilogue
 from .host import Host
-from .microkernel import BYTES, Tile, emit_tiles, masks_of
-from .pack import emit_pack
+from .microkernel import BYTES, PAIRS, Tile, emit_tiles, masks_of
+from .pack import emit_pack, emit_pack_pairs
 from .text import Function, Module, V
 
 __all__ = ["DIRECT", "PACK_STRIP", "PREPACKED", "Multiply", "PackColumns", "strip_bytes"]
@@ -26,7 +29,8 @@ __all__ = ["DIRECT", "PACK_STRIP", "PREPACKED", "Multiply", "PackColumns", "stri
 DIRECT, PACK_STRIP, PREPACKED = 0, 1, 2
 """How B is read: in place; each strip packed by the chunk that needs it; packed by an earlier launch."""
 
-_HEADER = 11  # integers before those of the batch
+_HEADER = 12  # integers before those of the batch
+_FAR = 10  # which of them says whether C is far off
 _PACK_STEPS = 32  # of k that are packed for one tile of rows before the next
 _ABI = [("ptr", "bufs"), ("ptr", "ints"), ("ptr", "scratch"), ("i64", "begin"), ("i64", "end")]
 
@@ -75,21 +79,25 @@ class PackColumns:
 
     access: B over (b…, k, n). Buffers: B, the temporary. A chunk packs a stretch of k of a group of strips: long groups
     and short stretches read rows of B from end to end, short groups and long stretches read columns.
-    ``ints``: cols, k, strips in a group, steps in a stretch, each batch extent, then those of the access.
+    ``ints``: cols, k, strips in a group, steps in a stretch, each batch extent, then those of the access. pairs: k is
+    of elements; a stretch counts pairs.
     """
 
     access: Access
     dtype: str
     tile: Tile
+    pairs: bool = False
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Emit the kernel under ``name``."""
         batch, width = len(self.access.steps) - 2, self.tile.columns
         way = pack_way(self.access, -1)
-        pack = emit_pack(module, f"{name}.pack", host, self.access.dtype, self.dtype, way, max(1, self.tile.vectors))
+        pack = _emit_pack(module, f"{name}.pack", host, self.access, self.dtype, way, self.tile.vectors, self.pairs)
         f = module.function(name, "void", _ABI)
         ints = f.arg("ints")
-        cols, k, group, stretch = (_int(f, ints, n) for n in range(4))
+        cols, elements, group, stretch = (_int(f, ints, n) for n in range(4))
+        each = 2 if self.pairs else 1
+        k = _ceil_div(f, elements, each) if self.pairs else elements
         extents = [_int(f, ints, 4 + b) for b in range(batch)]
         s = Strides.read(f, ints, 4 + batch, self.access)
         src0 = f.gep(f.load("ptr", f.arg("bufs")), "i8", s.offset)
@@ -103,15 +111,23 @@ class PackColumns:
             flat, first = f.sdiv(rest, groups), f.mul(f.srem(rest, groups), group)
             k0 = f.mul(f.srem(it.i, stretches), stretch)
             steps = f.min_i(f.sub(k, k0), stretch)
-            src = f.gep(_walk(f, src0, s.axes, _coordinates(f, flat, extents)), "i8", f.mul(k0, s.axes[-2]))
+            src = _walk(f, src0, s.axes, _coordinates(f, flat, extents))
+            src = f.gep(src, "i8", f.mul(f.mul(k0, each), s.axes[-2]))
+            count = f.min_i(f.sub(elements, f.mul(k0, 2)), f.mul(stretch, 2)) if self.pairs else steps
             dst = f.gep(f.gep(dst0, "i8", f.mul(f.mul(flat, strips), strip_size)), "i8", f.mul(k0, step_bytes))
             with f.loop(first, f.min_i(f.add(first, group), strips), 1, name="strip") as p:
                 j = f.mul(p.i, width)
                 to = f.gep(dst, "i8", f.mul(p.i, strip_size))
                 ks, ws = s.axes[-2:]
                 left, size = f.sub(cols, j), f.mul(steps, step_bytes)
-                _pack_strip(f, host, pack, f.gep(src, "i8", f.mul(j, ws)), ws, ks, to, left, width, steps, size)
+                _pack_strip(f, host, pack, f.gep(src, "i8", f.mul(j, ws)), ws, ks, to, left, width, count, size)
         f.ret()
+
+
+def _emit_pack(m: Module, name: str, host: Host, access: Access, dtype: str, way: str, groups: int, pairs: bool) -> str:
+    if pairs:
+        return emit_pack_pairs(m, name, host, way, groups)
+    return emit_pack(m, name, host, access.dtype, dtype, way, groups)
 
 
 def _pack_strip(
@@ -136,12 +152,12 @@ class Multiply:
     spec: the contraction, B's columns being the vector axis. tile: the register tiles. axis: of the epilogue's vectors.
     resume: k is cut, sums pass through ``scratch``. pack_a, pack_b: whether the code for packing A, and B's strips, is
     there. raw: the operand that tiles read by vectors is widened as it is read (and never packed).
-    inline: the body is part of the tiles and runs on sums in registers. Buffers: those of ``spec``, then the prepacked
-    B (or anything).
+    inline: the body is part of the tiles and runs on sums in registers. pairs: bfloat16 is multiplied in pairs of
+    steps. Buffers: those of ``spec``, then the prepacked B (or anything).
 
     ``ints``: rows, cols, k, mc, nc, kc, whether A is packed, how B is read, scratch offsets (bytes) of the packed A and
-    of the packed strip, whether C is far off, the batch extents, the prepacked B's batch strides (bytes), then those of
-    the accesses in turn.
+    of the packed strip, whether C is far off, k in elements, the batch extents, the prepacked B's batch strides
+    (bytes), then those of the accesses in turn.
     """
 
     spec: Contract
@@ -152,6 +168,7 @@ class Multiply:
     pack_b: bool
     raw: bool = False
     inline: bool = False
+    pairs: bool = False
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Emit the kernel under ``name``."""
@@ -171,15 +188,18 @@ class _Emitter:
             self.ints_at.append(at)
             at += a.ints
         vector = spec.accesses[0 if tile.dot else 1].dtype if source.raw else spec.dtype
-        body = InlineBody(host, spec, tuple(self.ints_at), _HEADER - 1) if source.inline else None
+        vector = PAIRS if source.pairs else vector
+        body = InlineBody(host, spec, tuple(self.ints_at), _FAR) if source.inline else None
         self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, source.resume, vector, body)
         groups = -(-tile.heights[0] // tile.lanes)
         a, b = spec.accesses[:2]
         self.pack_a = self.pack_b = ""
         if source.pack_a:
-            self.pack_a = emit_pack(module, f"{name}.packa", host, a.dtype, spec.dtype, pack_way(a, -2), groups)
+            way = pack_way(a, -2)
+            self.pack_a = _emit_pack(module, f"{name}.packa", host, a, spec.dtype, way, groups, source.pairs)
         if source.pack_b:
-            self.pack_b = emit_pack(module, f"{name}.packb", host, b.dtype, spec.dtype, pack_way(b, -1), tile.vectors)
+            way = pack_way(b, -1)
+            self.pack_b = _emit_pack(module, f"{name}.packb", host, b, spec.dtype, way, tile.vectors, source.pairs)
         if not source.inline:
             self.epilogue = emit_epilogue(module, f"{name}.epilogue", host, spec.dtype, spec.accesses, self.ints_at,
                                       spec.body, spec.stores, source.axis, self.width)  # fmt: skip
@@ -191,6 +211,8 @@ class _Emitter:
         self.rows, self.cols, self.k, self.mc, self.nc, self.kc, packed, self.b_mode, a_at, b_at = (
             _int(f, ints, n) for n in range(10)
         )
+        self.elements = _int(f, ints, _FAR + 1)
+        self.each = 2 if self.s.pairs else 1  # elements of a step
         self.a_packed = f.icmp("ne", packed, 0)
         self.extents = [_int(f, ints, _HEADER + b) for b in range(spec.batch)]
         self.prepacked = [_int(f, ints, _HEADER + spec.batch + b) for b in range(spec.batch)]
@@ -224,10 +246,10 @@ class _Emitter:
         with f.loop(0, f.max_i(self.k, 1), self.kc, name="stretch") as it:
             k0 = it.i
             k = f.min_i(f.sub(self.k, k0), self.kc)
-            ak = f.gep(a, "i8", f.mul(k0, self.strides[0].axes[-1]))
+            ak = f.gep(a, "i8", f.mul(f.mul(k0, self.each), self.strides[0].axes[-1]))
             if self.pack_a:
                 with f.if_(self.a_packed):
-                    self._pack_rows(rows, ak, k)
+                    self._pack_rows(rows, ak, k0, k)
             with f.loop(j0, j1, self.width, name="strip") as js:
                 self._strip(bases[1], temp, ak, i0, rows, j0, js.i, f.sub(j1, js.i), k0, k)
 
@@ -240,14 +262,21 @@ class _Emitter:
                 body(h, it.i)
             start = it.i
 
-    def _pack_rows(self, rows: V, a: V, k: V) -> None:
+    def _elements(self, start: V, steps: V) -> V:
+        """How many elements of k so many steps from ``start`` on stand for."""
+        if not self.s.pairs:
+            return steps
+        f = self.f
+        return f.min_i(f.sub(self.elements, f.mul(start, 2)), f.mul(steps, 2))
+
+    def _pack_rows(self, rows: V, a: V, k0: V, k: V) -> None:
         f, (ws, ks) = self.f, self.strides[0].axes[-2:]
         along_k = pack_way(self.s.spec.accesses[0], -2) == "k"
         # where k is the far axis, a few rows of memory at a time for all tiles: few pages are in use at once
         stretch = k if along_k else f.const("i64", _PACK_STEPS)
         with f.loop(0, k, f.max_i(stretch, 1), name="pack") as it:
-            src = f.gep(a, "i8", f.mul(it.i, ks))
-            steps = f.min_i(f.sub(k, it.i), stretch)
+            src = f.gep(a, "i8", f.mul(f.mul(it.i, self.each), ks))
+            steps = self._elements(f.add(k0, it.i), f.min_i(f.sub(k, it.i), stretch))
 
             def one(h: int, i: V) -> None:
                 to = f.gep(self.a_space, "i8", f.mul(f.add(f.mul(i, k), f.mul(it.i, h)), self.size))
@@ -260,7 +289,7 @@ class _Emitter:
         f, tile, host = self.f, self.s.tile, self.host
         ks, js = self.strides[1].axes[-2:]
         cols = f.min_i(left, self.width)
-        direct = f.gep(f.gep(b, "i8", f.mul(j, js)), "i8", f.mul(k0, ks))
+        direct = f.gep(f.gep(b, "i8", f.mul(j, js)), "i8", f.mul(f.mul(k0, self.each), ks))
         ahead = f.gep(temp, "i8", f.mul(f.add(f.mul(f.sdiv(j, self.width), self.k), k0), self.row_bytes))
         is_ahead = f.icmp("eq", self.b_mode, PREPACKED)
         src, step = f.select(is_ahead, ahead, direct), f.select(is_ahead, f.const("i64", self.row_bytes), ks)
@@ -269,8 +298,8 @@ class _Emitter:
             if not host.masks:  # a partial strip must not be read past its end
                 now = f.or_(now, f.and_(f.icmp("eq", self.b_mode, DIRECT), f.icmp("slt", cols, self.width)))
             with f.if_(now):
-                _pack_strip(f, host, self.pack_b, direct, js, ks, self.b_space, left, self.width, k,
-                            f.mul(k, self.row_bytes))  # fmt: skip
+                _pack_strip(f, host, self.pack_b, direct, js, ks, self.b_space, left, self.width,
+                            self._elements(k0, k), f.mul(k, self.row_bytes))  # fmt: skip
             src = f.select(now, self.b_space, src)
             step = f.select(now, f.const("i64", self.row_bytes), step)
         words = masks_of(f, cols, tile) if host.masks and not tile.dot else []
@@ -281,6 +310,7 @@ class _Emitter:
             with f.if_(f.icmp("eq", k0, 0)):
                 _clear(f, acc, f.mul(rows, self.row_bytes))
         row, col = self.strides[0].axes[-2:]
+        col = f.mul(col, self.each)
         es = f.const("i64", self.size)
 
         def tile_at(h: int, i: V) -> None:

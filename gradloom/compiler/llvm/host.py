@@ -28,6 +28,7 @@ class Host:
     registers: number of vector registers.
     masks: True where masked loads and stores are single instructions.
     f16c: True where half <-> float conversion is an instruction.
+    bf16: True where products of pairs of bfloat16 are summed into float32 by one instruction (VDPBF16PS).
     """
 
     name: str
@@ -38,6 +39,7 @@ class Host:
     registers: int
     masks: bool
     f16c: bool
+    bf16: bool = False
 
     def lanes(self, bits: int) -> int:
         """Lanes of an element of so many bits in one register."""
@@ -74,9 +76,9 @@ def host_named(name: str) -> Host:
         raise ValueError(f"unknown host {name!r}; expected avx512, avx2, sse4 or neon")
     need, width, regs, masks, f16c = _X86[name]
     if name == detect_name():
-        return Host(
-            name, triple, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), width, regs, masks, f16c
-        )
+        have = llvm.get_host_cpu_features()
+        bf16 = name == "avx512" and bool(have.get("avx512bf16", False))
+        return Host(name, triple, llvm.get_host_cpu_name(), have.flatten(), width, regs, masks, f16c, bf16)
     cpu = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "sse4": "x86-64-v2"}[name]
     return Host(name, triple, cpu, ",".join("+" + f for f in need), width, regs, masks, f16c)
 
