@@ -7,7 +7,7 @@ of the code generator themselves, so a changed generator never finds old code. C
 life of the process.
 
 Environment: ``GRADLOOM_CACHE_DIR`` (folder of all caches) and ``GRADLOOM_CACHE_BYTES`` (most bytes of compiled kernels
-on disk, default 512 MiB; 0 switches the disk cache off).
+on disk, default 512 MiB; 0 switches the disk cache off), ``GRADLOOM_PROGRESS`` (0: no line about long compilations).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -67,6 +68,7 @@ class Stats:
 
 
 _DEFAULT_LIMIT = 512 << 20
+PATIENCE = 1.0  # seconds of compiling before a line on the terminal says how far it is
 
 _lock = threading.RLock()
 _memory: dict[Host, dict[str, int]] = {}  # by host, then by what _identity gives
@@ -139,6 +141,7 @@ def _obtain(sources: dict[str, Source], host: Host) -> dict[str, int]:
         else:
             objects[name] = stored
             _stats.disk_hits += 1
+    line = _Line(len(todo))
     for done, (name, source) in enumerate(todo, 1):
         start = time.perf_counter()
         objects[name] = _compile(source, name, host)
@@ -149,9 +152,37 @@ def _obtain(sources: dict[str, Source], host: Host) -> dict[str, int]:
         disk.put(name, objects[name])
         for hook in list(_hooks):
             hook(Progress(done, len(todo), source, seconds))
+        line.show(done)
+    line.clear()
     loaded = LoadedObjects(objects, host)
     _code.append(loaded)
     return {identity: loaded.addresses[name] for identity, name in names.items()}
+
+
+class _Line:
+    """One line on a terminal that says how far a long compilation is and how long it will take; silent elsewhere.
+
+    Switched off by ``GRADLOOM_PROGRESS=0``.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.since, self.shown = total, time.perf_counter(), False
+        self.on = bool(getattr(sys.stderr, "isatty", lambda: False)()) and os.environ.get("GRADLOOM_PROGRESS") != "0"
+
+    def show(self, done: int) -> None:
+        """Say so, once it has taken :data:`PATIENCE` seconds."""
+        took = time.perf_counter() - self.since
+        if self.on and took > PATIENCE:
+            left = took / done * (self.total - done)
+            sys.stderr.write(f"\r\x1b[Kcompiling kernel {done} of {self.total}, {left:.0f} s left")
+            sys.stderr.flush()
+            self.shown = True
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self.shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 def _compile(source: Source, name: str, host: Host) -> bytes:

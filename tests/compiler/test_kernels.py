@@ -320,3 +320,21 @@ def test_import_loads_no_llvm():
     code = "import gradloom.compiler.kernels, sys; assert 'llvmlite' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_long_compilations_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    monkeypatch.setattr(kernels, "PATIENCE", -1.0)
+    monkeypatch.setattr(kernels.sys, "stderr", stream)
+    line = kernels._Line(4)
+    line.show(1)
+    line.clear()
+    assert "compiling kernel 1 of 4, " in stream.getvalue() and stream.getvalue().endswith("\r\x1b[K")
+    monkeypatch.setenv("GRADLOOM_PROGRESS", "0")
+    assert not kernels._Line(4).on
