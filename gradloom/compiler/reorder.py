@@ -8,63 +8,16 @@ a table among the launch's integers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
-from gradloom.compiler.llvm.elementwise import memory_type
 from gradloom.compiler.llvm.host import Host
-from gradloom.compiler.llvm.pack import transpose
-from gradloom.compiler.llvm.text import Module, V
+from gradloom.compiler.llvm.reorder import SIZE, Reorder
 from gradloom.compiler.loops import Launch, Nest
 
-__all__ = ["Reorder", "plan_reorder"]
+__all__ = ["plan_reorder"]
 
 WORDS = {"f32", "i32", "u32"}
-SIZE = 4
 COLUMNS = 1024  # of a chunk
-
-
-@dataclass(frozen=True)
-class Reorder:
-    """Runs to lines, or lines to runs where ``gather``. Buffers: source, destination.
-
-    ``ints``: rows, columns, bytes from one run to the next, byte offsets of both arrays, columns of a chunk, then for
-    each column the byte offset of its line. A chunk is a band of rows by some columns; the last squares overlap others.
-    """
-
-    gather: bool
-
-    def emit(self, module: Module, name: str, host: Host) -> None:
-        """Emit the kernel under ``name``."""
-        n = host.lanes(8 * SIZE)
-        ty = memory_type("f32", n)
-        args = [("ptr", "bufs"), ("ptr", "ints"), ("ptr", "scratch"), ("i64", "begin"), ("i64", "end")]
-        f = module.function(name, "void", args)
-
-        def number(at: int) -> V:
-            return f.load("i64", f.gep(f.arg("ints"), "i64", at))
-
-        rows, cols, step, src_at, dst_at, width = (number(k) for k in range(6))
-        table = f.gep(f.arg("ints"), "i64", 6)
-        src = f.gep(f.load("ptr", f.arg("bufs")), "i8", src_at)
-        dst = f.gep(f.load("ptr", f.gep(f.arg("bufs"), "ptr", 1)), "i8", dst_at)
-        runs, lines = (dst, src) if self.gather else (src, dst)
-        bands = f.sdiv(f.add(rows, n - 1), n)
-        with f.loop(f.arg("begin"), f.arg("end"), 1, name="chunk") as it:
-            r = f.min_i(f.mul(f.srem(it.i, bands), n), f.sub(rows, n))
-            first = f.mul(f.sdiv(it.i, bands), width)
-            run, line = f.gep(runs, "i8", f.mul(r, step)), f.gep(lines, "i8", f.mul(r, SIZE))
-            with f.loop(first, f.min_i(f.add(first, width), cols), n, name="square") as c:
-                q = f.min_i(c.i, f.sub(cols, n))
-                at = [f.gep(line, "i8", f.load("i64", f.gep(table, "i64", f.add(q, k)))) for k in range(n)]
-                p = f.gep(run, "i8", f.mul(q, SIZE))
-                ends = [p]
-                for _ in range(n - 1):
-                    ends.append(f.gep(ends[-1], "i8", step))
-                frm, to = (at, ends) if self.gather else (ends, at)
-                for x, out in zip(transpose(f, [f.load(ty, x) for x in frm]), to, strict=True):
-                    f.store(x, out)
-        f.ret()
 
 
 def plan_reorder(
