@@ -8,15 +8,18 @@ rule of differentiation, written with public functions, so it can be differentia
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from gradloom import dtypes
 from gradloom import functions as G
+from gradloom.autodiff.control import scan
 from gradloom.autodiff.custom import Rule, attach, avals_of, tracked
 from gradloom.autodiff.levels import quiet
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
+from gradloom.graph.node import Aval
 from gradloom.ops import structure as S
 from gradloom.ops.core import broadcast_shapes
 from gradloom.random import default_generator
@@ -27,9 +30,11 @@ __all__ = ["scaled_dot_product_attention"]
 
 AT_ONCE = 512 * 512
 """Up to so many pairs of query and key the probabilities are kept."""
-BLOCK = 256
+BLOCK = 128
 """Queries of a block of a longer sequence."""
-_STREAMS = 1 << 32  # between the random streams of two blocks
+PARTS = 8
+"""Causal attention goes in so many parts, each of which sees the keys up to its end; a part is a loop over blocks."""
+_STREAMS = 1 << 32  # between the random streams of two blocks, as scan has it between two steps
 
 
 class _How(NamedTuple):
@@ -38,55 +43,89 @@ class _How(NamedTuple):
     causal: bool
     scale: float
     dropout: float
-    learned_mask: bool
+    learned: str  # what the cotangent of the mask has: "" none, "row" one row for all queries, "rows" one for each
     rows: int  # queries of a block; 0: all at once
 
 
-class _Block(NamedTuple):
-    """Queries start to stop, which see the first `keys` keys."""
+class _Part(NamedTuple):
+    """Queries start to stop in blocks of so many rows. They see the first `keys` keys."""
 
     start: int
     stop: int
+    rows: int
     keys: int
 
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return (self.stop - self.start) // self.rows
 
-def _blocks(how: _How, queries: int, keys: int) -> Iterator[_Block]:
-    rows = how.rows or queries
-    for start in range(0, queries, rows):
-        stop = min(start + rows, queries)
-        yield _Block(start, stop, min(stop, keys) if how.causal and how.rows else keys)
+    @property
+    def number(self) -> int:
+        """How many blocks, rounded up, come before."""
+        return -(-self.start // self.rows)
 
 
-def _part(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
+def _parts(how: _How, queries: int, keys: int) -> Iterator[_Part]:
+    """All queries, in order. A part has whole blocks; what is left over is one more."""
+    if not how.rows:
+        yield _Part(0, queries, queries, keys)
+        return
+    whole = queries // how.rows
+    step = how.rows * (max(1, -(-whole // PARTS)) if how.causal else max(whole, 1))
+    start = 0
+    while start < queries:
+        stop = min(start + step, whole * how.rows) if start < whole * how.rows else queries
+        yield _Part(start, stop, min(how.rows, stop - start), min(stop, keys) if how.causal else keys)
+        start = stop
+
+
+def _cut(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
     """A region of an axis; an axis of one entry stands for all of them."""
     n = x.shape[axis]
     return x if n == 1 or (start, stop) == (0, n) else G.narrow(x, axis % x.ndim, start, stop - start)
 
 
+def _split(x: Tensor, b: _Part) -> Tensor:
+    """A part's queries (..., L, n) as blocks (blocks, ..., rows, n)."""
+    x = _cut(x, -2, b.start, b.stop)
+    lead = tuple(x.shape[:-2])
+    x = G.reshape(x, (*lead, b.blocks, b.rows, x.shape[-1]))
+    return G.permute(x, (len(lead), *range(len(lead)), len(lead) + 1, len(lead) + 2))
+
+
+def _joined(x: Tensor) -> Tensor:
+    """Back from blocks to queries."""
+    n, *lead, rows, width = x.shape
+    k = len(lead)
+    return G.reshape(G.permute(x, (*range(1, k + 1), 0, k + 1, k + 2)), (*lead, n * rows, width))
+
+
 def _grouped(x: Tensor, like: Tensor) -> Tensor:
     """Rows of the query heads that share a key head, one behind the other: (..., H, L, n) to (..., Hk, H/Hk*L, n)."""
-    if x.shape[:-2] == like.shape[:-2]:
-        return x
-    return G.reshape(x, (*like.shape[:-2], -1 if x.numel() else 0, x.shape[-1]))
+    return x if x.shape[:-2] == like.shape[:-2] else G.reshape(x, (*like.shape[:-2], -1, x.shape[-1]))
 
 
-def _product(a: Tensor, b: Tensor, heads: tuple[int, ...]) -> Tensor:
+def _product(a: Tensor, b: Tensor) -> Tensor:
     """``a`` of all heads times ``b`` of the key heads, to the shape of all heads."""
-    out = G.dot(_grouped(a, b), b)
-    return G.reshape(out, (*heads, a.shape[-2], b.shape[-1]))
+    return G.reshape(G.dot(_grouped(a, b), b), (*a.shape[:-1], b.shape[-1]))
 
 
-def _scores(q: Tensor, k: Tensor, mask: Tensor | None, b: _Block, how: _How) -> Tensor:
-    """Scores of a block of scaled queries; minus infinity where masked."""
-    s = _product(q, G.swap_last(k), tuple(q.shape[:-2]))
+def _transposed_product(a: Tensor, b: Tensor, like: Tensor) -> Tensor:
+    """The sum over queries, and over the query heads that share a key head, of products of rows."""
+    return G.dot(G.swap_last(_grouped(a, like)), _grouped(b, like))
+
+
+def _scores(q: Tensor, k: Tensor, mask: Tensor | None, first: Tensor | int, how: _How) -> Tensor:
+    """Scores of scaled queries, the first of which has that number; minus infinity where masked."""
+    s = _product(q, G.swap_last(k))
     if s.dtype.itemsize < 4:
         s = G.cast(s, dtypes.float32)
     if mask is not None:
-        m = _part(_part(mask, -1, 0, b.keys), -2, b.start, b.stop)
-        s = G.where(m, s, -math.inf) if m.dtype is dtypes.bool_ else G.add(s, G.cast(m, s.dtype))
-    if how.causal and b.keys > b.start + 1:
-        ahead = G.unsqueeze(G.arange(b.start, b.stop), 1) >= G.arange(b.keys)
-        s = G.where(ahead, s, -math.inf)
+        s = G.where(mask, s, -math.inf) if mask.dtype is dtypes.bool_ else G.add(s, G.cast(mask, s.dtype))
+    if how.causal:
+        rows = G.unsqueeze(G.arange(q.shape[-2]), 1)
+        s = G.where(G.ge(G.add(rows, first), G.arange(k.shape[-2])), s, -math.inf)
     return s
 
 
@@ -101,15 +140,40 @@ def _normalised(s: Tensor) -> tuple[Tensor, Tensor]:
     return G.div(e, total), G.where(empty, math.inf, G.add(top, G.log(total)))
 
 
-def _kept(p: Tensor, key: Sequence[Tensor], number: int, how: _How) -> Tensor | None:
-    """What dropout multiplies a block's probabilities with; the same numbers for the same key."""
+def _dropped(p: Tensor, key: Sequence[Any], block: int, how: _How) -> Tensor:
+    """Some entries 0, the others grown; the same ones for the same key and block."""
     if not how.dropout:
-        return None
+        return p
     if how.dropout == 1.0:
-        return G.const(0.0)
-    stream = G.add(key[1], G.const(number * _STREAMS))
+        return G.mul(p, G.const(0.0))
+    stream = G.add(key[1], G.const(block * _STREAMS))
     u = G.apply(S.uniform, (key[0], stream), (tuple(p.shape), dtypes.float32))
-    return G.mul(G.cast(G.ge(u, G.const(how.dropout)), p.dtype), G.const(1.0 / (1.0 - how.dropout)))
+    return G.mul(p, G.mul(G.cast(G.ge(u, G.const(how.dropout)), p.dtype), G.const(1.0 / (1.0 - how.dropout))))
+
+
+def _looped(
+    b: _Part, step: Callable[..., tuple[list[Tensor], list[Tensor]]], sums: Sequence[Aval], xs: Sequence[Tensor | None]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """``step(first, *blocks of xs)`` for each block of a part: its first results summed, its second ones joined.
+
+    sums: avals of the first results. Operands with one row, or None, are the same for all blocks.
+    """
+    same = [x is None or x.shape[-2] == 1 for x in xs]
+    if b.blocks == 1:
+        return step(b.start, *(x if x is None else _cut(x, -2, b.start, b.stop) for x in xs))
+    split = [_split(x, b) for x in xs if x is not None and x.shape[-2] != 1]
+
+    def body(state: Any, given: Any) -> tuple[Any, Any]:
+        # a zero that is carried: what hangs on sequences alone would be computed for all blocks before the loop
+        zero, *total = state
+        blocks = iter([G.add(x, G.cast(zero, x.dtype)) if x.dtype.is_floating else x for x in given[1:]])
+        more, ys = step(given[0], *(x if s else next(blocks) for x, s in zip(xs, same, strict=True)))
+        return (zero, *(G.add(x, y) for x, y in zip(total, more, strict=True))), tuple(ys)
+
+    firsts = G.add(G.mul(G.arange(b.blocks), G.const(b.rows)), G.const(b.start))
+    zeros = [G.zeros(a.shape, dtype=a.dtype) for a in sums]
+    (_, *total), found = scan(body, (G.zeros((), dtype=dtypes.float32), *zeros), (firsts, *split))
+    return total, [_joined(y) for y in found]
 
 
 @composite
@@ -118,22 +182,42 @@ def _attended(
 ) -> tuple[Tensor, Tensor]:
     """The result, and what the derivative needs: the probabilities, or each row's logarithm of the sum."""
     q = G.mul(q, G.const(how.scale))
-    outs, rests = [], []
-    for number, b in enumerate(_blocks(how, q.shape[-2], k.shape[-2])):
-        s = _scores(_part(q, -2, b.start, b.stop), _part(k, -2, 0, b.keys), mask, b, how)
-        p, total = _normalised(s)
-        rests.append(total if how.rows else p)
-        keep = _kept(p, (seed, stream), number, how)  # type: ignore[arg-type]
-        p = p if keep is None else G.mul(p, keep)
-        outs.append(_product(G.cast(p, v.dtype), _part(v, -2, 0, b.keys), tuple(q.shape[:-2])))
-    if len(outs) == 1:
-        return outs[0], rests[0]
-    return G.cat(outs, -2), G.cat(rests, -2)
+    found = []
+    for b in _parts(how, q.shape[-2], k.shape[-2]):
+        ks, vs = _cut(k, -2, 0, b.keys), _cut(v, -2, 0, b.keys)
+        step = functools.partial(_forward, how, b, ks, vs, (seed, stream))
+        found.append(_looped(b, step, (), (q, _seen(mask, b)))[1])
+    outs, rests = zip(*found, strict=True)
+    return (outs[0], rests[0]) if len(found) == 1 else (G.cat(outs, -2), G.cat(rests, -2))
 
 
-def _transposed_product(a: Tensor, b: Tensor, like: Tensor) -> Tensor:
-    """The sum over queries, and over the query heads that share a key head, of products of rows."""
-    return G.dot(G.swap_last(_grouped(a, like)), _grouped(b, like))
+def _forward(
+    how: _How, b: _Part, k: Tensor, v: Tensor, key: Sequence[Any], first: Any, q: Tensor, mask: Tensor | None
+) -> tuple[list[Tensor], list[Tensor]]:
+    p, total = _normalised(_scores(q, k, mask, first, how))
+    out = _product(G.cast(_dropped(p, key, b.number, how), v.dtype), v)
+    return [], [out, total if how.rows else p]
+
+
+def _backward(
+    how: _How, b: _Part, k: Tensor, v: Tensor, key: Sequence[Any], first: Any, q: Tensor, mask: Tensor | None,
+    ct: Tensor, rest: Tensor, mean: Tensor | None, more: Tensor | None,
+) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
+    """Cotangents: first those that blocks add to (key, value, a mask of one row), then those of the block's rows."""
+    p = G.exp(G.sub(_scores(q, k, mask, first, how), rest)) if how.rows else rest
+    dv = _transposed_product(G.cast(_dropped(p, key, b.number, how), v.dtype), ct, v)
+    dp = _dropped(G.cast(_product(ct, G.swap_last(v)), p.dtype), key, b.number, how)
+    dp = dp if more is None else G.add(dp, more)
+    ds = G.mul(p, G.sub(dp, G.sum(G.mul(p, dp), -1, True) if mean is None else mean))
+    low = G.cast(ds, q.dtype)
+    sums, rows = [_transposed_product(low, q, k), dv], [_product(low, k)]
+    if how.learned and mask is not None:
+        (sums if how.learned == "row" else rows).append(G.sum_to(ds, tuple(mask.shape)))
+    return sums, rows
+
+
+def _seen(mask: Tensor | None, b: _Part) -> Tensor | None:
+    return None if mask is None else _cut(mask, -1, 0, b.keys)
 
 
 def _filled(x: Tensor, axis: int, size: int) -> Tensor:
@@ -144,13 +228,6 @@ def _filled(x: Tensor, axis: int, size: int) -> Tensor:
     shape = list(x.shape)
     shape[axis] = size - n
     return G.cat([x, G.zeros(tuple(shape), dtype=x.dtype)], axis)
-
-
-def _summed(parts: Sequence[Tensor]) -> Tensor:
-    out = parts[0]
-    for x in parts[1:]:
-        out = G.add(out, x)
-    return out
 
 
 class _Attention(Rule):
@@ -173,53 +250,29 @@ class _Attention(Rule):
         mask = inputs[3] if self.masked else None
         out, rest, *key = saved
         ct = G.zeros(self.outs[0].shape, dtype=self.outs[0].dtype) if cts[0] is None else cts[0]
-        ct_rest = cts[1]
-        heads, keys = tuple(q.shape[:-2]), k.shape[-2]
-        wide = rest.dtype
+        mean, more = None, cts[1]  # the cotangent of what was kept: where the derivative is differentiated again
+        if how.rows:
+            mean = G.sum(G.mul(G.cast(ct, rest.dtype), G.cast(out, rest.dtype)), -1, True)
+            mean, more = mean if more is None else G.sub(mean, more), None
         scaled = G.mul(q, G.const(how.scale))
-        own = G.sum(G.mul(G.cast(ct, wide), G.cast(out, wide)), -1, True) if how.rows else None
-        if own is not None and ct_rest is not None:
-            own = G.sub(own, ct_rest)
-        dqs, dks, dvs, dms = [], [], [], []
-        for number, b in enumerate(_blocks(how, q.shape[-2], keys)):
-            ks, vs = _part(k, -2, 0, b.keys), _part(v, -2, 0, b.keys)
-            rows, c = _part(scaled, -2, b.start, b.stop), _part(ct, -2, b.start, b.stop)
-            if own is None:
-                p = rest
-            else:
-                p = G.exp(G.sub(_scores(rows, ks, mask, b, how), _part(rest, -2, b.start, b.stop)))
-            keep = _kept(p, key, number, how)
-            dropped = p if keep is None else G.mul(p, keep)
-            dvs.append(_filled(_transposed_product(G.cast(dropped, v.dtype), c, v), -2, keys))
-            dp = G.cast(_product(c, G.swap_last(vs), heads), wide)
-            dp = dp if keep is None else G.mul(dp, keep)
-            if own is None:
-                dp = dp if ct_rest is None else G.add(dp, ct_rest)
-                mean = G.sum(G.mul(p, dp), -1, True)
-            else:
-                mean = _part(own, -2, b.start, b.stop)
-            ds = G.mul(p, G.sub(dp, mean))
-            if how.learned_mask:
-                assert mask is not None
-                dms.append(self._of_mask(ds, mask, b, keys))
-            ds = G.cast(ds, q.dtype)
-            dqs.append(_product(ds, ks, heads))
-            dks.append(_filled(_transposed_product(ds, rows, k), -2, keys))
-        dq = G.mul(dqs[0] if len(dqs) == 1 else G.cat(dqs, -2), G.const(how.scale))
-        dm = None
-        if dms:
-            dm = dms[0] if len(dms) == 1 else _summed(dms) if mask.shape[-2] == 1 else G.cat(dms, -2)  # type: ignore[union-attr]
-        return [dq, _summed(dks), _summed(dvs), dm][: len(inputs)]
-
-    @staticmethod
-    def _of_mask(ds: Tensor, mask: Tensor, b: _Block, keys: int) -> Tensor:
-        """A block's part of the mask's cotangent."""
-        shape = list(mask.shape)
-        shape[-2] = 1 if shape[-2] == 1 else b.stop - b.start
-        full = shape[-1]
-        shape[-1] = 1 if full == 1 else b.keys
-        got = G.sum_to(ds, tuple(shape))
-        return got if full == 1 else _filled(got, -1, keys)
+        columns = mask.shape[-1] if mask is not None else 1
+        whole = ((-2, k.shape[-2]), (-2, k.shape[-2]), (-1, columns))
+        summed: list[Tensor] = []
+        rows: list[list[Tensor]] = []
+        for b in _parts(how, q.shape[-2], k.shape[-2]):
+            ks, vs, m = _cut(k, -2, 0, b.keys), _cut(v, -2, 0, b.keys), _seen(mask, b)
+            growing = [ks, vs]
+            if how.learned == "row" and m is not None:
+                growing.append(G.cast(m, rest.dtype))
+            step = functools.partial(_backward, how, b, ks, vs, key)
+            sums, got = _looped(b, step, avals_of(growing), (scaled, m, ct, rest, mean, more))
+            sums = [_filled(x, axis, full) for x, (axis, full) in zip(sums, whole, strict=False)]
+            summed = [G.add(x, y) for x, y in zip(summed, sums, strict=True)] if summed else sums
+            rows.append([got[0], *(_filled(d, -1, columns) for d in got[1:])])
+        joined = [x[0] if len(x) == 1 else G.cat(x, -2) for x in zip(*rows, strict=True)]
+        dq = G.mul(joined[0], G.const(how.scale))
+        dm = None if not how.learned else [*summed, *joined[1:]][2]
+        return [dq, summed[0], summed[1], dm][: len(inputs)]
 
 
 def _shapes(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -337,9 +390,10 @@ def scaled_dot_product_attention(
     if not keys or not math.prod(lead) * length * value.shape[-1]:  # nothing to look at
         nothing = G.add(G.add(G.sum(q), G.sum(k)), G.sum(v))
         return G.broadcast_to(G.mul(nothing, G.const(0.0)), (*lead, length, value.shape[-1]))
+    learned = "" if mask is None or not mask.requires_grad else "row" if mask.shape[-2] == 1 else "rows"
     how = _How(
         bool(is_causal), 1.0 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale), float(dropout_p),
-        mask is not None and mask.requires_grad, BLOCK if length * keys > AT_ONCE and length > BLOCK else 0,
+        learned, BLOCK if length * keys > AT_ONCE and length > BLOCK else 0,
     )  # fmt: skip
     drawn = tuple(map(TAPE.scalar, default_generator.draw())) if 0.0 < how.dropout < 1.0 else (None, None)
     inputs = [q, k, v] if mask is None else [q, k, v, mask]

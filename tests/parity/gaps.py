@@ -9,7 +9,7 @@ _ATTENTION = "attention is still to come"
 _TIES = "PyTorch does not say which index of equal elements it gives; here it is the first (mode: the last)"
 
 GAPS: dict[str, str] = {
-    "nn.functional.scaled_dot_product_attention": _ATTENTION,
+    "nn.functional.scaled_dot_product_attention": "with dropout other numbers are drawn",
     "nn.functional.multi_head_attention_forward": _ATTENTION,
     "chalf": "complex numbers of half precision are refused: NumPy has none",
     "as_strided.partial_views": "the samples read beyond what they hand over",
