@@ -17,7 +17,7 @@ import numpy as np
 from gradloom import dtypes
 from gradloom.graph.node import Aval
 from gradloom.ops.core import Movement, Primitive
-from gradloom.ops.structure import as_slices
+from gradloom.ops.structure import as_slices, dot, pad, slice_
 
 __all__ = [
     "Geometry",
@@ -203,6 +203,38 @@ interleave = Movement("interleave", _interleave_np, lambda a, t: Aval(t[0], a[0]
 
 
 # -- a batch in front -------------------------------------------------------------------------------------
+FEW_ROWS = 64  # elements of one result's filter up to which what it sees of the images is written out
+
+
+def _few(x: Any, y: Any, g: Geometry, size: Sequence[int]) -> bool:
+    """Whether :func:`_products` is for these."""
+    plain = g.groups == 1 and min((0, *sum(g.padding, ()))) == 0 and x.dtype is y.dtype
+    return plain and prod(size) * (x.shape[-1] if prod(size) > 1 else 1) <= FEW_ROWS and x.numel() * y.numel() > 0
+
+
+def _products(x: Any, y: Any, g: Geometry, size: Sequence[int], n: int) -> Any:
+    """The gradient of each element's own filters as one matrix product of it: what the filters see, by results.
+
+    For filters of few elements: what they see is written out, which groups of a channel or two would cost more than.
+    x: (n, N, *S, C); y: (n, N, *R, O), no groups. Gives (n, *K, C, O).
+    """
+    from gradloom import functions as G
+
+    count, c, o = y.shape[2:-1], x.shape[-1], y.shape[-1]
+    low, high = zip(*g.padding, strict=True)
+    x = G.apply(pad, (x,), ((0, 0, *low, 0), (0, 0, *high, 0), 0))
+    seen = []
+    for k in np.ndindex(*size):
+        cuts = _region(k, count, g)[1:]
+        starts, stops, steps = ([getattr(r, name) for r in cuts] for name in ("start", "stop", "step"))
+        region = ((0, 0, *starts, 0), (n, x.shape[1], *stops, c), (1, 1, *steps, 1))
+        seen.append(G.apply(slice_, (x,), region))
+    places = y.shape[1] * prod(count)
+    rows = G.reshape(G.cat(seen, -1) if len(seen) > 1 else seen[0], (n, places, prod(size) * c))
+    out = G.apply(dot, (G.permute(rows, (0, 2, 1)), G.reshape(y, (n, places, o))), ())
+    return G.reshape(out, (n, *size, c, o))
+
+
 def _batch_rule(prim: Convolution) -> Any:
     """Images join the axis of images; where filters have a batch axis too, it becomes groups of channels."""
 
@@ -214,6 +246,8 @@ def _batch_rule(prim: Convolution) -> Any:
         if prim is not convolve_filter and flags == (True, False):
             out = G.apply(prim, (G.reshape(a, (n * a.shape[1], *a.shape[2:])), b), attrs)
             return G.reshape(out, (n, a.shape[1], *out.shape[1:]))
+        if prim is convolve_filter and all(flags) and _few(a, b, g, size):
+            return _products(a, b, g, size, n)
 
         def widen(x: Any, flag: bool) -> Any:
             """The batch in front of the last axis, joined to it."""
