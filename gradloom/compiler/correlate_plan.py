@@ -11,9 +11,11 @@ from math import ceil, prod
 
 from .llvm.contract import strip_bytes
 from .llvm.correlate import Correlate
+from .llvm.epilogue import SIZE
 from .llvm.host import Host
 from .llvm.microkernel import BYTES, Tile, tile_of
 from .loops import SCRATCH_BYTES, Access, Contract, Launch
+from .pairing import pair_up
 
 __all__ = ["plan_correlate"]
 
@@ -127,12 +129,18 @@ def plan_correlate(
 ) -> list[Launch]:
     """The launches that compute a convolution, in order.
 
-    spec: A over (batch…, rows, inner), B over (batch…, inner, cols), dtypes that of the sums; columns of B have unit
-    stride. extents: ``(b…, m, n)``. inner: steps of a tap. taps: offsets in elements of A and of B for each tap.
+    spec: A over (batch…, rows, inner), B over (batch…, inner, cols), dtypes that of the sums, or halves; columns of B
+    have unit stride unless :func:`~.pairing.along_sums` holds. extents: ``(b…, m, n)``. inner: steps of a tap.
+    taps: offsets in elements of A and of B for each tap.
     access_ints, buffers, temp: as :func:`~.contract_plan.plan_contract` has them.
     """
     if 0 in extents:
         return []
+    pairs = pair_up(spec, extents, inner, taps, access_ints, buffers, temp, host, _tile(host, spec.dtype, extents[-1]))
+    before: list[Launch] = []
+    if pairs is not None:
+        spec, inner, taps, access_ints = pairs.spec, pairs.inner, pairs.taps, pairs.ints
+        buffers, before = pairs.buffers, pairs.before
     p = _Problem(spec, extents, access_ints)
     p.merge()
     if p.extents[-2] < 7:  # short rows: walk along another axis that B ignores
@@ -182,10 +190,11 @@ def plan_correlate(
     inline = not resume and host.masks and _short(spec)
     far = int(k >= 48 and prod(p.extents) * size > C_BYTES)
     head = [rows, cols, inner, len(taps), mc, nc * tile.columns, gc, tc, far, *batch]
-    table = [x * size for t in taps for x in t]
+    sizes = [SIZE[a.dtype] for a in spec.accesses[:2]]
+    table = [x * s for t in taps for x, s in zip(t, sizes, strict=True)]
     chunks = outer * ceil(places / gc) * ceil(rows / mc) * ceil(strips / nc)
-    source = Correlate(spec, tile, shared, resume, inline)
-    return [Launch(source, list(buffers), [*head, *ints, *table], chunks)]
+    source = Correlate(spec, tile, shared, resume, inline, pairs is not None)
+    return [*before, Launch(source, list(buffers), [*head, *ints, *table], chunks)]
 
 
 def _short(spec: Contract) -> bool:

@@ -10,6 +10,7 @@ from gradloom import dtypes
 from gradloom.compiler.gathers import Gathers
 from gradloom.compiler.groups import Storage
 from gradloom.compiler.llvm.host import detect_host
+from gradloom.compiler.pairing import along_sums
 from gradloom.compiler.views import View
 from gradloom.dtypes import DType
 from gradloom.graph.node import Node
@@ -49,29 +50,34 @@ class Correlations(Gathers):
             self._correlate_filter(n)
 
     def _images(self, x: Node, n: Node) -> View:
-        """An operand that is read by broadcasts: as it lies in memory, in the dtype of the sums."""
-        wide = _wide(n)
-        return self.view(x) if x.aval.dtype is wide else self.converted(x, wide)
+        """An operand that is read by broadcasts: as it lies in memory, in a dtype that is widened as it is read."""
+        return self.view(x) if _readable(x, n) else self.converted(x, _wide(n))
 
     def _columns(self, x: Node, n: Node) -> View:
         """An operand that is read by vectors: its last axis has unit stride."""
-        wide = _wide(n)
-        if x.aval.dtype is not wide or not detect_host().masks:
-            return self.converted(x, wide, SLACK)
+        if not _readable(x, n) or not detect_host().masks:
+            return self.converted(x, x.aval.dtype if _readable(x, n) else _wide(n), SLACK)
         v = self.view(x)
         return v if v.strides[-1] == 1 or v.shape[-1] == 1 else self.compact(x)
 
     def _correlate(self, n: Node) -> None:
         x, w = n.ins
         stride, dilation = n.attrs
-        xv, wv = self._images(x, n), self._columns(w, n)
+        xv = self._images(x, n)
         batch, *spatial, groups, cols = n.aval.shape
         nd = len(spatial)
-        sums = [
-            _Axis(k, d * s, t)
-            for k, d, s, t in zip(wv.shape[1:-2], dilation, xv.strides[1:-2], wv.strides[1:-2], strict=True)
-        ]
-        sums.append(_Axis(xv.shape[-1], xv.strides[-1], wv.strides[-2]))
+
+        def sums_with(wv: View) -> list[_Axis]:
+            around = zip(wv.shape[1:-2], dilation, xv.strides[1:-2], wv.strides[1:-2], strict=True)
+            return [*(_Axis(k, d * s, t) for k, d, s, t in around), _Axis(xv.shape[-1], xv.strides[-1], wv.strides[-2])]
+
+        codes = [v.aval.dtype.code for v in (x, w)]
+        wv = self.view(w) if along_sums(2, xv.strides[-1], codes, detect_host()) else self._columns(w, n)
+        sums = sums_with(wv)
+        inner = _walk(sums)[0]
+        if not along_sums(inner.extent, inner.a, codes, detect_host()):
+            wv = self._columns(w, n)
+            sums = sums_with(wv)
         steps = [s * t for s, t in zip(stride, xv.strides[1:-2], strict=True)]
         axes = [
             (batch, xv.strides[0], 0, 0),
@@ -117,7 +123,9 @@ class Correlations(Gathers):
             for writer in v.storage.writers:
                 self.depend(g, writer)
         left = View(a.storage, (*extents, m, inner.extent), (*(x[1] for x in batch), m_step, inner.a), a.offset)
-        right = View(b.storage, (*extents, inner.extent, width), (*(x[2] for x in batch), inner.b, 1), b.offset)
+        right = View(
+            b.storage, (*extents, inner.extent, width), (*(x[2] for x in batch), inner.b, b.strides[-1]), b.offset
+        )
         g.dot = (left, right, inner.extent * len(taps), _wide(n).code)
         g.taps = taps
         dims: list[int | None] = [None] * len(n.aval.shape)
@@ -145,6 +153,12 @@ def _walk(sums: Sequence[_Axis]) -> tuple[_Axis, list[tuple[int, int]]]:
         for place in itertools.product(*(range(x.extent) for x in axes))
     ]
     return inner, taps
+
+
+def _readable(x: Node, n: Node) -> bool:
+    """Whether kernels can widen an operand as they read it (float16 only where that is one instruction)."""
+    code = x.aval.dtype.code
+    return x.aval.dtype is _wide(n) or code == "bf16" or (code == "f16" and detect_host().f16c)
 
 
 def _wide(n: Node) -> DType:

@@ -6,19 +6,35 @@ over what is contiguous from there. Nothing is copied: a pixel is read by broadc
 filters by vectors. Batch axes that B ignores (images and their rows) are walked inside of a strip of columns, so that
 the strip stays in the second level cache for all of them.
 
+Halves are widened as they are read, or, bfloat16 on hosts that can, multiplied in pairs (see :mod:`.pairs`): then an
+element of either operand, and a step of ``l``, is a pair.
+
 Where the sums are cut (the gradient of the filters runs over all pixels of a batch), they wait in ``scratch``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..loops import Contract
 from .contract import _ABI, _ceil_div, _clear, _coordinates, _int, _walk
-from .elementwise import emit_load
 from .epilogue import InlineBody, Strides, emit_epilogue
 from .host import Host
-from .microkernel import BYTES, ELEMENT, Tile, TileBody, mask_words, masks_of, prefetch
+from .microkernel import (
+    BYTES,
+    ELEMENT,
+    PAIRS,
+    STORAGE,
+    Tile,
+    TileBody,
+    broadcast,
+    load_vector,
+    mask_words,
+    masks_of,
+    multiply_add,
+    prefetch,
+)
 from .text import Module, V, vec
 
 __all__ = ["Correlate"]
@@ -32,7 +48,8 @@ class Correlate:
     """The kernel.
 
     spec: as of a product; ``shared`` of its batch axes, the last ones, B ignores. tile: heights that can make up any
-    number of rows that comes. resume: sums pass through ``scratch``. inline: the body is part of the tiles.
+    number of rows that comes. resume: sums pass through ``scratch``. inline: the body is part of the tiles. pairs: of
+    bfloat16 are multiplied.
 
     ``ints``: rows, cols, inner (steps of a tap), taps, rows of a chunk, columns of a chunk, shared places of a chunk,
     taps of a stretch, whether C is far off, the batch extents, those of the accesses in turn, then for each tap the
@@ -44,6 +61,7 @@ class Correlate:
     shared: int
     resume: bool
     inline: bool
+    pairs: bool = False
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Emit the kernel under ``name``."""
@@ -63,8 +81,9 @@ class _Emitter:
             at += a.ints
         self.ints_at, self.table_at = ints_at, at
         body = InlineBody(host, spec, tuple(ints_at), _TOUCH) if source.inline else None
+        stored = [PAIRS if source.pairs else x.dtype for x in spec.accesses[:2]]
         self.tiles = {
-            h: _emit_tile(module, f"{name}.tile.{h}", host, spec.dtype, tile, h, source.resume, body)
+            h: _emit_tile(module, f"{name}.tile.{h}", host, spec.dtype, stored, tile, h, source.resume, body)
             for h in tile.heights
         }
         if not source.inline:
@@ -155,13 +174,22 @@ class _Emitter:
 
 
 def _emit_tile(
-    m: Module, name: str, host: Host, dtype: str, tile: Tile, height: int, resume: bool, body: TileBody | None
+    m: Module,
+    name: str,
+    host: Host,
+    dtype: str,
+    stored: Sequence[str],
+    tile: Tile,
+    height: int,
+    resume: bool,
+    body: TileBody | None,
 ) -> str:
     """``void (ptr a, i64 row, i64 step, ptr b, i64 bstep, i64 inner, ptr acc, i64 taps, ptr table …)``.
 
     As :func:`~.microkernel.emit_tiles`, in a loop over taps: ``table`` holds the byte offsets of A and of B for each.
+    stored: the dtype of A and of B, or PAIRS.
     """
-    n, nv, size = tile.lanes, tile.vectors, BYTES[dtype]
+    n, nv, size, wide = tile.lanes, tile.vectors, BYTES[dtype], STORAGE[stored[1]]
     ty = vec(ELEMENT[dtype], n)
     args = [("ptr", "a"), ("i64", "row"), ("i64", "step"), ("ptr", "b"), ("i64", "bstep"), ("i64", "inner")]
     args += [("ptr", "acc"), ("i64", "taps"), ("ptr", "table")]
@@ -186,17 +214,17 @@ def _emit_tile(
         with f.loop(0, f.arg("inner"), 1, carry=[a0, b0, *tap.vals], name="k") as it:
             a, b, *acc = it.vals
             if tile.ahead:
-                prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), tile.ahead)), nv * n * size)
+                prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), tile.ahead)), nv * n * wide)
             bv = [
-                emit_load(f, host, dtype, f.gep(b, "i8", v * n * size), n, masks[v] if masks else None)
+                load_vector(f, host, stored[1], dtype, f.gep(b, "i8", v * n * wide), n, masks[v] if masks else None)
                 for v in range(nv)
             ]
             p = a
             for r in range(height):
                 p = f.gep(p, "i8", f.arg("row")) if r else p
-                x = f.splat(f.load(ELEMENT[dtype], p), n)
+                x = broadcast(f, host, stored[0], dtype, p, n)
                 for v in range(nv):
-                    acc[r * nv + v] = f.fma(x, bv[v], acc[r * nv + v])
+                    acc[r * nv + v] = multiply_add(f, x, bv[v], acc[r * nv + v])
             it.next([f.gep(a, "i8", f.arg("step")), f.gep(b, "i8", f.arg("bstep")), *acc])
         tap.next(it.results[2:])
     sums = tap.results
