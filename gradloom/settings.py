@@ -11,6 +11,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.errors import DTypeError
+from gradloom.functions.conversion import is_signed
 from gradloom.random import default_generator
 from gradloom.tensor import Tensor, from_numpy
 
@@ -147,11 +148,6 @@ def is_warn_always_enabled() -> bool:
 def is_storage(obj: Any) -> bool:
     """False: memory has no object of its own apart from its tensor."""
     return False
-
-
-def is_signed(input: Tensor) -> bool:
-    """Whether the dtype holds negative numbers."""
-    return input.dtype.is_signed
 
 
 def is_distributed() -> bool:

@@ -445,8 +445,8 @@ class Tape:
         program.exe = None
         if not donate:
             program.lasting = [
-                k for k, t in enumerate(self.tensors)
-                if t is not None and t._lasting and t._v is self.leaves[k] and not t._v.aval.dtype.is_complex
+                k for k, (t, v) in enumerate(zip(self.tensors, self.leaves, strict=True))
+                if t is not None and t._lasting and v is t._v and not v.aval.dtype.is_complex
             ]  # fmt: skip
         self.compiled += 1
         program.why = self._why(path)

@@ -581,6 +581,12 @@ def buffer_of(a: np.ndarray) -> Buffer:
 
 def from_numpy(a: np.ndarray) -> Tensor:
     """A tensor over the array's memory, without a copy where it is contiguous and of a native dtype."""
+    if not isinstance(a, np.ndarray | np.generic):
+        raise DTypeError(
+            f"from_numpy: expected a NumPy array, got {type(a).__name__}",
+            code="dtype.argument",
+            hint="lists and numbers become tensors by gradloom.tensor",
+        )
     d = as_dtype(a.dtype)
     if not a.flags.c_contiguous or a.dtype != d.numpy or not a.flags.aligned:
         a = np.ascontiguousarray(a, d.numpy)

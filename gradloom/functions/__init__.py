@@ -224,8 +224,8 @@ from gradloom.ops import elementwise as _elementwise
 from gradloom.ops import floats as _floats
 from gradloom.ops import gamma as _gamma
 from gradloom.ops import gather as _gather
-from gradloom.ops import sampling as _sampling
 from gradloom.ops import norms as _norms
+from gradloom.ops import sampling as _sampling
 from gradloom.ops import scan as _scan
 from gradloom.ops import special as _special
 from gradloom.ops import structure as _structure

@@ -13,7 +13,7 @@ from gradloom import dtypes
 from gradloom.devices import missing
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, ShapeError
-from gradloom.functions.base import operand
+from gradloom.functions.base import operand, tensor_of
 from gradloom.functions.elementwise import cast
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor
@@ -118,9 +118,9 @@ def is_floating_point(input: Tensor) -> builtins.bool:
     return input.dtype.is_floating_point
 
 
-def is_signed(self: Tensor) -> builtins.bool:
+def is_signed(input: Tensor) -> builtins.bool:
     """Whether the dtype has negative numbers."""
-    return self.dtype.is_signed
+    return tensor_of("is_signed", input).dtype.is_signed
 
 
 def is_nonzero(input: Tensor) -> builtins.bool:

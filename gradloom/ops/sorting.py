@@ -7,6 +7,7 @@ and nothing here needs a rule of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -141,7 +142,8 @@ def _search(arrays: Arrays, attrs: tuple, aval: Aval) -> np.ndarray:
     if edges.ndim == 1:
         out = find(edges, values)
     else:
-        table, wanted = edges.reshape(-1, n), values.reshape(-1, values.shape[-1])
+        count = math.prod(edges.shape[:-1])  # not -1: tables may be empty
+        table, wanted = edges.reshape(count, n), values.reshape(count, values.shape[-1])
         out = np.array([find(e, v) for e, v in zip(table, wanted, strict=True)]).reshape(aval.shape)
     if values.dtype.kind == "f" and not attrs[0]:
         out = np.where(np.isnan(values), n, out)
@@ -183,7 +185,7 @@ def _search_batch(args: Sequence[Any], flags: Sequence[bool], attrs: tuple, aval
     rows, values = (x if f else G.broadcast_to(x, (n, *a.shape)) for x, f, a in zip(args, flags, avals, strict=True))
     shape = values.shape
     if rows.ndim == 2:  # one row for each of the batch: its values may have any shape
-        values = G.reshape(values, (n, -1))
+        values = G.reshape(values, (n, math.prod(shape[1:])))
     return G.reshape(G.apply(searchsorted, (rows, values), attrs), shape)
 
 

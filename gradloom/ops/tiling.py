@@ -31,7 +31,7 @@ def _matrices() -> dict[str, tuple[tuple[float, ...], ...]]:
         """Coefficients of the polynomial with these zeros, lowest power first."""
         c = [Fraction(1)]
         for p in points:
-            c = [(c[k - 1] if k else 0) - (p * c[k] if k < len(c) else 0) for k in range(len(c) + 1)]
+            c = [a - p * b for a, b in zip([Fraction(0), *c], [*c, Fraction(0)], strict=True)]
         return c
 
     others = [[p for p in POINTS if p is not q] for q in POINTS]

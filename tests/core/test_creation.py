@@ -206,6 +206,10 @@ def test_sharing() -> None:
     assert y[1].item() == 1
     assert gl.as_tensor(x) is x
     assert gl.Tensor(x).data_ptr() == x.data_ptr()
+    with pytest.raises(DTypeError, match="expected a NumPy array, got list"):
+        gl.from_numpy([1.0])
+    with pytest.raises(DTypeError, match="input must be a tensor, got float"):
+        gl.is_signed(1.0)
 
 
 def test_copies() -> None:
