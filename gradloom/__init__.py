@@ -131,6 +131,23 @@ def set_num_threads(n: Any) -> None:
     put(n)
 
 
+def get_memory_limit() -> Any:
+    """Bytes of temporaries that a program should get along with, or None."""
+    from gradloom.runtime.limits import get_memory_limit as get
+
+    return get()
+
+
+def set_memory_limit(limit: Any) -> None:
+    """Trade time for memory where a program's temporaries would take more than ``limit`` bytes (None: no limit).
+
+    What is cheap to make again is then not kept for the backward pass; programs compiled from now on heed it.
+    """
+    from gradloom.runtime.limits import set_memory_limit as put
+
+    put(limit)
+
+
 def compile(model: Any = None, **options: Any) -> Any:
     """A callable with the results of a function or module that skips Python where calls recur; also a decorator.
 
@@ -168,8 +185,10 @@ __all__ = [
     "Generator", "Size", "Tensor", "as_tensor", "autograd", "bernoulli", "bfloat16", "bool", "cdouble",
     "cfloat", "compile", "complex128", "complex64", "datasets", "device", "double", "dtype", "enable_grad", "explain",
     "float", "float16", "float32", "float64", "float8_e4m3fn", "float8_e5m2", "from_numpy", "get_default_device",
+    "get_memory_limit",
     "get_num_threads", "half", "initial_seed", "int", "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor",
     "keras", "linalg", "long", "manual_seed", "masked", "nn", "no_grad", "normal", "optim", "rand", "randint", "randn",
-    "randperm", "set_default_device", "set_grad_enabled", "set_num_threads", "set_target", "short", "tensor", "uint16",
+    "randperm", "set_default_device", "set_grad_enabled", "set_memory_limit",
+    "set_num_threads", "set_target", "short", "tensor", "uint16",
     "uint32", "uint64", "uint8", "utils", *_LAZY, *sorted(_functions.PUBLIC),
 ]  # fmt: skip

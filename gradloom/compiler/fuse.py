@@ -260,6 +260,9 @@ class Fuser(Correlations, Tilings, Looping):
     def _movement(self, n: Node) -> None:
         """pad, cat and update_slice: several kernels write to one storage."""
         assert n.prim is not None
+        if n.prim.name == "apart":
+            self.views[id(n)] = self.view(n.ins[0])
+            return
         if n.prim.name == "update_slice":
             base, x = n.ins
             s, before = self.overwritten(n, base)
@@ -279,9 +282,9 @@ class Fuser(Correlations, Tilings, Looping):
             return
         if n.prim.name == "interleave":
             for x, region in zip(n.ins, n.attrs[1], strict=True):
-                v = move(whole, "slice", region)
-                assert v is not None
-                self.write(x, v)
+                part = move(whole, "slice", region)
+                assert part is not None
+                self.write(x, part)
             return
         if n.prim.name == "pad":
             self._pad(n, s)

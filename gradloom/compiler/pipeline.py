@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,11 +32,13 @@ from gradloom.compiler.passes.layout import layout
 from gradloom.compiler.passes.norms import fold_norms
 from gradloom.compiler.passes.planes import split_complex
 from gradloom.compiler.passes.recompute import recompute
+from gradloom.compiler.passes.spare import spare
 from gradloom.compiler.prepared import Prepared, early
 from gradloom.compiler.program import Executable, HostCall, Line, Note, Parts, host_call, told
 from gradloom.compiler.schedule import Footprint, close, donations, order
 from gradloom.graph.node import Graph
 from gradloom.graph.node import show as show_graph
+from gradloom.runtime.limits import get_memory_limit
 from gradloom.runtime.runner import Command, Loop
 
 __all__ = ["PASSES", "compile_body", "compile_graph"]
@@ -62,8 +65,20 @@ def compile_graph(graph: Graph, lasting: Sequence[int] = ()) -> Executable:
             if p is lower_convolutions and lasting:
                 graph = fold_norms(graph, [graph.inputs[k] for k in lasting])
             graph = p(graph)
-        fuser, sequence, in_place = _scheduled(graph)
-        return _assemble(graph, fuser, sequence, in_place, lasting)
+        limit = get_memory_limit()
+        whole = _assemble(graph, *_scheduled(graph), lasting, limit)
+        if whole is not None:
+            return whole
+        graph = spare(graph)
+        exe = _assemble(graph, *_scheduled(graph), lasting, None)
+        assert exe is not None and limit is not None
+        if exe.arena_bytes > limit:
+            warnings.warn(
+                f"a program's temporaries take {exe.arena_bytes} bytes, the limit is {limit}: use smaller batches or "
+                "gradloom.utils.checkpoint",
+                ResourceWarning, stacklevel=2,
+            )  # fmt: skip
+        return exe
 
 
 @contextmanager
@@ -179,8 +194,14 @@ def _together(before: list[Launch] | Job | Footprint, after: list[Launch]) -> bo
 
 
 def _assemble(
-    graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: dict[Storage, Storage], lasting: Sequence[int]
-) -> Executable:
+    graph: Graph,
+    fuser: Fuser,
+    sequence: list[Footprint],
+    in_place: dict[Storage, Storage],
+    lasting: Sequence[int],
+    limit: int | None,
+) -> Executable | None:
+    """The program; None where its temporaries take more than ``limit`` bytes."""
     memory = _Memory()
     for k, n in enumerate(graph.inputs):
         memory.fix(fuser.storages[id(n)], k)
@@ -198,6 +219,8 @@ def _assemble(
     once = early(block, sequence, {fuser.storages[id(graph.inputs[k])] for k in lasting}) if lasting else None
     first = once.take(block) if once is not None else []
     _place(block, once.kept if once is not None else {})
+    if limit is not None and block.arena > limit:
+        return None
     where = {k: (slots, o) for k, o in block.offsets.items()}
     where |= {k: (at, 0) for k, at in memory.fixed.items()}
     flat = [*launches_of(block.steps), *first]

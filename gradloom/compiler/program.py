@@ -137,6 +137,7 @@ class Executable:
         self._run = plans[0].run if native else None
         self._last: list[int] = []
         self._fixed: dict[int, int] = {}
+        self.arena_bytes = parts.arena_bytes
         self._arena = allocate(parts.arena_bytes) if parts.arena_bytes else None
         if self._arena is not None:
             self.place_at(parts.arena_slot, self._arena.ptr)

@@ -63,6 +63,10 @@ pad = Movement(
 )  # attrs: (low, high, value)
 
 
+apart = Movement("apart", lambda a, t, v: a[0], lambda a, t: a[0])
+"""A value read from memory: a kernel of its own begins with it."""
+
+
 def _scatter_slice_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
     out = a[0].copy()
     out[as_slices(*t)] = a[1]
