@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.processes import Contender, fresh
-from benchmarks.worker import CONTENDERS
-from benchmarks.workloads import Workload
 
 NOISE = 0.1  # cores that other processes may take during a round before it is discarded
 PATIENCE = 3  # times the number of rounds that are tried to get that many quiet ones
@@ -64,20 +62,22 @@ FIRST = (
 class Field:
     """The contenders that are there, each with its process."""
 
-    def __init__(self, names: Iterable[str], threads: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, names: Iterable[str], threads: int, say: Callable[[str], None], suite: str = "contenders"
+    ) -> None:
         self.say = say
         self.threads = threads
-        self.contenders = {name: Contender(name, threads) for name in names}
+        self.contenders = {name: Contender(name, threads, suite) for name in names}
         for contender in self.contenders.values():
             say(f"{contender.name}: {contender.version or contender.missing}")
 
-    def pairs(self, w: Workload) -> list[tuple[str, str]]:
+    def pairs(self, w: Any, modes: dict[str, tuple[str, ...]] | None = None) -> list[tuple[str, str]]:
         """Contender and mode of everybody that takes part in a workload."""
-        table = MODES[w.kind]
+        table = MODES[w.kind] if modes is None else modes
         return [
             (name, mode)
-            for name in CONTENDERS
-            if name in self.contenders and (name != "numpy" or w.name.startswith("matmul"))
+            for name in self.contenders
+            if name != "numpy" or w.name.startswith("matmul")
             for mode in table.get(name, ())
         ]
 
@@ -86,8 +86,16 @@ class Field:
         for contender in self.contenders.values():
             contender.close()
 
-    def time(self, w: Workload, rounds: int, seconds: float, busy_rounds: int = 0) -> list[dict[str, Any]]:
+    def time(
+        self, w: Any, rounds: int, seconds: float, busy_rounds: int = 0,
+        modes: dict[str, tuple[str, ...]] | None = None, patience: int = PATIENCE, settle: float = SETTLE,
+        **more: float,
+    ) -> list[dict[str, Any]]:  # fmt: skip
         """Time a workload in every mode, one round each in turn, until everybody has ``rounds`` quiet rounds.
+
+        modes : of each contender, instead of those of the workload's kind. patience : times as many rounds are tried.
+        settle : seconds of rest before a round.
+        more : ``warm`` seconds before the first round, ``least`` groups of calls in a round.
 
         Returns
         -------
@@ -96,19 +104,19 @@ class Field:
         were counted), ``check``; with ``busy_rounds`` also ``busy_ms``, beside one busy process.
         """
         rows = []
-        for name, mode in self.pairs(w):
+        for name, mode in self.pairs(w, modes):
             start = time.perf_counter()
-            answer = self.contenders[name].ask({"do": "prepare", "workload": w.name, "mode": mode})
+            answer = self.contenders[name].ask({"do": "prepare", "workload": w.name, "mode": mode, **more})
             row = {"workload": w.name, "contender": name, "mode": mode, "prepare_s": time.perf_counter() - start}
             rows.append({**row, **answer, "quiet": [], "noisy_rounds": [], "busy": []})
             self.say(f"  {name} {mode}: {answer.get('missing', 'ready')}")
         active = [row for row in rows if "missing" not in row]
-        for turn in range(rounds * PATIENCE):
+        for turn in range(rounds * patience):
             waiting = [row for row in active if len(row["quiet"]) < rounds]
             if not waiting:
                 break
             for row in _rotated(waiting, turn):
-                self._round(row, seconds)
+                self._round(row, seconds, settle=settle, **more)
         if busy_rounds and active:
             with busy_process():
                 for turn in range(busy_rounds):
@@ -118,11 +126,13 @@ class Field:
             self.contenders[contender].ask({"do": "drop"})
         return [_summary(row, rounds) for row in rows]
 
-    def _round(self, row: dict[str, Any], seconds: float, busy: bool = False) -> None:
+    def _round(
+        self, row: dict[str, Any], seconds: float, busy: bool = False, settle: float = SETTLE, **more: float
+    ) -> None:
         if "missing" in row:
             return
-        time.sleep(SETTLE)
-        command = {"do": "round", "workload": row["workload"], "mode": row["mode"], "seconds": seconds}
+        time.sleep(settle)
+        command = {"do": "round", "workload": row["workload"], "mode": row["mode"], "seconds": seconds, **more}
         answer = self.contenders[row["contender"]].ask(command)
         if "missing" in answer:
             row["missing"] = answer["missing"]

@@ -43,13 +43,13 @@ class Contender:
 
     Attributes
     ----------
-    name : the contender.
+    name : the contender. suite : the package with its program and workloads.
     version : what it says of itself, or None where it cannot be imported.
     missing : why not.
     """
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.name = name
+    def __init__(self, name: str, threads: int, suite: str = "contenders") -> None:
+        self.name, self.suite = name, suite
         self._threads = threads
         self._process: subprocess.Popen[str] | None = None
         answer = self.ask({"do": "hello"})
@@ -60,7 +60,7 @@ class Contender:
         """Send a command, wait for the answer; a process that died or hangs is ended and made anew next time."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [interpreter(self.name), "-m", "benchmarks.worker", self.name],
+                [interpreter(self.name), "-m", "benchmarks.worker", self.name, self.suite],
                 cwd=ROOT,
                 env=environment(self._threads),
                 stdin=subprocess.PIPE,
@@ -99,9 +99,14 @@ class Contender:
 
 def fresh(contender: str, arguments: list[str], threads: int, **more: str) -> dict[str, Any]:
     """Run ``benchmarks.fresh`` in a new process and give back what it says."""
+    return child("benchmarks.fresh", contender, arguments, threads, **more)
+
+
+def child(module: str, contender: str, arguments: list[str], threads: int, **more: str) -> dict[str, Any]:
+    """Run a module in a new process of the contender's interpreter and give back the JSON object it prints last."""
     try:
         done = subprocess.run(
-            [interpreter(contender), "-m", "benchmarks.fresh", *arguments],
+            [interpreter(contender), "-m", module, *arguments],
             cwd=ROOT,
             env=environment(threads, **more),
             capture_output=True,

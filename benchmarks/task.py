@@ -56,8 +56,8 @@ class Timer:
             task.sync(handle)
         self.calls += count
 
-    def round(self, seconds: float) -> dict[str, float]:
-        """One round of about ``seconds`` seconds.
+    def round(self, seconds: float, least: int = 3) -> dict[str, float]:
+        """One round of about ``seconds`` seconds, of ``least`` groups at least.
 
         Returns
         -------
@@ -67,7 +67,7 @@ class Timer:
         """
         times = []
         busy, own, start = machine_seconds(), own_seconds(), time.perf_counter()
-        while len(times) < 3 or time.perf_counter() - start < seconds:
+        while len(times) < least or time.perf_counter() - start < seconds:
             t = time.perf_counter()
             self._run(self.group)
             times.append((time.perf_counter() - t) * 1e3 / (self.group * self.task.steps))

@@ -3,6 +3,8 @@
 ``{"do": "prepare", "workload": .., "mode": ..}`` builds a task, checks it and warms it up; ``{"do": "round", ..,
 "seconds": ..}`` times it; ``{"do": "drop"}`` lets go of all tasks. While a process waits for a command it is idle, so
 that the contenders' rounds alternate. What cannot be done is answered with ``{"missing": reason}``.
+
+``python -m benchmarks.worker CONTENDER [SUITE]``: a suite is a package with workloads and contenders of its own.
 """
 
 from __future__ import annotations
@@ -16,14 +18,19 @@ import traceback
 from typing import Any
 
 from benchmarks.task import Timer
-from benchmarks.workloads import BY_NAME
 
 CONTENDERS = ("gradloom", "torch", "jax", "tensorflow", "onnxruntime", "numpy")
 
 
-def load(contender: str) -> Any:
+def load(contender: str, suite: str = "contenders") -> Any:
     """The module of a contender: ``VERSION`` and ``make(workload, mode)``."""
-    return importlib.import_module(f"benchmarks.contenders.with_{contender}")
+    return importlib.import_module(f"benchmarks.{suite}.with_{contender}")
+
+
+def table(suite: str = "contenders") -> dict[str, Any]:
+    """The workloads of a suite by name."""
+    place = "benchmarks.workloads" if suite == "contenders" else f"benchmarks.{suite}.workloads"
+    return importlib.import_module(place).BY_NAME
 
 
 def reason(error: BaseException) -> str:
@@ -43,20 +50,20 @@ def main() -> None:
     def obey(command: dict[str, Any]) -> dict[str, Any]:
         nonlocal module
         if module is None:
-            module = load(sys.argv[1])
+            module = load(*sys.argv[1:])
         if command["do"] == "hello":
             return {"version": module.VERSION}
         if command["do"] == "drop":
             timers.clear()
             gc.collect()
             return {}
-        workload, mode = BY_NAME[command["workload"]], command["mode"]
+        workload, mode = table(*sys.argv[2:])[command["workload"]], command["mode"]
         if command["do"] == "prepare":
             task = module.make(workload, mode)
             check = task.check() if task.check else None
-            timers[workload.name, mode] = Timer(task)
+            timers[workload.name, mode] = Timer(task, command.get("warm", 0.4))
             return {"check": check}
-        return timers[workload.name, mode].round(command["seconds"])
+        return timers[workload.name, mode].round(command["seconds"], command.get("least", 3))
 
     for line in sys.stdin:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import measure, processes, report, targets
+from benchmarks import compile_time, measure, memory, processes, report, summary, targets
+from benchmarks.convolutions import report as convolution_report
+from benchmarks.convolutions import workloads as convolutions
+from benchmarks.images import networks
+from benchmarks.images import report as image_report
+from benchmarks.images import workloads as images
 from benchmarks.task import Task, Timer
 from benchmarks.workloads import BY_NAME, batches, inputs, weights
 
@@ -120,3 +126,118 @@ def test_noisy_rounds_are_discarded_while_there_are_quiet_ones() -> None:
     assert (found["busy_ms"], found["noisy"]) == (5, False)
     found = measure._summary({"quiet": rounds(1), "noisy_rounds": rounds(50, 60), "busy": []}, 5)
     assert (found["ms"], found["discarded"], found["noisy"]) == (50, 0, True)
+
+
+def test_networks_have_the_sizes_of_their_papers() -> None:
+    wanted = {  # parameters in millions, multiplications of one image in GF, both known from torchvision's models
+        "lenet": (1.199882, None),
+        "resnet18": (11.173962, None),
+        "mobilenet224": (3.504872, 0.6015),
+        "resnet50": (25.557032, 8.178),
+    }
+    for name, (parameters, flops) in wanted.items():
+        net = networks.NETWORKS[name]()
+        assert sum(v[k].size for v in net.weights() for k in ("weight", "bias") if k in v) == round(parameters * 1e6)
+        if flops:
+            assert net.flops(train=False) / 1e9 == pytest.approx(flops, rel=1e-3)
+            assert 2.9 < net.flops(train=True) / net.flops(train=False) < 3
+    for name, make in networks.NETWORKS.items():
+        net = make()
+        for cut in net.cuts:  # only the last value may be used behind a cut
+            used = {i for step in net.steps[cut:] for i in step.inputs}
+            assert all(i >= net.steps[cut - 1].output for i in used), name
+
+
+def test_a_network_is_the_same_in_gradloom_and_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_THREADS", "1")
+    pytest.importorskip("onnxruntime")
+    from benchmarks.images import with_gradloom, with_onnxruntime
+
+    w = images.BY_NAME["lenet_infer_1"]
+    ours, theirs = (module.make(w, "").check() for module in (with_gradloom, with_onnxruntime))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    losses = with_gradloom.make(dataclasses.replace(images.BY_NAME["lenet_train_64"], batch=2), "loop").check()
+    assert len(losses) == images.CHECK_STEPS
+    assert losses[0] == pytest.approx(3.4509, abs=1e-3)  # as PyTorch, JAX and TensorFlow have it
+
+
+def test_quick_runs_keep_the_goals_peers() -> None:
+    for w in images.WORKLOADS:
+        quick, full = images.modes(w, True), images.modes(w, False)
+        assert "channels_last" in quick["torch"]
+        assert w.kind == "train" or "onnxruntime" in quick
+        assert all(set(ms) <= set(full[name]) for name, ms in quick.items())
+
+
+def _row(workload: str, contender: str, mode: str, ms: float, **more: Any) -> dict[str, Any]:
+    found = {"workload": workload, "contender": contender, "mode": mode, "ms": ms, "low": ms * 0.9, "high": ms * 1.1}
+    return found | {"discarded": 0, "noisy": False, "check": [1.0, 2.0]} | more
+
+
+def test_tables_of_images() -> None:
+    name = "resnet18_infer_1"
+    data = {k: DATA[k] for k in ("date", "threads", "machine", "versions", "ceilings_how")}
+    data |= {"rounds": 3, "seconds": 0.4, "quick": True, "peak_gflops": 200.0}
+    data["timings"] = [
+        _row(name, "gradloom", "compile", 4.0, floor=3.0),
+        _row(name, "onnxruntime", "session", 8.0, floor=3.0, check=[1.0, 2.1]),
+        _row(name, "openvino", "latency", 5.0, floor=3.0),
+        {"workload": name, "contender": "torch", "mode": "compile", "floor": 3.0, "missing": "no | compiler"},
+    ]
+    text = image_report.markdown(data)
+    assert "| 4.000 | 3.000 | 0.75 | openvino latency 5.000 | 0.80 | onnxruntime 8.000 | 0.50 |" in text
+    assert "| 0.41 to 0.61 | 0.9 | reached |" in text
+    assert "inference over ONNX Runtime 0.50 of 1" in text
+    assert "**differs from the others by" in text
+    assert "not available: no / compiler" in text
+    train = images.BY_NAME["unet_train_8"]
+    found = image_report.against(
+        train, [_row(train.name, "gradloom", "loop", 4.0), _row(train.name, "jax", "jit", 2.0)]
+    )
+    assert found["ratio"] == 2.0
+
+
+def test_convolutions_are_described_and_tabled() -> None:
+    assert len(convolutions.SHAPES) == 25
+    s = convolutions.SHAPES[6]
+    assert (s.places, s.flops) == (112, 2.0 * 8 * 112**2 * 64 * 3 * 49)
+    w = convolutions.BY_NAME["20_filter"]
+    assert [a.shape for a in convolutions.operands(w)] == [(8, 144, 56, 56), (144, 1, 3, 3), (8, 144, 56, 56)]
+    w = convolutions.BY_NAME["1_forward"]
+    ms = w.shape.flops / 1e6 / 100  # 100 GF/s
+    rows = [
+        _row(w.name, "gradloom", "call", ms / 3, peak=200.0),
+        _row(w.name, "direct", "call", ms, peak=200.0),
+        _row(w.name, "torch", "call", ms / 2, peak=200.0),
+    ]
+    data = {"date": "", "threads": 2, "machine": DATA["machine"], "rounds": 1, "seconds": 1.0, "peak_gflops": 200.0}
+    text = convolution_report.markdown(data | {"timings": rows})
+    assert "| 300 | 100 | 200 | 0.50 | 0.67 |" in text
+    assert "| forward | 1 | 0.67 |" in text
+    assert "0.50 to 0.50 (wanted 0.9)" in text
+
+
+def test_memory_and_compile_time_tables() -> None:
+    row = {"import_mib": 30.0, "peak_mib": 500.0, "step_s": 1.5, "losses": [2.0]}
+    rows = [
+        {"contender": "gradloom", "mode": "loop", **row},
+        {"contender": "torch", "mode": "eager", **row, "peak_mib": 1000.0, "losses": [2.5]},
+    ]
+    text = memory.overview({"date": "", "batch": 16, "steps": 3, "rows": rows})
+    assert "| gradloom | loop | 500 | 0.50 | 30 | 1.50 |" in text
+    assert "**First losses differ" in text
+    counts = {"compiled": 7, "from_disk": 0, "again": 1, "seconds": 2.0}
+    run = {"contender": "gradloom", "mode": "loop", "cache": "cold", "import": 0.1, "make": 0.2}
+    run |= {"steps": [3.0, 1.5, 1.0], "kernels": counts}
+    text = compile_time.overview({"date": "", "rows": [run]})
+    assert "| gradloom | loop | cold | 0.10 | 0.20 | 3.00 | 1.50 | 1.00 | 2.50 | 7, 0, 1 | 2.00 |" in text
+
+
+def test_summaries_are_put_between_their_marks() -> None:
+    text = "a\n<!-- images: begin -->\nold\n<!-- images: end -->\nb"
+    assert summary.between(text, "images", "new\n") == text.replace("old", "new")
+    with pytest.raises(ValueError, match="no marks"):
+        summary.between(text, "memory", "new")
+    readme = summary.README.read_text("utf-8")
+    for name in ("images", "convolutions", "memory", "compile_time"):
+        assert summary.between(readme, name, "x") != readme

@@ -1,0 +1,1 @@
+"""Single convolutions in three directions beside PyTorch: ``python -m benchmarks.convolutions --help``."""

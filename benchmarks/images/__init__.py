@@ -1,0 +1,1 @@
+"""Convolutional networks, training and inference, beside the peers: ``python -m benchmarks.images --help``."""
