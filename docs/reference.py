@@ -14,9 +14,11 @@ import gradloom
 OUT = Path(__file__).resolve().parent / "reference"
 # the faces and what users import; the engine's modules are told in map.md
 MODULES = (
-    "gradloom nn nn.functional nn.init optim optim.lr_scheduler data utils.data metrics io train keras keras.layers "
-    "keras.callbacks linalg fft special signal masked func autograd distributions distributions.constraints "
-    "distributions.transforms random amp debug profiler testing errors datasets array_api"
+    "gradloom nn nn.functional nn.init nn.utils nn.utils.parametrizations nn.utils.parametrize nn.utils.rnn optim "
+    "optim.links optim.lr_scheduler optim.swa_utils data utils.data utils.checkpoint metrics io train keras "
+    "keras.callbacks keras.layers keras.losses keras.metrics keras.ops keras.optimizers keras.saving keras.utils "
+    "vision vision.models vision.ops vision.transforms linalg fft special signal masked func autograd distributions "
+    "distributions.constraints distributions.transforms random amp debug profiler testing errors datasets array_api"
 ).split()
 
 
@@ -36,6 +38,8 @@ def main() -> None:
     pdoc.render.configure(docformat="numpy", footer_text=f"gradloom {gradloom.__version__}", show_source=False)
     # a class whose methods are named like types (int, float) hides these from pdoc's reading of its annotations
     warnings.filterwarnings("ignore", message="Error parsing type annotation")
+    # a package brings its modules; those named here as well are made ready by :func:`public`
+    warnings.filterwarnings("ignore", message="The module specification")
     pdoc.pdoc(*names, output_directory=OUT)
     print(f"{len(list(OUT.rglob('*.html')))} pages in {OUT.relative_to(Path.cwd())}")
 

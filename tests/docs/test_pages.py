@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 import gradloom as gl
+from gradloom.compiler.pipeline import PASSES
 from gradloom.datasets import fashion_mnist
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
-PAGES = sorted([ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "README.md"])
 FEW = 256  # images are enough to see that a program runs
 
 
@@ -53,6 +54,12 @@ def test_readmes_show_the_same_programs() -> None:
         return [re.sub(r"\s*#.*", "", p).strip() for p in programs(ROOT / page)]
 
     assert code("README.md") == code("README.zh.md")
+
+
+def test_the_map_tells_all_passes_in_order() -> None:
+    part = (ROOT / "docs" / "map.md").read_text("utf-8").partition("## The passes")[2].partition("## Where")[0]
+    told = [n for n in re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE) if n != "fold_norms"]  # inference only
+    assert told == list(dict.fromkeys(p.__name__ for p in PASSES))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
