@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from benchmarks.images import report
 from benchmarks.images.workloads import BY_NAME, WORKLOADS, modes
 
 CONTENDERS = ("gradloom", "torch", "jax", "tensorflow", "onnxruntime", "openvino")
+INDUCTOR = Path(__file__).resolve().parent.parent / ".build" / "inductor"
 
 
 def options() -> argparse.Namespace:
@@ -55,35 +55,32 @@ def run(o: argparse.Namespace, say: Any, raw: Path) -> dict[str, Any]:
     wanted = [w for w in WORKLOADS if not o.only or any(part in w.name for part in o.only)]
     ceilings = Ceilings(o.threads)
     ceilings.measure()
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        field = measure.Field(o.contenders, o.threads, say, "images")
-        data: dict[str, Any] = json.loads(raw.read_text("utf-8")) if o.only and raw.exists() else {"timings": []}
-        data.update(
-            date=time.strftime("%Y-%m-%d"), threads=o.threads, rounds=o.rounds, seconds=o.seconds, quick=o.quick,
-            machine=machine(), ceilings_how=ceilings.how,
-            versions={name: c.version or f"not available: {c.missing}" for name, c in field.contenders.items()},
-        )  # fmt: skip
-        found = {name: contender for name, contender in field.contenders.items() if contender.version is None}
-        for name in found:
-            del field.contenders[name]
-        try:
-            for w in wanted:
-                say(w.title)
-                slow = w.flops > 2e10  # one step is long enough to be a round
-                rows = field.time(
-                    w, o.rounds, o.seconds, modes=modes(w, o.quick), patience=1 if o.quick else 2,
-                    warm=0.1 if slow else 0.3, least=1 if slow else 3,
-                )  # fmt: skip
-                ceilings.measure()
-                floor = w.flops / ceilings.best(last=2)["peak_gflops"] / 1e6
-                data["timings"] = [r for r in data["timings"] if r["workload"] != w.name]
-                data["timings"] += [{**row, "floor": floor} for row in rows]
-                data["peak_gflops"] = ceilings.best()["peak_gflops"]
-                say("  " + report.line(w, data))
-                raw.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
-        finally:
-            field.close()
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(INDUCTOR))  # minutes the first time
+    field = measure.Field(o.contenders, o.threads, say, "images")
+    data: dict[str, Any] = json.loads(raw.read_text("utf-8")) if o.only and raw.exists() else {"timings": []}
+    data.update(
+        date=time.strftime("%Y-%m-%d"), threads=o.threads, rounds=o.rounds, seconds=o.seconds, quick=o.quick,
+        machine=machine(), ceilings_how=ceilings.how,
+        versions={name: c.version or f"not available: {c.missing}" for name, c in field.contenders.items()},
+    )  # fmt: skip
+    field.contenders = {name: c for name, c in field.contenders.items() if c.version is not None}
+    try:
+        for w in wanted:
+            say(w.title)
+            slow = w.flops > 2e10  # one step is long enough to be a round
+            rows = field.time(
+                w, o.rounds, o.seconds, modes=modes(w, o.quick), patience=1 if o.quick else 2,
+                warm=0.1 if slow else 0.3, least=1 if slow else 3,
+            )  # fmt: skip
+            ceilings.measure()
+            floor = w.flops / ceilings.best(last=2)["peak_gflops"] / 1e6
+            data["timings"] = [r for r in data["timings"] if r["workload"] != w.name]
+            data["timings"] += [{**row, "floor": floor} for row in rows]
+            data["peak_gflops"] = ceilings.best()["peak_gflops"]
+            say("  " + report.line(w, data))
+            raw.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+    finally:
+        field.close()
     order = {name: k for k, name in enumerate(BY_NAME)}
     data["timings"].sort(key=lambda r: order[r["workload"]])
     raw.write_text(json.dumps(data, indent=1) + "\n", "utf-8")

@@ -13,6 +13,7 @@ from benchmarks.workloads import probe
 BATCHES = 2  # distinct batches in memory that a training loop goes round
 CHECK_STEPS = 2  # training steps whose losses are compared
 COMPILED = {"lenet", "resnet18"}  # compiled by PyTorch even in a quick run
+LARGE = {"mobilenet224", "resnet50", "unet"}  # PyTorch channels-last only in a quick run
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def modes(w: Workload, quick: bool) -> dict[str, tuple[str, ...]]:
     found = MODES[w.kind]
     if not quick:
         return found
-    torch = {"train": ("channels_last", "eager"), "infer": ("channels_last",)}[w.kind]
+    torch = ("channels_last",) if w.kind == "infer" or w.network in LARGE else ("channels_last", "eager")
     if w.network in COMPILED and w.batch > 1:
         torch = (*torch, "compile")
     short = {"torch": torch, "tensorflow": ("function",)}
