@@ -2,7 +2,7 @@
 
 The body is recorded once and compiled once, whatever the number of steps, and a scan is one native loop. scan and cond
 have derivatives of every order: a scan keeps its carries and goes back over them (:mod:`gradloom.autodiff.loops`). A
-while_loop has none, since nobody knows how many carries it would have to keep.
+while_loop has those of forward mode (:mod:`gradloom.autodiff.whiles`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gradloom.autodiff.levels import Level, pull, quiet
 from gradloom.autodiff.loops import Back, Names, Parts, adding, by_rule, hoisted, part
 from gradloom.autodiff.trees import flatten, unflatten
 from gradloom.autodiff.vmap import Trace, settled, vmap
+from gradloom.autodiff.whiles import WhileRule
 from gradloom.errors import DTypeError, GradientError, ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops import control as C
@@ -465,29 +466,12 @@ C.cond.batch, C.pack.batch = _cond_batch, _pack_batch
 
 
 # -- while ------------------------------------------------------------------------------------------
-class _NoRule(Rule):
-    def __init__(self, outs: tuple[Aval, ...]) -> None:
-        self.outs = outs
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _NoRule) and self.outs == other.outs
-
-    def __hash__(self) -> int:
-        return hash(self.outs)
-
-    def pull(self, cts: list[Tensor | None], inputs: list[Tensor], saved: list[Tensor]) -> Sequence[Tensor | None]:
-        raise GradientError(
-            "while_loop has no derivative: its number of steps is not known before it runs", code="gradient.while",
-            hint="use scan, or fori_loop with Python integers as bounds",
-        )  # fmt: skip
-
-
 @settled
 def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init: Any) -> Any:
     """``value = body_fun(value)`` as long as ``cond_fun(value)`` holds, from ``init``, a tree of tensors.
 
-    ``cond_fun`` gives a tensor of one element. The body keeps structure, shapes and dtypes. It has no derivative in
-    either mode: asking for one raises GradientError.
+    ``cond_fun`` gives a tensor of one element. The body keeps structure, shapes and dtypes. It has derivatives of any
+    order in forward mode (jvp, jacfwd); asking for one in reverse mode raises GradientError.
     """
     carry, tree = _leaves(init)
     avals = _avals(carry)
@@ -511,7 +495,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
             attrs = (test_body, body, len(carry), len(own), tuple(avals), ())
             out = _unpacked(TAPE.apply(C.while_, inputs, attrs), avals)
         if tracked(inputs):
-            out = attach(_NoRule(tuple(avals)), inputs, (), out)
+            out = attach(WhileRule(test_body, body, len(own), tuple(avals)), inputs, (), out)
     return unflatten(tree, out)
 
 
@@ -549,7 +533,7 @@ C.while_.batch = _while_batch
 def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init: Any) -> Any:
     """``value = body_fun(i, value)`` for i from ``lower`` to ``upper - 1``; ``i`` is a 0-d int64 tensor.
 
-    With Python integers as bounds it is a scan, with derivatives; with tensors a while_loop, without.
+    With Python integers as bounds it is a scan, with derivatives; with tensors a while_loop, with forward mode alone.
     """
     if not isinstance(lower, Tensor) and not isinstance(upper, Tensor):
         steps = G.arange(int(lower), max(int(upper), int(lower)))

@@ -205,12 +205,25 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
     return (out, tangent, aux) if has_aux else (out, tangent)
 
 
+class Pushing:
+    """Around the reverse pass of which forward mode takes the derivative: what only it computes never runs."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        Pushing.depth += 1
+
+    def __exit__(self, *exc: object) -> None:
+        Pushing.depth -= 1
+
+
 def push(outputs: Sequence[Tensor], inputs: Sequence[Tensor], tangents: Sequence[Tensor]) -> list[Tensor | None]:
     """Tangents of ``outputs`` for those of ``inputs``; None where an output does not depend on them."""
     at = [k for k, o in enumerate(outputs) if o.requires_grad]
     out: list[Tensor | None] = [None] * len(outputs)
     with Level([G.zeros_like(outputs[k]) for k in at]) as probe:
-        found = pull([outputs[k] for k in at], probe.tensors, inputs)
+        with Pushing():
+            found = pull([outputs[k] for k in at], probe.tensors, inputs)
         pairs = [(g, t) for g, t in zip(found, tangents, strict=True) if g is not None]
         if pairs:
             for k, t in zip(at, pull([g for g, _ in pairs], [t for _, t in pairs], probe.tensors), strict=True):

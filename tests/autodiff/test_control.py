@@ -176,6 +176,47 @@ def test_while_and_fori() -> None:
         control.while_loop(lambda v: v < 9, lambda v: v + gl.rand(()), x)
 
 
+def test_forward_mode_of_while() -> None:
+    """Against the same steps in Python, to the second order and in batches."""
+    weight = gl.tensor(np.random.default_rng(0).normal(size=(3, 3))) * 0.5
+    x, t = gl.tensor(np.array([1.0, 0.5, -0.3])), gl.tensor(np.array([0.2, 1.0, 0.4]))
+
+    def step(v: Any, x: Any, w: Any) -> Any:
+        return (v @ w).sin() + v * x
+
+    def loop(x: Any, w: Any = weight) -> Any:
+        first = (x * x, gl.tensor(0))
+        return control.while_loop(
+            lambda s: (s[1] < 4) & (s[0].sum() < 1e9), lambda s: (step(s[0], x, w), s[1] + 1), first
+        )[0]
+
+    def plain(x: Any, w: Any = weight) -> Any:
+        v = x * x
+        for _ in range(4):
+            v = step(v, x, w)
+        return v
+
+    near(func.jvp(loop, (x,), (t,)), func.jvp(plain, (x,), (t,)))
+    near(func.linearize(loop, x)[1](t), func.jvp(plain, (x,), (t,))[1])
+    near(func.jacfwd(lambda w: loop(x, w))(weight), func.jacrev(lambda w: plain(x, w))(weight))
+    near(func.jacfwd(func.jacfwd(loop))(x), func.hessian(plain)(x))
+    xs, ts = gl.stack([x, t]), gl.stack([t, x])
+    want = func.jvp(func.vmap(plain), (xs,), (ts,))[1]
+    near(func.jvp(func.vmap(loop), (xs,), (ts,))[1], want)
+    near(func.vmap(lambda a, b: func.jvp(loop, (a,), (b,))[1])(xs, ts), want)
+    count = gl.tensor(3)
+    near(
+        func.jvp(lambda x: control.fori_loop(0, count, lambda i, v: v * x.sin() + i, x), (x,), (t,))[1],
+        func.jvp(lambda x: control.fori_loop(0, 3, lambda i, v: v * x.sin() + i, x), (x,), (t,))[1],
+    )
+    for backwards in (
+        lambda: func.vjp(loop, x)[1](t),
+        lambda: func.grad(lambda x: func.jvp(loop, (x,), (t,))[1].sum())(x),
+    ):
+        with pytest.raises(GradientError, match="use jvp or jacfwd"):
+            backwards()
+
+
 def test_loops_inside_loops() -> None:
     def inner(c: Any, x: Any) -> Any:
         s = control.scan(lambda a, b: (a * b.cos(), None), c, x)[0]
