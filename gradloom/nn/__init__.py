@@ -40,6 +40,7 @@ from gradloom.nn.arrange import (
     PixelUnshuffle,
     Unfold,
 )
+from gradloom.nn.attention import MultiheadAttention
 from gradloom.nn.containers import (
     ModuleDict,
     ModuleList,
@@ -199,6 +200,13 @@ from gradloom.nn.sparse import (
     Embedding,
     EmbeddingBag,
 )
+from gradloom.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from gradloom.nn.upsampling import (
     Upsample,
     UpsamplingBilinear2d,
@@ -320,6 +328,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "NLLLoss2d",
     "NTXentLoss",
@@ -360,6 +369,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "TverskyLoss",

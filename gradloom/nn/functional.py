@@ -72,6 +72,7 @@ from gradloom.nn.adaptive_functions import (
     fractional_max_pool3d_with_indices,
 )
 from gradloom.nn.attention_functions import scaled_dot_product_attention
+from gradloom.nn.attention_heads import multi_head_attention_forward
 from gradloom.nn.checks import linear_shapes
 from gradloom.nn.embedding_functions import embedding, embedding_bag, one_hot
 from gradloom.nn.folding_functions import fold, unfold
@@ -258,6 +259,7 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",

@@ -5,12 +5,11 @@ What is missing belongs to layers that are still to come, or is refused on purpo
 
 from __future__ import annotations
 
-_ATTENTION = "attention is still to come"
 _TIES = "PyTorch does not say which index of equal elements it gives; here it is the first (mode: the last)"
 
 GAPS: dict[str, str] = {
     "nn.functional.scaled_dot_product_attention": "with dropout other numbers are drawn",
-    "nn.functional.multi_head_attention_forward": _ATTENTION,
+    "nn.functional.multi_head_attention_forward": "with dropout other numbers are drawn",
     "chalf": "complex numbers of half precision are refused: NumPy has none",
     "as_strided.partial_views": "the samples read beyond what they hand over",
     "as_strided_scatter float64": "PyTorch gives a gradient to an element that was overwritten",

@@ -34,9 +34,15 @@ MODULES = {name_of(info): info for info in module_db}
 
 def bridged(x: Any) -> Any:
     """Constructor arguments as ours: tensors, dtypes, functions and modules of PyTorch too."""
+    if isinstance(x, torch.nn.TransformerEncoderLayer):
+        heads = x.self_attn
+        return nn.TransformerEncoderLayer(
+            heads.embed_dim, heads.num_heads, x.linear1.out_features, x.dropout.p, bridged(x.activation), x.norm1.eps,
+            heads.batch_first, x.norm_first, x.linear1.bias is not None,
+        )  # fmt: skip
     if isinstance(x, torch.nn.Module):
         return getattr(nn, type(x).__name__)()
-    if callable(x) and getattr(x, "__module__", "").startswith("torch.nn.functional"):
+    if callable(x) and getattr(torch.nn.functional, getattr(x, "__name__", ""), None) is x:
         return getattr(nn.functional, x.__name__)
     if isinstance(x, (list, tuple)):
         return type(x)(bridged(i) for i in x)
