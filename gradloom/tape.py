@@ -61,6 +61,7 @@ class Tape:
         self.noted: Callable[[Entry], None] | None = None  # told of every new step, while somebody debugs
         self.looks = 0  # values given out of rounds that stayed open
         self.traces = 0  # functions being recorded on placeholders: the round must stay open
+        self.fresh = False  # whether modules have new parameters since the last :meth:`settle`
         self.lifted: dict[int, Any] = {}  # entries that a transformation under way differentiates by: their handles
         self.forget()
 
@@ -267,6 +268,12 @@ class Tape:
                 self.start()
             if self.after is not None:
                 self.after()
+
+    def settle(self) -> None:
+        """Give new parameters their values before they are first used, so that no program draws them and trains too."""
+        if not self.traces and not self.inside and not self.lifted:
+            self.fresh = False
+            self.flush()
 
     def peek(self, v: Value) -> None:
         """Give one value its memory and leave the round open. Raises GradientError where it hangs on a placeholder."""

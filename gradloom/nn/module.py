@@ -16,6 +16,7 @@ from gradloom.nn.hooks import EVERYWHERE, HookHandle, call_with_hooks
 from gradloom.nn.parameter import Parameter, is_lazy
 from gradloom.nn.registry import BUFFER, MODULE, PARAMETER, TRANSIENT, before_init
 from gradloom.nn.state import Stateful
+from gradloom.tape import TAPE
 from gradloom.tensor import Tensor
 
 __all__ = ["BUFFER", "MODULE", "PARAMETER", "TRANSIENT", "Module", "Parameter"]
@@ -73,6 +74,8 @@ class Module(Stateful):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward` with the hooks around it; an error that leaves it names the layer."""
+        if TAPE.fresh:
+            TAPE.settle()
         try:
             if not (self._hooks or self._pre_hooks or self._backward_hooks or self._backward_pre_hooks or _everywhere):
                 return self.forward(*args, **kwargs)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradloom.nn.hooks import EVERYWHERE
 from gradloom.nn.parameter import Buffer, Parameter
+from gradloom.tape import TAPE
 from gradloom.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Registry:
         if kind == MODULE and value is not None:
             value.__dict__["_layer"] = name
         elif value is not None:
-            value._lasting = True
+            value._lasting = TAPE.fresh = True
         if self._kinds.get(name, kind) != kind:
             del self._kinds[name]  # it takes its place at the end of the other kind
         self._kinds[name] = kind
