@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _SUBMODULES = (
     "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "control", "cpu", "cuda", "datasets",
     "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim",
-    "profiler", "random", "signal", "special", "testing", "train", "utils", "version", "vision", "xpu",
+    "profiler", "random", "signal", "special", "testing", "text", "train", "utils", "version", "vision", "xpu",
 )  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for

@@ -1,0 +1,20 @@
+"""Text: models, generation, positions, caches for decoding."""
+
+from __future__ import annotations
+
+from gradloom.text import models
+from gradloom.text.cache import KeyValueCache
+from gradloom.text.generation import beam_search, generate
+from gradloom.text.positions import (
+    RotaryEmbedding,
+    SinusoidalPositions,
+    alibi_mask,
+    alibi_slopes,
+    rotate,
+    sinusoids,
+)
+
+__all__ = [
+    "KeyValueCache", "RotaryEmbedding", "SinusoidalPositions", "alibi_mask", "alibi_slopes", "beam_search", "generate",
+    "models", "rotate", "sinusoids",
+]  # fmt: skip
