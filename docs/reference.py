@@ -17,8 +17,9 @@ MODULES = (
     "gradloom nn nn.functional nn.init nn.utils nn.utils.parametrizations nn.utils.parametrize nn.utils.rnn optim "
     "optim.links optim.lr_scheduler optim.swa_utils data utils.data utils.checkpoint metrics io train keras "
     "keras.callbacks keras.layers keras.losses keras.metrics keras.ops keras.optimizers keras.saving keras.utils "
-    "vision vision.models vision.ops vision.transforms text text.models linalg fft special signal masked func autograd distributions "
-    "distributions.constraints distributions.transforms random amp debug profiler testing errors datasets array_api"
+    "vision vision.models vision.ops vision.transforms text text.models linalg fft special signal masked func "
+    "autograd distributions distributions.constraints distributions.transforms random amp debug profiler testing "
+    "errors datasets array_api"
 ).split()
 
 
