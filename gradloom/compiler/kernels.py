@@ -112,7 +112,13 @@ def addresses(sources: Sequence[Source], host: Host | None = None) -> list[int]:
 
 
 def _identity(source: Source) -> str:
-    return f"{type(source).__module__}.{source!r}"
+    own = getattr(source, "__dict__", None)
+    if own is None:
+        return f"{type(source).__module__}.{source!r}"
+    found = own.get("_identity")
+    if found is None:  # sources are not changed, and many launches share one
+        found = own["_identity"] = f"{type(source).__module__}.{source!r}"
+    return found
 
 
 def _detect() -> Host:

@@ -22,7 +22,7 @@ __all__ = ["filter_gradient", "fits", "forward"]
 TILE = RESULTS + TAPS - 1
 LEAST_CHANNELS = 32  # of both operands
 LEAST_TILES = 14
-CACHE_BYTES = 4 << 20  # of transformed tiles and products that are on their way at once
+CACHE_BYTES = 16 << 20  # of transformed tiles and products that are on their way at once
 
 
 def fits(images: Aval, out: Aval, kernel: tuple[int, ...], g: Geometry) -> bool:
