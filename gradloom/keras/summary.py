@@ -161,7 +161,7 @@ def _table(
 
 
 def _rule(sizes: list[int], kind: int) -> str:
-    left, line, cross, right = _CORNERS[kind]
+    left, line, cross, right = tuple(_CORNERS[kind])
     return left + cross.join(line * (n + 2) for n in sizes) + right
 
 

@@ -24,8 +24,9 @@ class LoadedObjects:
         machine = llvm.Target.from_triple(host.triple).create_target_machine(
             cpu=host.cpu, features=host.features, opt=2, reloc="pic", codemodel="default"
         )
-        # all sections of an object in one block: in a large process they could lie too far apart for their references
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)  # owns the machine now
+        # all sections of an object in one block: in a large process they could lie too far apart for their references;
+        # the engine owns the machine now
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
         for obj in objects.values():
             self._engine.add_object_file(llvm.ObjectFileRef.from_data(obj))
         self._engine.finalize_object()

@@ -653,7 +653,7 @@ def _numbers(values: Any) -> bool:
 
 def _parameters_of(fn: Any) -> dict[str, Any]:
     """Names and defaults of a method's arguments; starred ones with their stars."""
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
     return {stars.get(p.kind, "") + p.name: p.default for p in inspect.signature(fn).parameters.values()}
 
 

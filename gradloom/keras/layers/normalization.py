@@ -202,6 +202,8 @@ class LayerNormalization(_Scaled):
 class GroupNormalization(_Scaled):
     """Normalise each sample over groups of channels and all places (Wu and He 2018); groups=-1: each channel."""
 
+    groups: int
+
     def __init__(
         self,
         groups: int = 32,

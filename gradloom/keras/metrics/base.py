@@ -252,7 +252,9 @@ class MeanMetricWrapper(Mean):
         """One number a sample."""
         return self._fn(y_true, y_pred, **self._options)
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(  # type: ignore[override]
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
         """Add a batch. Positions that the predictions' mask leaves out do not count."""
         mask = getattr(y_pred, "_keras_mask", None)
         with no_grad():

@@ -217,7 +217,9 @@ def flat_of(model: Any, x: Any, y: Any, w: Any, class_weight: Any, check: bool =
         if class_weight is not None:
             if len(ys) > 1:
                 raise ValueError("class_weight goes with a single output")
-            ws = [inputs.combine_weights(ws[0] if ws else None, class_weight, ys[0])]
+            weights = inputs.combine_weights(ws[0] if ws else None, class_weight, ys[0])
+            assert weights is not None  # of the classes at least
+            ws = [weights]
             w_structure = 0
         else:
             ws = [np.asarray(a, np.float32) for a in ws]

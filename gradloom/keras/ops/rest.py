@@ -104,7 +104,7 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) ->
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False,
              dtype: Any = None, axis: int = 0) -> Any:  # fmt: skip
     """Numbers spread evenly."""
-    made, step = np.linspace(convert_to_numpy(start), convert_to_numpy(stop), num, endpoint, True, None, axis)
+    made, step = np.linspace(convert_to_numpy(start), convert_to_numpy(stop), num, endpoint, retstep=True, axis=axis)
     found = as_tensor(made, dtype or "float32")
     return (found, as_tensor(step, dtype or "float32")) if retstep else found
 
