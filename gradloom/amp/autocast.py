@@ -27,7 +27,7 @@ __all__ = [
 
 LOWER = frozenset(
     "matmul linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d bilinear "
-    "scaled_dot_product_attention multi_head_attention_forward".split()
+    "scaled_dot_product_attention multi_head_attention_forward prelu contract".split()  # contract: einsum
 )
 FLOAT32 = frozenset(
     "cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss kl_div binary_cross_entropy "

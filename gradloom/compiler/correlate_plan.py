@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil, prod
 
+from .contract_plan import plan_contract
 from .llvm.contract import strip_bytes
 from .llvm.correlate import Correlate
 from .llvm.epilogue import SIZE
 from .llvm.host import Host
 from .llvm.microkernel import BYTES, Tile, tile_of
 from .loops import SCRATCH_BYTES, Access, Contract, Launch
-from .pairing import pair_up
+from .pairing import gathered, pair_up
 
 __all__ = ["plan_correlate"]
 
@@ -136,6 +137,10 @@ def plan_correlate(
     """
     if 0 in extents:
         return []
+    plain = gathered(spec, extents, inner, taps, access_ints, buffers, temp, host)
+    if plain is not None:
+        product, over, walks, slots, copy = plain
+        return [copy, *plan_contract(product, over, walks, slots, temp, host)]
     pairs = pair_up(spec, extents, inner, taps, access_ints, buffers, temp, host, _tile(host, spec.dtype, extents[-1]))
     before: list[Launch] = []
     if pairs is not None:

@@ -102,6 +102,10 @@ class Correlations(Gathers):
             *((k, d * s, 0, i) for i, (k, d, s) in enumerate(zip(size, dilation, xv.strides[1:-2], strict=True), 1)),
         ]
         self._group(n, xv, yv, axes, (rows, xv.strides[-1], nd + 1), (cols, nd + 2), sums)
+        if x.aval.dtype.itemsize < 4:
+            # what follows, an update of filters that lie in another order, would take longer than these sums
+            self.view(n)
+            del self.at_hand[id(n)]
 
     def _group(
         self,

@@ -2,7 +2,8 @@
 
 Where a pixel's sums are neighbours in memory and even in number, images are read in place, two channels at once, and
 the filters are packed. Else, for the gradient of the filters, the second half of the batch is laid between the first:
-pixels of two images then are a pair.
+pixels of two images then are a pair. Where images are so small that sums would jump all the time, what each
+tap reads is gathered in front of a plain product.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from math import ceil, prod
 
 from .llvm.host import Host
 from .llvm.microkernel import Tile
-from .llvm.pairs import PAIR_BYTES, JoinHalves, PackTaps
+from .llvm.pairs import PAIR_BYTES, GatherTaps, JoinHalves, PackTaps
 from .loops import Access, Contract, Launch
 
-__all__ = ["Paired", "along_sums", "pair_up"]
+__all__ = ["Paired", "along_sums", "gathered", "pair_up"]
 
 HALF_BYTES = 2
 CHUNK = 1 << 14  # pairs that a chunk joins
+SHORT_SUM = 16  # steps between jumps below which what taps read is gathered
+GATHERED_BYTES = 24 << 20  # of what is gathered, at most: it should stay in the last cache
+GATHER_COLUMNS = 96  # that make the copy worth it
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,45 @@ def pair_up(
     if along_sums(inner, walks[0][-1], (a.dtype, b.dtype), host):
         return _filters_packed(spec, extents, inner, taps, ints, buffers, temp, tile, walks)
     return _halves_joined(spec, extents, inner, taps, ints, buffers, temp, tile, walks)
+
+
+def gathered(
+    spec: Contract,
+    extents: Sequence[int],
+    inner: int,
+    taps: Sequence[tuple[int, int]],
+    ints: Sequence[Sequence[int]],
+    buffers: list[int],
+    temp: Callable[[int], int],
+    host: Host,
+) -> tuple[Contract, list[int], list[Sequence[int]], list[int], Launch] | None:
+    """The gradient of filters over small images as a product: its spec, extents, integers, buffers and the copy before.
+
+    None where the images are not small, or where pixels of the results are not one axis in memory.
+    """
+    a, b = spec.accesses[:2]
+    *batch, rows, cols = extents
+    if not host.bf16 or {a.dtype, b.dtype} != {"bf16"} or inner > SHORT_SUM or cols < GATHER_COLUMNS or len(taps) < 4:
+        return None
+    left, right = (_strides(x, i) for x, i in zip((a, b), ints, strict=False))
+    k = inner * len(taps)
+    size = prod(batch) * k * rows * HALF_BYTES
+    step = right[-2] if inner > 1 else taps[1][1]
+    regular = all(t[1] == n * inner * step for n, t in enumerate(taps))
+    if left[-2] != 1 or any(right[:-2]) or right[-1] != 1 or not regular or size > GATHERED_BYTES:
+        return None
+    slot = temp(size)
+    head = [rows, inner, len(taps), *batch, *ints[0], *(t[0] * HALF_BYTES for t in taps)]
+    source = GatherTaps(replace(a, buf=0), host.lanes(32))
+    before = Launch(source, [buffers[a.buf], slot], head, prod(batch) * len(taps))
+    places, walk = k * rows, []
+    for e in reversed(batch):
+        walk.append(places)
+        places *= e
+    images, a_ints = _access(len(buffers), a.dtype, 0, [*walk[::-1], 1, rows])
+    results, b_ints = _access(b.buf, b.dtype, ints[1][0], [*right[:-2], step, 1])
+    product = replace(spec, accesses=(images, results, *spec.accesses[2:]))
+    return product, [*extents, k], [a_ints, b_ints, *ints[2:]], [*buffers, slot], before
 
 
 def _strides(a: Access, ints: Sequence[int]) -> list[int]:

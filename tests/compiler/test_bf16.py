@@ -7,8 +7,10 @@ import random
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 from test_contract import Case, choices, close
 
+import gradloom as gl
 from gradloom.compiler.llvm.contract import Multiply
 from gradloom.compiler.llvm.host import detect_host
 from gradloom.compiler.loops import Inst
@@ -104,3 +106,32 @@ def test_what_is_not_finite_stays_in_its_row_and_column(layout):
     got = np.isfinite(c.views[2])
     assert not got[3].any() and not got[5].any()
     assert np.delete(got, [3, 5], 0).all()
+
+
+# images, channels, size, filters, kernel, stride, padding, groups, dilation
+IMAGES = [
+    (4, 8, 9, 16, 3, 1, 1, 1, 1), (3, 3, 8, 40, 3, 1, 1, 1, 1), (4, 16, 9, 24, 5, 2, 2, 2, 1),
+    (4, 5, 9, 7, 3, 1, 1, 1, 2),
+    (5, 32, 8, 96, 3, 2, 1, 1, 1), (4, 32, 4, 256, 3, 1, 1, 2, 1), (1, 16, 4, 128, 3, 1, 1, 1, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+@pytest.mark.parametrize("case", IMAGES, ids=str)
+def test_convolutions_and_their_gradients(case, kind):
+    n, c, h, o, k, stride, padding, groups, dilation = case
+    how = {"stride": stride, "padding": padding, "groups": groups, "dilation": dilation}
+    rng = np.random.default_rng(0)
+    low, exact = getattr(torch, kind), []
+    for shape in ((n, c, h, h), (o, c // groups, k, k)):
+        exact.append(torch.tensor(rng.standard_normal(shape)).to(low).double().requires_grad_())
+    want = torch.nn.functional.conv2d(*exact, **how)
+    ct = torch.tensor(rng.standard_normal(want.shape)).to(low).double()
+    want.backward(ct)
+    ours = [gl.tensor(t.detach().numpy()).to(getattr(gl, kind)).requires_grad_() for t in exact]
+    got = gl.nn.functional.conv2d(*ours, **how)
+    got.backward(gl.tensor(ct.numpy()).to(getattr(gl, kind)))
+    for x, y in ((got, want), (ours[0].grad, exact[0].grad), (ours[1].grad, exact[1].grad)):
+        assert x.dtype is getattr(gl, kind)
+        y = y.detach().numpy()
+        assert abs(x.detach().double().numpy() - y).max() <= 5e-3 * abs(y).max()

@@ -89,6 +89,56 @@ def test_refusals_and_devices():
         assert custom_bwd(lambda: is_autocast_enabled())() is False
 
 
+OPERATIONS = {
+    "einsum": lambda T, F, x: T.einsum("ij,kj->ik", x, x),
+    "prelu": lambda T, F, x: F.prelu(x, T.ones(1)),
+    "linear": lambda T, F, x: F.linear(x, x),
+    "layer_norm": lambda T, F, x: F.layer_norm(x, (16,), T.ones(16), T.ones(16)),
+    "softmax": lambda T, F, x: F.softmax(x, 1),
+    "mse_loss": lambda T, F, x: F.mse_loss(x, x),
+    "relu": lambda T, F, x: F.relu(x),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+def test_dtypes_are_those_of_torch(name, low):
+    got, want = gl.tensor(X), torch.tensor(X)
+    if low:
+        got, want = got.bfloat16(), want.bfloat16()
+    with autocast("cpu"):
+        y = OPERATIONS[name](gl, F, got)
+    with torch.autocast("cpu"):
+        z = OPERATIONS[name](torch, torch.nn.functional, want)
+    assert y.dtype.name == str(z.dtype)[6:]
+
+
+def test_a_convolutional_net_learns_as_in_float32():
+    images = rng.normal(size=(16, 3, 8, 8)).astype("f")
+    ends = {}
+    for low in (False, True):
+        gl.manual_seed(0)
+        nn = gl.nn
+        model = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(256, 4),
+        )  # fmt: skip
+        opt = gl.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        x, y = gl.tensor(images), gl.arange(16) % 4
+        losses = []
+        for _ in range(12):
+            opt.zero_grad()
+            with autocast("cpu", enabled=low):
+                loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            opt.step()
+            losses.append(loss.item())
+        assert all(p.dtype is gl.float32 and p.grad.dtype is gl.float32 for p in model.parameters())
+        ends[low] = losses
+    assert ends[True][-1] < 0.5 * ends[True][0]
+    np.testing.assert_allclose(ends[True], ends[False], 0.1, 0.05)
+
+
 def test_training_with_autocast_learns():
     gl.manual_seed(0)
     model = gl.nn.Sequential(gl.nn.Linear(16, 32), gl.nn.ReLU(), gl.nn.Linear(32, 4))

@@ -17,7 +17,7 @@ from .host import Host
 from .pack import emit_pack_pairs
 from .text import Module
 
-__all__ = ["PAIR_BYTES", "JoinHalves", "PackTaps"]
+__all__ = ["PAIR_BYTES", "GatherTaps", "JoinHalves", "PackTaps"]
 
 PAIR_BYTES = 4
 
@@ -86,4 +86,44 @@ class JoinHalves:
             at = f.mul(it.i, 2)
             low, high = (f.cast("zext", f.masked_load(narrow, f.gep(p, "i8", at), mask), wide) for p in (x, y))
             f.masked_store(f.or_(low, f.shl(high, 16)), f.gep(out, "i8", f.mul(it.i, PAIR_BYTES)), mask)
+        f.ret()
+
+
+@dataclass(frozen=True)
+class GatherTaps:
+    """Copies what each tap of small images reads, so that sums over taps become one sum: ``(b…, tap, inner, rows)``.
+
+    access: A over (b…, rows, inner), halves, unit stride along the rows. Buffers: A, the temporary. A chunk copies one
+    tap of one place. ``ints``: rows, inner, taps, each batch extent, those of the access, then the byte offset of each
+    tap.
+    """
+
+    access: Access
+    lanes: int
+
+    def emit(self, module: Module, name: str, host: Host) -> None:
+        """Emit the kernel under ``name``."""
+        batch, n = len(self.access.steps) - 2, self.lanes
+        f = module.function(name, "void", _ABI)
+        ints = f.arg("ints")
+        rows, inner, taps = (_int(f, ints, k) for k in range(3))
+        extents = [_int(f, ints, 3 + b) for b in range(batch)]
+        s = Strides.read(f, ints, 3 + batch, self.access)
+        table = f.gep(ints, "i64", 3 + batch + self.access.ints)
+        src = f.gep(f.load("ptr", f.arg("bufs")), "i8", s.offset)
+        dst = f.load("ptr", f.gep(f.arg("bufs"), "ptr", 1))
+        width = f.mul(rows, 2)
+        half, lane = f"<{n} x i16>", f.iota(f"<{n} x i32>")
+        with f.loop(f.arg("begin"), f.arg("end"), 1, name="chunk") as it:
+            place, tap = f.sdiv(it.i, taps), f.srem(it.i, taps)
+            at = _walk(f, src, s.axes, _coordinates(f, place, extents))
+            at = f.gep(at, "i8", f.load("i64", f.gep(table, "i64", tap)))
+            to = f.gep(dst, "i8", f.mul(f.mul(it.i, inner), width))
+            with f.loop(0, inner, 1, carry=[at, to], name="pixel") as pixel:
+                with f.loop(0, rows, n, name="row") as row:
+                    left = f.cast("trunc", f.min_i(f.sub(rows, row.i), n), "i32")
+                    mask, off = f.icmp("slt", lane, f.splat(left, n)), f.mul(row.i, 2)
+                    x = f.masked_load(half, f.gep(pixel.vals[0], "i8", off), mask)
+                    f.masked_store(x, f.gep(pixel.vals[1], "i8", off), mask)
+                pixel.next([f.gep(pixel.vals[0], "i8", s.axes[-1]), f.gep(pixel.vals[1], "i8", width)])
         f.ret()
