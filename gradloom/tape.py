@@ -61,6 +61,7 @@ class Tape:
         self.noted: Callable[[Entry], None] | None = None  # told of every new step, while somebody debugs
         self.looks = 0  # values given out of rounds that stayed open
         self.traces = 0  # functions being recorded on placeholders: the round must stay open
+        self.overwritten: tuple = ()  # what the program that runs may write over: (output, input) pairs
         self.fresh = False  # whether modules have new parameters since the last :meth:`settle`
         self.lifted: dict[int, Any] = {}  # entries that a transformation under way differentiates by: their handles
         self.forget()
@@ -259,7 +260,11 @@ class Tape:
                         hint="tensors that had values keep them; go on from there",
                     )
                 self._run()
+            except BaseException:
+                self._restore()
+                raise
             finally:
+                self.overwritten = ()
                 for v in self.values:
                     v.entry = None
                 for leaf in self.leaves:
@@ -268,6 +273,28 @@ class Tape:
                 self.start()
             if self.after is not None:
                 self.after()
+
+    def _restore(self) -> None:
+        """After a round that failed: what was written to in it has its old value, if nothing was put in its place."""
+        lost = {leaf for _, leaf in self.overwritten}
+        for k, t in enumerate(self.tensors):
+            old = self.leaves[k]
+            if t is not None and old is not None and t._v is not old and t._v.buf is None and k not in lost:
+                t._v = old
+
+    def _look_ahead(self, program: Program) -> None:
+        """Check indices that lie in memory before anything is written over: a bad label must cost no parameter."""
+        from gradloom.runtime.buffers import as_numpy
+
+        for e in program.checks:
+            src = e.ins[1]
+            leaf = self.leaves[src.leaf] if src.prim is LEAF else None
+            if leaf is None or leaf.buf is None or not leaf.aval.size:
+                continue
+            a = as_numpy(leaf.buf, leaf.aval.dtype.numpy, leaf.aval.shape)
+            _, low, high, _, skip, _ = e.attrs
+            if (a.min() < low or a.max() >= high) and (((a < low) | (a >= high)) & (a != skip)).any():
+                self._fail(e, self.leaves)
 
     def settle(self) -> None:
         """Give new parameters their values before they are first used, so that no program draws them and trains too."""
@@ -351,7 +378,11 @@ class Tape:
         self.latest = program
         program.runs += 1
         record = Record(self.leaves, self.tensors, self.scalars) if keep else None
+        if donate and program.checks:
+            self._look_ahead(program)
+        self.overwritten = donate
         results = self._execute(program)
+        self.overwritten = ()
         taken = dict(donate)
         for k, v in enumerate(live):
             buf = results[k]

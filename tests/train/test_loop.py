@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 
+import gradloom as gl
 from gradloom.train import ArrayBatches, Callback, IterableBatches, loop
 from gradloom.train.progress import Progress, duration, step_time
 
@@ -156,3 +157,25 @@ def test_progress_elsewhere_is_a_line_an_epoch():
 def test_texts():
     assert [duration(s) for s in (0.4, 59.2, 65, 7387)] == ["0s", "59s", "1:05", "2:03:07"]
     assert [step_time(s) for s in (2, 0.05, 0.0003, 45e-6)] == ["2s/step", "50ms/step", "0.3ms/step", "45us/step"]
+
+
+def test_a_bad_label_costs_no_parameter() -> None:
+    gl.manual_seed(0)
+    model = gl.nn.Linear(4, 3)
+    optimizer = gl.optim.AdamW(model.parameters(), lr=0.1)
+    x = gl.randn(5, 4)
+
+    def step(labels: list[int]) -> None:
+        optimizer.zero_grad()
+        gl.nn.functional.cross_entropy(model(x), gl.tensor(labels)).backward()
+        optimizer.step()
+
+    step([0, 1, 2, 0, 1])
+    step([0, 1, 2, 0, 1])
+    before = [p.detach().numpy().copy() for p in model.parameters()]
+    with pytest.raises(gl.errors.IndexRangeError, match="label 3 at position 2"):
+        step([0, 1, 3, 0, 1])
+    for p, old in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(p.detach().numpy(), old)
+    step([0, 1, 2, 0, 1])
+    assert all(np.isfinite(p.detach().numpy()).all() for p in model.parameters())
