@@ -178,16 +178,24 @@ class _Emitter:
         at = start
         if width > 1:
             sizes = {info.unroll, min(info.unroll, 4)}  # with masks the last loop takes single vectors as well
-            for unroll in sorted(sizes | {1} if info.scalar_tail else sizes, reverse=True):
-                full = f.add(start, f.and_(f.sub(stop, start), -(unroll * width)))
-                if stream and at is start:
-                    with f.if_else(self._aligned(scope, start)) as br:
-                        sweep(at, full, Block(width, unroll, stream=True))
-                        br.otherwise()
-                        sweep(at, full, Block(width, unroll))
-                else:
-                    sweep(at, full, Block(width, unroll))
-                at = full
+            blocks = sorted(sizes | {1} if info.scalar_tail or stream else sizes, reverse=True)
+
+            def sweeps(stream: bool) -> V:
+                at = start
+                for unroll in blocks:
+                    full = f.add(start, f.and_(f.sub(stop, start), -(unroll * width)))
+                    sweep(at, full, Block(width, unroll, stream=stream))
+                    at = full
+                return at
+
+            if stream:
+                with f.if_else(self._aligned(scope, start)) as br:
+                    sweeps(True)
+                    br.otherwise()
+                    sweeps(False)
+                at = f.add(start, f.and_(f.sub(stop, start), -(blocks[-1] * width)))
+            else:
+                at = sweeps(False)
         if info.scalar_tail:
             sweep(at, stop, SCALAR)
         else:
