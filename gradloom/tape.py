@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradloom import dtypes
+from gradloom.checks import fail, look_ahead
 from gradloom.entries import LEAF, SCALAR, Entry, Program, Record, Value
-from gradloom.errors import GradientError, IndexRangeError, InternalError
+from gradloom.errors import GradientError, InternalError
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops.core import Primitive
 from gradloom.runtime.kept import WATCHED, touched
@@ -282,20 +283,6 @@ class Tape:
             if t is not None and old is not None and t._v is not old and t._v.buf is None and k not in lost:
                 t._v = old
 
-    def _look_ahead(self, program: Program) -> None:
-        """Check indices that lie in memory before anything is written over: a bad label must cost no parameter."""
-        from gradloom.runtime.buffers import as_numpy
-
-        for e in program.checks:
-            src = e.ins[1]
-            leaf = self.leaves[src.leaf] if src.prim is LEAF else None
-            if leaf is None or leaf.buf is None or not leaf.aval.size:
-                continue
-            a = as_numpy(leaf.buf, leaf.aval.dtype.numpy, leaf.aval.shape)
-            _, low, high, _, skip, _ = e.attrs
-            if (a.min() < low or a.max() >= high) and (((a < low) | (a >= high)) & (a != skip)).any():
-                self._fail(e, self.leaves)
-
     def settle(self) -> None:
         """Give new parameters their values before they are first used, so that no program draws them and trains too."""
         if not self.traces and not self.inside and not self.lifted:
@@ -379,7 +366,7 @@ class Tape:
         program.runs += 1
         record = Record(self.leaves, self.tensors, self.scalars) if keep else None
         if donate and program.checks:
-            self._look_ahead(program)
+            look_ahead(program.checks, self.leaves)
         self.overwritten = donate
         results = self._execute(program)
         self.overwritten = ()
@@ -545,29 +532,7 @@ class Tape:
         del results[len(results) - len(checks) :]
         for e, flag in zip(checks, flags, strict=True):
             if ctypes.string_at(flag.ptr, 1) != b"\0":
-                self._fail(e, leaves())
-
-    def _fail(self, e: Entry, leaves: Sequence[Value | None]) -> None:
-        code, low, high, what, skip, axis = e.attrs
-        src = e.ins[1]
-        where = ""
-        if src.prim is LEAF:
-            from gradloom.runtime.buffers import as_numpy
-
-            leaf = leaves[src.leaf]
-            assert leaf is not None and leaf.buf is not None
-            a = as_numpy(leaf.buf, leaf.aval.dtype.numpy, leaf.aval.shape)
-            bad = np.argwhere(((a < low) | (a >= high)) & (a != skip))[0]
-            at = int(bad[0]) if len(bad) == 1 else tuple(int(b) for b in bad)
-            where = f": {what} {a[tuple(bad)]} at position {at}"
-        raise IndexRangeError(
-            f"{what} out of range{'' if axis is None else f' for axis {axis} of size {high}'}{where}, "
-            f"expected {low} <= {what} < {high}",
-            code=code,
-            hint="the mask picks more elements than the source has"
-            if what == "number of elements"
-            else f"there are {high} classes or rows; check the data, or the size of the last layer",
-        )
+                fail(e, leaves())
 
 
 _FREED = Record([], [], {})

@@ -24,6 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("compiler", "runtime"),  # the native runner is made by the compiler, and programs hold the runtime's buffers
     ("reference",),
     (
+        "checks",
         "entries",
         "tape",
         "modes",
