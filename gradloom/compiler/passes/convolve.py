@@ -23,8 +23,6 @@ from gradloom.ops.core import Primitive
 
 __all__ = ["Lowering", "lower_convolutions"]
 
-MAX_TAPS = 12  # of a depthwise convolution that are written out as slices
-
 
 def lower_convolutions(graph: Graph) -> Graph:
     """Replace the three convolutions of floating point images."""
