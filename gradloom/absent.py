@@ -23,6 +23,10 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "there is no TorchScript: programs are compiled as they run; gradloom.compile(fn) keeps a function's program",
     ),
     (
+        "onnx$",
+        "models are not written as ONNX yet: gradloom.save(model.state_dict(), path) keeps the weights",
+    ),
+    (
         "fx$ Graph$ Node$",
         "there is no symbolic tracer: gradloom.explain(fn, *args) shows the program that a function becomes",
     ),

@@ -314,6 +314,8 @@ def test_memory_is_bounded(x, monkeypatch):
     run(m, x)
     run(n, y)
     size = TAPE.latest.exe.kept.nbytes
+    for k in list(kept._all):
+        k.drop()
     monkeypatch.setattr(kept, "LIMIT", size + 1000)
     for _ in range(3):
         np.testing.assert_allclose(run(m, x), expected(m, x), rtol=2e-4, atol=2e-4)
