@@ -15,7 +15,7 @@ from .llvm.host import Host
 from .llvm.microkernel import BYTES, STORAGE, Tile, tile_of
 from .loops import SCRATCH_BYTES, Access, Contract, Launch
 
-__all__ = ["Choice", "Problem", "choose", "plan_contract"]
+__all__ = ["Choice", "Problem", "choose", "plan_contract", "round_up", "short_body"]
 
 L2_BYTES = 512 << 10  # a B or C that stays in the second level cache
 A_BYTES = 384 << 10  # packed rows of A that stay in the second level cache beside a strip of B and C
@@ -347,7 +347,7 @@ def _way(access: Access, width_axis: int) -> str:
 def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
     """Block sizes (mc, nc, kc): chunks enough to level the load, whose operands stay in the second level cache."""
     size, rows, k, top = BYTES[p.spec.dtype], p.rows, max(1, p.k), tile.heights[0]
-    kc = k if k <= s.max_kc else min(k, _up(ceil(k / ceil(k / s.max_kc)), min(s.max_kc, 16)))
+    kc = k if k <= s.max_kc else min(k, round_up(ceil(k / ceil(k / s.max_kc)), min(s.max_kc, 16)))
     strips = ceil(p.cols / tile.columns)
     matrices = prod(p.batch)
     wanted = ceil(max(1, min(CHUNKS, int(_compute_cycles(p, tile) * matrices / CHUNK_CYCLES))) / matrices)
@@ -372,12 +372,12 @@ def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
         row_blocks = max(row_blocks, min(max(1, rows // short), ceil(wanted / col_blocks)))
     if s.pack_a and row_blocks * col_blocks < min(wanted, FEW_CHUNKS):
         col_blocks = max(col_blocks, min(strips // 4, ceil(FEW_CHUNKS / row_blocks)))
-    mc = min(rows, most, _up(ceil(rows / row_blocks), 2))
+    mc = min(rows, most, round_up(ceil(rows / row_blocks), 2))
     if 3 * top <= mc < rows:
         mc = _fair(rows, mc, most, col_blocks * matrices, tile)
     nc = ceil(strips / col_blocks)
     if kc < k:  # the waiting sums must fit beside the operands
-        nc = min(nc, max(1, C_BYTES // (_up(mc, tile.lanes) * tile.columns * size)))
+        nc = min(nc, max(1, C_BYTES // (round_up(mc, tile.lanes) * tile.columns * size)))
     return mc, nc * tile.columns, kc
 
 
@@ -399,14 +399,20 @@ def _inline(c: Choice, resume: bool, host: Host) -> bool:
     p = c.problem
     if resume or c.axis != 1 or c.shape == "dot" or not host.masks:
         return False
-    used = [i for i in p.spec.body if i.op != "const"]
-    accesses = [p.spec.accesses[i.attrs[0]] for i in used if i.op == "load"]
-    accesses += [p.spec.accesses[a] for _, a in p.spec.stores]
+    return short_body(p.spec, INLINE_LENGTH)
+
+
+def short_body(spec: Contract, most: int) -> bool:
+    """Whether a body has at most so many instructions and stores, and walks the columns so that tiles can do it."""
+    used = [i for i in spec.body if i.op != "const"]
+    accesses = [spec.accesses[i.attrs[0]] for i in used if i.op == "load"]
+    accesses += [spec.accesses[a] for _, a in spec.stores]
     plain = all(a.steps[-1] != "s" for a in accesses) and all(i.op != "load_at" for i in used)
-    return plain and len(used) + len(p.spec.stores) <= INLINE_LENGTH
+    return plain and len(used) + len(spec.stores) <= most
 
 
-def _up(n: int, unit: int) -> int:
+def round_up(n: int, unit: int) -> int:
+    """The least multiple of ``unit`` that is not below ``n``."""
     return -(-n // unit) * unit
 
 
@@ -431,7 +437,9 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
         # rows of B from end to end, or columns a strip at a time, whichever is contiguous
         along_k = spec.accesses[1].steps[-2] == "1" and spec.accesses[1].steps[-1] != "1"
         group = 1 if along_k else strips
-        stretch = _up(max(16, PACK_BYTES // (group * strip_bytes(tile, spec.dtype, 1) * (4 if along_k else 1))), 16)
+        stretch = round_up(
+            max(16, PACK_BYTES // (group * strip_bytes(tile, spec.dtype, 1) * (4 if along_k else 1))), 16
+        )
         launches.append(
             Launch(
                 PackColumns(replace(spec.accesses[1], buf=0), spec.dtype, tile, p.pairs),
@@ -446,8 +454,8 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
     lanes = tile.lanes
     acc = ceil(c.mc / lanes) * lanes * tile.columns * size * (ceil(c.nc / tile.columns) if resume else 1)
     pad = 64 * tile.lanes
-    a_at = _up(acc + pad, 4096)
-    b_at = _up(a_at + (c.mc * min(c.kc, max(p.k, 1)) * size if c.pack_a else 0) + pad, 4096)
+    a_at = round_up(acc + pad, 4096)
+    b_at = round_up(a_at + (c.mc * min(c.kc, max(p.k, 1)) * size if c.pack_a else 0) + pad, 4096)
     end = b_at + strip_bytes(tile, spec.dtype, c.kc if c.b_mode == PACK_STRIP else 0)
     if not host.masks and c.b_mode == DIRECT:
         end = b_at + strip_bytes(tile, spec.dtype, c.kc)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil, prod
 
-from .contract_plan import plan_contract
+from .contract_plan import plan_contract, round_up, short_body
 from .llvm.contract import strip_bytes
 from .llvm.correlate import Correlate
 from .llvm.epilogue import SIZE
@@ -169,47 +169,37 @@ def plan_correlate(
     tc = max(1, STRETCH // inner) if resume else len(taps)
     work = rows * cols * k
     wanted = max(1, min(CHUNKS, outer * places * work // CHUNK_WORK))
-    mc, nc, gc = _up(min(rows, 16 * top), top), strips, places
+    mc, nc, gc = round_up(min(rows, 16 * top), top), strips, places
     mc = min(mc, rows)
+
+    def chunks() -> int:
+        return outer * ceil(places / gc) * ceil(rows / mc) * ceil(strips / nc)
+
     if resume:
-        while gc * _up(mc, top) * nc * tile.columns * size > C_BYTES:
+        while gc * round_up(mc, top) * nc * tile.columns * size > C_BYTES:
             if gc > 1:
                 gc = ceil(gc / 2)
             elif nc > 4 or mc <= top:
                 nc = ceil(nc / 2)
             else:
-                mc = _up(ceil(mc / 2), top)
-        while outer * ceil(places / gc) * ceil(rows / mc) * ceil(strips / nc) < min(wanted, 8) and mc > 2 * top:
-            mc = _up(ceil(mc / 2), top)
-        while outer * ceil(places / gc) * ceil(rows / mc) * ceil(strips / nc) < min(wanted, 8) and gc > 1:
+                mc = round_up(ceil(mc / 2), top)
+        while chunks() < min(wanted, 8) and mc > 2 * top:
+            mc = round_up(ceil(mc / 2), top)
+        while chunks() < min(wanted, 8) and gc > 1:
             gc = ceil(gc / 2)
     else:
         one = max(1, rows * inner * size)  # of the image at one place, about: neighbouring taps share it
         gc = max(1, min(places, A_BYTES // one))
         gc = max(1, min(gc, ceil(places * outer / wanted)))
-    while outer * ceil(places / gc) * ceil(rows / mc) * ceil(strips / nc) < min(wanted, 4) and nc > 1:
+    while chunks() < min(wanted, 4) and nc > 1:
         nc = ceil(nc / 2)
-    need = (gc * nc if resume else 1) * _up(mc, top) * tile.columns * size
+    need = (gc * nc if resume else 1) * round_up(mc, top) * tile.columns * size
     if need > SCRATCH_BYTES:
         raise ValueError(f"convolution blocks need {need} bytes of scratch: {spec}")
-    inline = not resume and host.masks and _short(spec)
+    inline = not resume and host.masks and short_body(spec, INLINE_LENGTH)
     far = int(k >= 48 and prod(p.extents) * size > C_BYTES)
     head = [rows, cols, inner, len(taps), mc, nc * tile.columns, gc, tc, far, *batch]
     sizes = [SIZE[a.dtype] for a in spec.accesses[:2]]
     table = [x * s for t in taps for x, s in zip(t, sizes, strict=True)]
-    chunks = outer * ceil(places / gc) * ceil(rows / mc) * ceil(strips / nc)
     source = Correlate(spec, tile, shared, resume, inline, pairs is not None)
-    return [*before, Launch(source, list(buffers), [*head, *ints, *table], chunks)]
-
-
-def _short(spec: Contract) -> bool:
-    """Whether the body is short enough, and plain enough, to be part of the register tiles."""
-    used = [i for i in spec.body if i.op != "const"]
-    accesses = [spec.accesses[i.attrs[0]] for i in used if i.op == "load"]
-    accesses += [spec.accesses[a] for _, a in spec.stores]
-    plain = all(a.steps[-1] != "s" for a in accesses) and all(i.op != "load_at" for i in used)
-    return plain and len(used) + len(spec.stores) <= INLINE_LENGTH
-
-
-def _up(n: int, unit: int) -> int:
-    return -(-n // unit) * unit
+    return [*before, Launch(source, list(buffers), [*head, *ints, *table], chunks())]

@@ -14,7 +14,7 @@ from gradloom.compiler.passes.flatten import complete
 from gradloom.graph.node import Graph, Node
 from gradloom.ops.core import Elementwise
 
-__all__ = ["recompute"]
+__all__ = ["HEAVY", "VIEWS", "is_view", "recompute"]
 
 CHEAP = ("add", "sub", "mul", "neg", "relu", "maximum", "minimum", "cast")
 HEAVY = ("contraction", "convolution", "tiling", "scatter", "host", "loop")
@@ -24,13 +24,14 @@ SMALL = 16  # an operand with so many times fewer elements than the result costs
 LEAST = 4096  # elements; smaller values stay in the cache anyway
 
 
-def _view(n: Node) -> bool:
+def is_view(n: Node) -> bool:
+    """Whether an instruction only says how memory is walked."""
     return n.prim is not None and n.prim.kind == "movement" and n.prim.name in VIEWS
 
 
 def _small(x: Node, n: Node) -> bool:
     """Whether an operand is a constant, or a parameter that is broadcast."""
-    while _view(x):
+    while is_view(x):
         x = x.ins[0]
     return x.aval.size * SMALL <= n.aval.size or (x.prim is not None and x.prim.kind == "create")
 
@@ -79,7 +80,7 @@ class _Again:
         kind = n.prim.kind
         for x in n.ins:
             same = self.epoch[id(x)] == self.epoch[id(n)]
-            if _view(n):
+            if is_view(n):
                 self.stored |= {id(x)} if id(n) in self.stored else set()
                 self.summed |= {id(x)} if id(n) in self.summed else set()
             elif kind not in ("elementwise", "reduce"):

@@ -8,22 +8,17 @@ residual stream every few sums are kept. Done only where a limit of memory is se
 
 from __future__ import annotations
 
+from gradloom.compiler.passes.recompute import HEAVY, VIEWS, is_view
 from gradloom.graph.node import Graph, Node
 from gradloom.ops import structure as S
 
 __all__ = ["spare"]
 
-HEAVY = ("contraction", "convolution", "tiling", "scatter", "host", "loop")
-MOVES = ("reshape", "permute", "expand", "slice", "pad")
 FAR = 6  # a use is late that comes so many heavy instructions after the value,
 SHARE = 8  # and this part of all
 LONGEST = 24  # instructions of a chain
 LEAST = 1 << 14  # elements
 SMALL = 16  # a value with so many times fewer elements may wait
-
-
-def _view(n: Node) -> bool:
-    return n.prim is not None and n.prim.kind == "movement" and n.prim.name in MOVES and n.prim.name != "pad"
 
 
 class _Sparing:
@@ -45,7 +40,7 @@ class _Sparing:
         self.last: dict[int, int] = {}  # the position of the last use, views looked through
         for k in range(len(graph.nodes) - 1, -1, -1):
             n = graph.nodes[k]
-            until = self.last.get(id(n), k) if _view(n) else k
+            until = self.last.get(id(n), k) if is_view(n) else k
             for x in n.ins:
                 self.last[id(x)] = max(self.last.get(id(x), 0), until)
         self.outputs = {id(n) for n in graph.outputs}
@@ -61,7 +56,9 @@ class _Sparing:
         prim = n.prim
         if prim is None or id(n) in self.outputs:
             return False
-        return prim.kind in ("elementwise", "again", "create") or (prim.kind == "movement" and prim.name in MOVES)
+        return prim.kind in ("elementwise", "again", "create") or (
+            prim.kind == "movement" and prim.name in (*VIEWS, "pad")
+        )
 
     def chain(self, n: Node, until: int) -> list[Node] | None:
         """The instructions that make a value from what is there at a position anyway; None where it takes too many."""
@@ -84,7 +81,7 @@ class _Sparing:
         if x.prim is None or id(x) in self.outputs or x.aval.size * SMALL <= n.aval.size:
             return True
         base = x
-        while _view(base):
+        while is_view(base):
             base = base.ins[0]
         if base.prim is None:
             return True
@@ -104,7 +101,7 @@ class _Sparing:
                 continue
             first = min(late)
             chain = self.chain(n, first)
-            if chain is None or all(_view(x) for x in chain):
+            if chain is None or all(is_view(x) for x in chain):
                 self.kept.add(id(n))
                 continue
             new: dict[int, Node] = {}
