@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
-    "__config__", "accelerator", "amp", "array_api", "autograd", "backends", "control", "cpu", "cuda", "datasets",
-    "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim",
+    "__config__", "accelerator", "amp", "array_api", "audio", "autograd", "backends", "control", "cpu", "cuda",
+    "datasets", "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim",
     "profiler", "random", "signal", "special", "testing", "text", "train", "utils", "version", "vision", "xpu",
 )  # fmt: skip
 
