@@ -42,7 +42,7 @@ class Problem:
     """A contraction in one orientation with its run-time numbers.
 
     extents: (b…, rows, cols, k). ints: for each access, as :class:`~.loops.Access` says. pairs: k is walked in pairs.
-    odd: the last pair is half empty.
+    odd: the last pair is half empty. steady: whether A and B are the same whenever it runs: packing ahead is free.
     """
 
     spec: Contract
@@ -50,6 +50,7 @@ class Problem:
     ints: tuple[tuple[int, ...], ...]
     pairs: bool = False
     odd: bool = False
+    steady: tuple[bool, bool] = (False, False)
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -102,7 +103,8 @@ class Problem:
         body = tuple(replace(i, attrs=(other.get(i.attrs[0], i.attrs[0]),)) if i.op == "iota" else i for i in s.body)
         spec = replace(s, accesses=tuple(p[0] for p in pairs), body=body)
         extents = (*self.batch, self.cols, self.rows, self.extents[-1])
-        return replace(self, spec=spec, extents=extents, ints=tuple(p[1] for p in pairs))
+        ints = tuple(p[1] for p in pairs)
+        return replace(self, spec=spec, extents=extents, ints=ints, steady=self.steady[::-1])
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def plan_contract(
     buffers: list[int],
     temp: Callable[[int], int],
     host: Host,
+    steady: tuple[bool, bool] = (False, False),
 ) -> list[Launch]:
     """The launches that compute a contraction, in order.
 
@@ -141,6 +144,7 @@ def plan_contract(
     buffers: table slots of the kernel's buffers.
     temp: reserves so many bytes of temporary memory and returns its table slot.
     host: what to compile for.
+    steady: whether A and B are the same whenever it runs, so that what packs them runs once.
 
     Raises
     ------
@@ -157,7 +161,8 @@ def plan_contract(
             raise ValueError(f"access {n} ({a}) needs {spec.batch + 2} steps and {a.ints} integers, got {list(ints)}")
     if 0 in extents[:-1]:
         return []
-    problem = _unit_strides(_fold(Problem(spec, tuple(extents), tuple(tuple(i) for i in access_ints))))
+    ints = tuple(tuple(i) for i in access_ints)
+    problem = _unit_strides(_fold(Problem(spec, tuple(extents), ints, steady=steady)))
     return build(choose(problem, host), buffers, temp, host)
 
 
@@ -197,7 +202,8 @@ def _join(p: Problem, axis: int) -> Problem:
     extents = list(p.extents)
     extents[axis] *= extents[last]
     del extents[last]
-    return Problem(replace(p.spec, batch=last, accesses=tuple(accesses), body=body), tuple(extents), tuple(ints))
+    spec = replace(p.spec, batch=last, accesses=tuple(accesses), body=body)
+    return replace(p, spec=spec, extents=tuple(extents), ints=tuple(ints))
 
 
 def _unit_strides(p: Problem) -> Problem:
@@ -211,7 +217,7 @@ def _unit_strides(p: Problem) -> Problem:
                 steps[axis] = "1"
                 accesses[n] = replace(accesses[n], steps=tuple(steps))
                 ints[n] = (*ints[n][:at], *ints[n][at + 1 :])
-    return Problem(replace(p.spec, accesses=tuple(accesses)), p.extents, tuple(ints))
+    return replace(p, spec=replace(p.spec, accesses=tuple(accesses)), ints=tuple(ints))
 
 
 def choose(problem: Problem, host: Host) -> Choice:
@@ -301,7 +307,9 @@ def _structure(p: Problem, shape: str, host: Host) -> _Structure:
     if pack_a:
         cost += rows * k * PACK_CYCLES[_way(a, -2)]
     b_mode = DIRECT
-    if not b_direct:
+    if p.steady[1] and not tile.dot and shape != "stream":
+        b_mode = PREPACKED
+    elif not b_direct:
         matrices = prod(p.batch)
         alone = rows <= 8 * tile.heights[0] and (strips >= 4 or matrices > 1 or cost < SMALL_CYCLES)
         b_mode = PACK_STRIP if tile.dot or alone or (matrices >= 4 and rows <= 512) else PREPACKED

@@ -3,8 +3,8 @@
 A loop's operands are carries, sequences and captured values (:mod:`gradloom.ops.control`). Its body is fused and
 lowered as a program of its own, with an address for each input and output that moves from step to step: along a
 sequence, or from one carry to the next. Carries alternate between two places, or, where all of them are wanted, walk
-along an array that holds them one after the other. What the body only moves around before it is multiplied, a
-transposed weight, is laid out once in front of the loop.
+along an array that holds them one after the other. What hangs on captured values alone, the packing of a weight in
+front of its product, is done once before the loop.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 from gradloom.compiler.gathers import Gathers
 from gradloom.compiler.groups import Storage
 from gradloom.compiler.loops import Launch
-from gradloom.compiler.passes.clean import dead, rewrite
+from gradloom.compiler.program import Note
 from gradloom.compiler.views import View
-from gradloom.graph.node import Aval, Graph, Node
+from gradloom.graph.node import Aval, Node
 from gradloom.runtime.runner import Command, Loop
 
 if TYPE_CHECKING:
     from gradloom.compiler.pipeline import Block
+    from gradloom.compiler.prepared import Early
 
-__all__ = ["Inner", "Job", "Looping", "Where", "laid_out", "launches_of", "loop_commands"]
+__all__ = ["Inner", "Job", "Looping", "Where", "launches_of", "loop_commands"]
 
 Where = dict[int, tuple[int, int]]
 """For each slot of a block's memory its place: slot of the program's table and offset in bytes."""
@@ -33,26 +34,34 @@ Where = dict[int, tuple[int, int]]
 class Inner:
     """A compiled body.
 
-    block: its steps. inputs, outputs: their slots in the block's memory. moved: inputs made of captured ones before the
-    loop, behind the others: (number of the operand, order of its axes).
+    block: its steps. inputs, outputs: their slots in the block's memory. first: launches before the loop, which fill
+    ``kept`` (offsets of slots in so many ``bytes``) for all steps.
     """
 
-    def __init__(self, block: Block, inputs: list[int], outputs: list[int], moved: list[tuple[int, tuple]]) -> None:
-        self.block, self.inputs, self.outputs, self.moved = block, inputs, outputs, moved
+    def __init__(
+        self, block: Block, inputs: list[int], outputs: list[int], first: list[Launch], once: Early | None
+    ) -> None:
+        self.block, self.inputs, self.outputs, self.first = block, inputs, outputs, first
+        self.kept, self.bytes = (once.kept, once.nbytes) if once is not None else ({}, 0)
+
+    @property
+    def notes(self) -> list[Note]:
+        """One for each launch."""
+        return [Note("pack")] * len(self.first) + self.block.notes
 
 
 class Job:
     """A loop of a program.
 
-    views: of the operands in memory, then of what the body has moved. results: a storage each. keep: for each carry
-    whether its result is all of them. spares, arena: slots of the memory that carries and the body's temporaries need.
+    views: of the operands in memory. results: a storage each. keep: for each carry whether its result is all of them.
+    spares, arena, kept: slots of the memory that carries, the body's temporaries and what is made once need.
     """
 
     def __init__(self, inner: Inner, attrs: tuple, views: list[View], results: list[Storage]) -> None:
         _, self.carries, self.sequences, self.length, self.reverse, _, _, self.keep = attrs
         self.inner, self.views, self.results = inner, views, results
         self.spares: list[int] = []
-        self.arena = 0
+        self.arena = self.kept = 0
 
     def reserve(self, slot: Callable[[Storage], int], temp: Callable[[int], int]) -> None:
         """Reserve memory for what lives as long as the loop runs."""
@@ -60,6 +69,7 @@ class Job:
             slot(s)
         self.spares = [0 if k else temp(r.nbytes) for k, r in zip(self.keep, self.results, strict=False)]
         self.arena = temp(max(self.inner.block.arena, 1))
+        self.kept = temp(max(self.inner.bytes, 1))
 
     @property
     def work(self) -> int:
@@ -67,34 +77,12 @@ class Job:
         return self.length * self.inner.block.work
 
 
-def laid_out(graph: Graph, captured: int) -> tuple[Graph, list[tuple[int, tuple]]]:
-    """The body with transposed captured operands of products as inputs of their own, and what those are."""
-    at = {id(n): k for k, n in enumerate(graph.inputs) if k >= captured}
-    fed = {id(i) for n in graph.nodes if n.prim is not None and n.prim.kind == "contraction" for i in n.ins}
-    moved: list[tuple[int, tuple]] = []
-    new: list[Node] = []
-
-    def rule(n: Node, ins: Sequence[Node]) -> Node | None:
-        if n.prim is None or n.prim.name != "permute" or id(n) not in fed or id(ins[0]) not in at:
-            return None
-        x = Node(None, (), (), n.aval)
-        moved.append((at[id(ins[0])], n.attrs[0]))
-        new.append(x)
-        return x
-
-    out = rewrite(graph, rule)
-    made = set(map(id, new))
-    nodes = [n for n in out.nodes if id(n) not in made]
-    return dead(Graph([*graph.inputs, *new], nodes, out.outputs)), moved
-
-
 class Looping(Gathers):
-    """The part of the fuser that knows loops. jobs: by node. made: nodes that are not the graph's, kept alive."""
+    """The part of the fuser that knows loops. jobs: by node."""
 
     def __init__(self) -> None:
         super().__init__()
         self.jobs: dict[int, Job] = {}
-        self.made: list[Node] = []
 
     def _loop(self, n: Node) -> None:
         body, nc, nx = n.attrs[:3]
@@ -120,11 +108,6 @@ class Looping(Gathers):
             views.append(self._rows(x) if nc <= k < nc + nx else self._whole(x))
         for a in avals[nc:]:
             results.append(Storage(Node(None, (), (), Aval((*lead, *a.shape), a.dtype))))
-        for k, order in inner.moved:
-            x = n.ins[k]
-            shape = tuple(x.aval.shape[d] for d in order)
-            self.made.append(Node(_permute(), (x,), (order,), Aval(shape, x.aval.dtype)))
-            views.append(self._whole(self.made[-1]))
         for v in views:
             for w in v.storage.writers:
                 self.depend(g, w)
@@ -165,23 +148,18 @@ class Looping(Gathers):
         return None
 
 
-def _permute() -> Any:
-    from gradloom.ops import structure
-
-    return structure.permute
-
-
 def loop_commands(
     job: Job, where: Where, slot: Callable[[Storage], int], fresh: Callable[[], int],
-    inner: Callable[[Block, Where], list[Command | Loop]],
-) -> Loop:  # fmt: skip
-    """The commands of a loop.
+    command: Callable[[Launch, Where], Command], inner: Callable[[Block, Where], list[Command | Loop]],
+) -> list[Command | Loop]:  # fmt: skip
+    """What is done once, then the loop.
 
     where: places of the memory outside. slot: a storage's slot there. fresh: gives an unused slot of the table.
-    inner: the commands of a block whose memory lies at given places.
+    command, inner: the command of a launch, the commands of a block, whose memory lies at given places.
     """
     own = job.inner
     inside: Where = {k: (where[job.arena][0], where[job.arena][1] + at) for k, at in own.block.offsets.items()}
+    inside |= {k: (where[job.kept][0], where[job.kept][1] + at) for k, at in own.kept.items()}
     starts: list[tuple[int, int, int]] = []
     moves: list[tuple[int, int, int]] = []
     nc, last = job.carries, job.length - 1
@@ -220,7 +198,7 @@ def loop_commands(
         row = job.results[k].nbytes // max(job.length, 1)
         start = last * row if job.reverse else 0
         moving(own.outputs[k], where[slot(job.results[k])], start, -row if job.reverse else row)
-    return Loop(job.length, starts, moves, inner(own.block, inside))
+    return [*(command(x, inside) for x in own.first), Loop(job.length, starts, moves, inner(own.block, inside))]
 
 
 def launches_of(steps: Sequence[Any]) -> list[Launch]:
@@ -230,5 +208,6 @@ def launches_of(steps: Sequence[Any]) -> list[Launch]:
         if isinstance(s, list):
             out += s
         elif isinstance(s, Job):
+            out += s.inner.first
             out += launches_of(s.inner.block.steps)
     return out

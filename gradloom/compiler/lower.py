@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from gradloom.compiler.contract_plan import plan_contract
 from gradloom.compiler.correlate_plan import plan_correlate
@@ -13,6 +13,7 @@ from gradloom.compiler.loops import Access, Contract, Inst, Launch, Nest
 from gradloom.compiler.nest_steps import plan_steps
 from gradloom.compiler.reorder import plan_reorder
 from gradloom.compiler.scatter import plan_scatter
+from gradloom.compiler.winograd_plan import plan_winograd
 
 __all__ = ["live_accesses", "lower", "settle_stores"]
 
@@ -73,11 +74,12 @@ class _Shape:
 
 
 def lower(
-    g: Group, slot: Callable[[Storage], int], temp: Callable[[int], int], host: Host
+    g: Group, slot: Callable[[Storage], int], temp: Callable[[int], int], host: Host, steady: Container[Storage] = ()
 ) -> tuple[list[Launch], Nest | Contract | None]:
     """The launches of a group, and what they compute as one nest or contraction (None: nothing to do).
 
-    slot: the table's slot of a storage. temp: reserves bytes of temporary memory and returns its slot.
+    slot: the table's slot of a storage. temp: reserves bytes of temporary memory and returns its slot. steady: storages
+    that stay the same from run to run.
     """
     if g.scatter is not None:
         return [plan_scatter(g.scatter, slot)], None
@@ -146,10 +148,13 @@ def lower(
     slots = [slot(s) for s in buffers]
     if contract:
         spec = Contract(dtype, len(last) - 2, tuple(accesses), tuple(body), stores)
+        if g.winograd:
+            return plan_winograd(spec, g.winograd, shape.extents, (a.shape, b.shape), ints, slots, host), spec
         if g.taps:
             inner = g.dot[0].shape[-1]  # type: ignore[index]
             return plan_correlate(spec, shape.extents, inner, g.taps, ints, slots, temp, host), spec
-        return plan_contract(spec, [*shape.extents, k], ints, slots, temp, host), spec
+        same = (a.storage in steady, b.storage in steady)
+        return plan_contract(spec, [*shape.extents, k], ints, slots, temp, host, same), spec
     axes = tuple(g.axes[x] for x in last) or ("p",)
     extents = shape.extents or [1]
     nest = Nest(axes, _vector(axes, extents, accesses), tuple(accesses), tuple(body), stores)

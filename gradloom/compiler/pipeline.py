@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from gradloom.compiler.fuse import Fuser
 from gradloom.compiler.groups import Storage
 from gradloom.compiler.kernels import addresses
 from gradloom.compiler.llvm.host import detect_host
-from gradloom.compiler.looping import Inner, Job, Where, laid_out, launches_of, loop_commands
+from gradloom.compiler.looping import Inner, Job, Where, launches_of, loop_commands
 from gradloom.compiler.loops import Contract, Launch, Nest, show
 from gradloom.compiler.lower import lower, settle_stores
 from gradloom.compiler.memory import place
@@ -100,16 +101,18 @@ def compile_body(graph: Graph, captured: int) -> Inner | None:
     """
     for p in PASSES:
         graph = p(graph)
-    graph, moved = laid_out(graph, captured)
     fuser, sequence, _ = _scheduled(graph)
     memory = _Memory()
     inputs = [memory.fix(fuser.storages[id(n)], -1) for n in graph.inputs]
     outputs = [memory.fix(s, -1) for s in fuser.outputs]
-    block = _block(graph, fuser, sequence, {}, memory)
-    _place(block)
+    steady = {fuser.storages[id(n)] for n in graph.inputs[captured:]}
+    block = _block(graph, fuser, sequence, {}, memory, steady)
+    once = early(block, sequence, steady, 1, sys.maxsize)
+    first = once.take(block) if once is not None else []
+    _place(block, once.kept if once is not None else {})
     if any(isinstance(s, Footprint) for s in block.steps):
         return None
-    return Inner(block, inputs, outputs, moved)
+    return Inner(block, inputs, outputs, first, once)
 
 
 def _scheduled(graph: Graph) -> tuple[Fuser, list[Footprint], dict[Storage, Storage]]:
@@ -262,16 +265,21 @@ def _items(block: Block, where: Where, code: dict[int, int], table: Iterator[int
             out.append(host_call(node, views, args, to, where[memory.slots[to.storage]]))
         elif isinstance(step, Job):
             own = partial(_items, code=code, table=table)
-            out.append(loop_commands(step, where, memory.slot, table.__next__, own))
+            out += loop_commands(step, where, memory.slot, table.__next__, partial(_command, code=code), own)
         else:
             out += [_command(x, where, code, at in block.shared) for x in step]
     return out
 
 
 def _block(
-    graph: Graph, fuser: Fuser, sequence: list[Footprint], in_place: dict[Storage, Storage], memory: _Memory
+    graph: Graph,
+    fuser: Fuser,
+    sequence: list[Footprint],
+    in_place: dict[Storage, Storage],
+    memory: _Memory,
+    steady: Container[Storage] = (),
 ) -> Block:
-    """The launches of groups in order."""
+    """The launches of groups in order. steady: storages that are the same in all steps of a loop."""
     host = detect_host()
     block = Block(memory, [partial(show_graph, graph)])
     steps, notes, lines = block.steps, block.notes, block.lines
@@ -286,7 +294,7 @@ def _block(
             g.loop.reserve(memory.slot, memory.new)
             steps.append(g.loop)
             inner = g.loop.inner.block
-            notes += inner.notes
+            notes += g.loop.inner.notes
             lines.append(partial(_loop_lines, g.loop.length, inner.lines))
             block.work += g.loop.work
             batch = []
@@ -308,7 +316,7 @@ def _block(
             lines.append(f"host {g.host[0].prim}")
             block.work += QUICK_WORK
             continue
-        launches, source = lower(g, memory.slot, memory.new, host)
+        launches, source = lower(g, memory.slot, memory.new, host, steady)
         for s in p.writes:  # also where there was nothing to do
             memory.slot(s)
         if joins and _together(steps[-1], launches):

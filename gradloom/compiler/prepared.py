@@ -45,7 +45,7 @@ class Early:
         at, head = 0, False
         for k, step in enumerate(block.steps):
             if not isinstance(step, list):
-                count = len(step.inner.block.notes) if isinstance(step, Job) else 1
+                count = len(step.inner.notes) if isinstance(step, Job) else 1
                 notes += block.notes[at : at + count]
                 at, head = at + count, False
                 continue
@@ -66,8 +66,13 @@ class Early:
         return taken
 
 
-def early(block: Block, sequence: Sequence[Footprint], lasting: set[Storage]) -> Early | None:
-    """What of a block's steps, one for each of ``sequence``, to compute once; None where it is not worth it."""
+def early(
+    block: Block, sequence: Sequence[Footprint], lasting: set[Storage], least: int = LEAST, most: int = LIMIT
+) -> Early | None:
+    """What of a block's steps, one for each of ``sequence``, to compute once; None where it is not worth it.
+
+    least, most: bytes that are worth keeping.
+    """
     memory = block.memory
     ready = _ready(block, sequence, lasting)
     done = {s for p in ready for s in p.writes}
@@ -96,7 +101,7 @@ def early(block: Block, sequence: Sequence[Footprint], lasting: set[Storage]) ->
     for k in sorted(slots - set(memory.fixed)):
         kept[k] = total
         total += -(-max(memory.bytes[k], 1) // ALIGN) * ALIGN
-    return Early(launches, kept, total) if LEAST <= total <= LIMIT else None
+    return Early(launches, kept, total) if least <= total <= most else None
 
 
 def _packs(x: Launch, sure: set[int], storages: set[int]) -> bool:
