@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 _SUBMODULES = (
     "__config__", "accelerator", "amp", "array_api", "audio", "autograd", "backends", "control", "cpu", "cuda",
-    "datasets", "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn", "optim",
-    "profiler", "random", "signal", "special", "testing", "text", "train", "utils", "version", "vision", "xpu",
+    "datasets", "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn",
+    "optim", "profiler", "random", "signal", "special", "testing", "text", "train", "utils", "version", "vision", "xpu",
 )  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from gradloom.audio import functional, transforms
+from gradloom.audio import functional, models, transforms
+from gradloom.audio.features import log_mel_spectrogram, pad_or_trim
 from gradloom.audio.files import AudioMetaData, info, load, save
+from gradloom.audio.tokens import WhisperTokenizer
 
-__all__ = ["AudioMetaData", "functional", "info", "load", "save", "transforms"]
+__all__ = [
+    "AudioMetaData", "WhisperTokenizer", "functional", "info", "load", "log_mel_spectrogram", "models", "pad_or_trim",
+    "save", "transforms",
+]  # fmt: skip

@@ -19,7 +19,7 @@ TIME = 0.02  # seconds between two tokens of time
 
 @functools.lru_cache(maxsize=1)
 def _letters() -> dict[int, str]:
-    """The letter that stands for each byte in the vocabulary's file: itself where that can be seen, else from 256 on."""
+    """The letter that stands for each byte in the vocabulary's file: itself if it can be seen, or from 256 on."""
     seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [b for b in range(256) if b not in seen]
     return {b: chr(b) for b in seen} | {b: chr(256 + k) for k, b in enumerate(hidden)}
