@@ -15,7 +15,7 @@ from gradloom.compiler.views import View
 from gradloom.dtypes import DType
 from gradloom.graph.node import Node
 
-__all__ = ["Correlations"]
+__all__ = ["Correlations", "readable", "wide_of"]
 
 SLACK = 64  # elements behind a copy that hosts without masks may read (and never use)
 
@@ -51,12 +51,12 @@ class Correlations(Gathers):
 
     def _images(self, x: Node, n: Node) -> View:
         """An operand that is read by broadcasts: as it lies in memory, in a dtype that is widened as it is read."""
-        return self.view(x) if _readable(x, n) else self.converted(x, _wide(n))
+        return self.view(x) if readable(x, n) else self.converted(x, wide_of(n))
 
     def _columns(self, x: Node, n: Node) -> View:
         """An operand that is read by vectors: its last axis has unit stride."""
-        if not _readable(x, n) or not detect_host().masks:
-            return self.converted(x, x.aval.dtype if _readable(x, n) else _wide(n), SLACK)
+        if not readable(x, n) or not detect_host().masks:
+            return self.converted(x, x.aval.dtype if readable(x, n) else wide_of(n), SLACK)
         v = self.view(x)
         return v if v.strides[-1] == 1 or v.shape[-1] == 1 else self.compact(x)
 
@@ -130,7 +130,7 @@ class Correlations(Gathers):
         right = View(
             b.storage, (*extents, inner.extent, width), (*(x[2] for x in batch), inner.b, b.strides[-1]), b.offset
         )
-        g.dot = (left, right, inner.extent * len(taps), _wide(n).code)
+        g.dot = (left, right, inner.extent * len(taps), wide_of(n).code)
         g.taps = taps
         dims: list[int | None] = [None] * len(n.aval.shape)
         for at, (extent, dim) in enumerate([*((x[0], x[3]) for x in batch), (m, m_dim), (width, c_dim)]):
@@ -159,12 +159,12 @@ def _walk(sums: Sequence[_Axis]) -> tuple[_Axis, list[tuple[int, int]]]:
     return inner, taps
 
 
-def _readable(x: Node, n: Node) -> bool:
+def readable(x: Node, n: Node) -> bool:
     """Whether kernels can widen an operand as they read it (float16 only where that is one instruction)."""
     code = x.aval.dtype.code
-    return x.aval.dtype is _wide(n) or code == "bf16" or (code == "f16" and detect_host().f16c)
+    return x.aval.dtype is wide_of(n) or code == "bf16" or (code == "f16" and detect_host().f16c)
 
 
-def _wide(n: Node) -> DType:
+def wide_of(n: Node) -> DType:
     """The dtype that sums are made in."""
     return dtypes.float64 if n.aval.dtype is dtypes.float64 else dtypes.float32

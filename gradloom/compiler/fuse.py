@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradloom.compiler.body import Elem, register
-from gradloom.compiler.correlations import Correlations
+from gradloom.compiler.depthwise import Depthwises
 from gradloom.compiler.groups import Dims, Group, Storage
 from gradloom.compiler.looping import Looping
 from gradloom.compiler.tiling import Tilings
@@ -25,7 +25,7 @@ CANDIDATES = 4
 SMALL = 1 << 14  # elements of a padded array that is filled whole before its inside is written
 
 
-class Fuser(Correlations, Tilings, Looping):
+class Fuser(Depthwises, Tilings, Looping):
     """Kernels of a graph.
 
     outputs: the storage of each output.

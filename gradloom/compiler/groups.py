@@ -12,6 +12,7 @@ from gradloom.compiler.views import View
 from gradloom.graph.node import Node
 
 if TYPE_CHECKING:
+    from gradloom.compiler.depthwise import Walk
     from gradloom.compiler.looping import Job
 
 __all__ = ["Dims", "Group", "Storage"]
@@ -48,6 +49,7 @@ class Group:
     (instruction, dims). computed: the nodes that are computed here. before: a bit for each group that must run first.
     stores: (instruction, storage, offset, strides by axis). dot: the operands of a contraction as views, the length of
     its sums, dtype. taps: of a convolution, where the sums go on, as offsets of both operands.
+    walk: of a convolution whose groups have few channels, how its filters go over the images.
     host: node and operand views of what is done in NumPy, and the view that its result goes to.
     """
 
@@ -64,6 +66,7 @@ class Group:
         self.stores: list[tuple[int, Storage, int, tuple[int, ...]]] = []
         self.dot: tuple[View, View, int, str] | None = None
         self.taps: list[tuple[int, int]] = []
+        self.walk: Walk | None = None
         self.scatter: Scattering | None = None
         self.host: tuple[Node, list[View], View] | None = None
         self.loop: Job | None = None

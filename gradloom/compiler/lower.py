@@ -7,6 +7,7 @@ from collections.abc import Callable, Container
 
 from gradloom.compiler.contract_plan import plan_contract
 from gradloom.compiler.correlate_plan import plan_correlate
+from gradloom.compiler.depthwise import plan_depthwise
 from gradloom.compiler.groups import Group, Storage
 from gradloom.compiler.llvm.host import Host
 from gradloom.compiler.loops import Access, Contract, Inst, Launch, Nest
@@ -150,6 +151,8 @@ def lower(
         spec = Contract(dtype, len(last) - 2, tuple(accesses), tuple(body), stores)
         if g.winograd:
             return plan_winograd(spec, g.winograd, shape.extents, (a.shape, b.shape), ints, slots, host), spec
+        if g.walk is not None:
+            return plan_depthwise(spec, g.walk, shape.extents, ints, slots, host), spec
         if g.taps:
             inner = g.dot[0].shape[-1]  # type: ignore[index]
             return plan_correlate(spec, shape.extents, inner, g.taps, ints, slots, temp, host), spec

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from gradloom.compiler.passes import winograd
+from gradloom.compiler.passes import depthwise, winograd
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops import convolution as C
 from gradloom.ops import elementwise as E
@@ -108,6 +108,9 @@ class Lowering:
         *kernel, part, _ = w.aval.shape
         if prod(kernel) == 1 and g.groups == 1 and not any(p or q for p, q in g.padding):
             return self.product(x, w, g, out)
+        own = depthwise.results(self, x, w, g, out)
+        if own is not None:
+            return own
         if part == 1 and g.groups > 1:
             return self.depthwise(self.padded(x, g.padding), w, g, out)
         if winograd.fits(x.aval, out, tuple(kernel), g):
@@ -173,6 +176,9 @@ class Lowering:
         if prod(kernel) == 1 and g.groups == 1 and all(s == 1 for s in g.stride) and not any(sum(p) for p in g.padding):
             turned = self.permute(w, (*range(len(kernel)), len(kernel) + 1, len(kernel)))
             return self.product(y, turned, g, out)
+        own = depthwise.images(self, y, w, g, out)
+        if own is not None:
+            return own
         if all(s == 1 for s in g.stride):
             return self.transposed(y, w, g.padding, g.dilation, g.groups, kernel, size)
         return self.phases(y, w, g, out)
@@ -242,6 +248,9 @@ class Lowering:
     def filter(self, x: Node, y: Node, g: Geometry, out: Aval) -> Node:
         """Filters from images and results."""
         *kernel, part, wide = out.shape
+        own = depthwise.filter_gradient(self, x, y, g, out)
+        if own is not None:
+            return own
         if winograd.fits(x.aval, y.aval, tuple(kernel), g):
             return winograd.filter_gradient(self, x, y, g, out)
         xp = self.padded(x, g.padding)
