@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradloom.text import models
+from gradloom.text import models, tokenizers
 from gradloom.text.cache import KeyValueCache
 from gradloom.text.generation import beam_search, generate
 from gradloom.text.positions import (
@@ -16,5 +16,5 @@ from gradloom.text.positions import (
 
 __all__ = [
     "KeyValueCache", "RotaryEmbedding", "SinusoidalPositions", "alibi_mask", "alibi_slopes", "beam_search", "generate",
-    "models", "rotate", "sinusoids",
+    "models", "rotate", "sinusoids", "tokenizers",
 ]  # fmt: skip

@@ -7,9 +7,10 @@ from gradloom.text.models.bert import (
     BertModel,
 )
 from gradloom.text.models.gpt2 import GPT2Config, GPT2LMHeadModel, GPT2Model
+from gradloom.text.models.sentence import SentenceEncoder
 from gradloom.text.models.translation import TranslationTransformer
 
 __all__ = [
     "BertConfig", "BertForMaskedLM", "BertForSequenceClassification", "BertModel", "GPT2Config", "GPT2LMHeadModel",
-    "GPT2Model", "TranslationTransformer",
+    "GPT2Model", "SentenceEncoder", "TranslationTransformer",
 ]  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gradloom import dtypes
@@ -18,6 +20,7 @@ from gradloom.nn.module import Module, Parameter
 from gradloom.nn.norm import LayerNorm
 from gradloom.nn.sparse import Embedding
 from gradloom.tensor import Tensor
+from gradloom.text.models.folders import configured, read_json, weights
 from gradloom.text.models.shared import activation, drawn, loaded
 
 __all__ = ["BertConfig", "BertForMaskedLM", "BertForSequenceClassification", "BertModel"]
@@ -147,6 +150,13 @@ class BertModel(Module):
         for layer in self.encoder["layer"]:  # type: ignore[attr-defined]
             x = layer(x, mask)
         return x, None if self.pooler is None else self.pooler["activation"](self.pooler["dense"](x[:, 0]))
+
+    @classmethod
+    def from_folder(cls, path: str | os.PathLike[str], add_pooling_layer: bool = True) -> BertModel:
+        """The model of a folder with config.json and weights."""
+        model = cls(configured(BertConfig, read_json(Path(path) / "config.json"), ("bert",)), add_pooling_layer)
+        model.load_hugging_face(weights(path))
+        return model.eval()
 
     def load_hugging_face(self, state: Mapping[str, Any]) -> None:
         """Weights of a file for this model, or for one with a head, whose own part is left out."""
