@@ -98,3 +98,28 @@ def test_dear_values_are_stored():
     e = p(E.tanh, d)
     ct = p(S.dot, y, p.normal(WIDE, WIDE))
     assert p.again(p(E.mul, ct, e)) == []
+
+
+def test_several_values_of_one():
+    """GELU's derivative wants two functions of its argument behind products: the argument is stored, they are not."""
+    p = Program()
+    x = p(E.add, p(S.dot, p.normal(ROWS, 32), p.normal(32, WIDE)), p.normal(WIDE))
+    bell, step = p(E.exp, p(E.neg, p(E.mul, x, x))), p(E.erf, x)
+    ct = p(S.dot, p(E.mul, x, step), p.normal(WIDE, WIDE))
+    again = p.again(p(E.add, p(E.mul, ct, step), p(E.mul, p(E.mul, ct, x), bell)))
+    assert sorted(again) == ["again erf", "again exp", "again mul", "again neg"]
+
+
+def test_several_values_of_one_that_cost_too_much():
+    p = Program()
+    x = p(E.add, p(S.dot, p.normal(ROWS, 32), p.normal(32, WIDE)), p.normal(WIDE))
+    dear = [p(E.tanh, x), p(E.tanh, p(E.neg, p(E.tanh, p(E.exp, x))))]
+    ct = p(S.dot, p(S.dot, x, p.normal(WIDE, WIDE)), p.normal(WIDE, WIDE))
+    y = p(E.add, p(E.mul, ct, dear[0]), p(E.mul, ct, dear[1]))
+    assert "again exp" in p.again(y)  # x lies in memory: both are saved
+    p = Program()
+    x = p(E.add, p(S.dot, p.normal(ROWS, 32), p.normal(32, WIDE)), p.normal(WIDE))
+    dear = [p(E.tanh, x), p(E.tanh, p(E.neg, p(E.tanh, p(E.exp, x))))]
+    ct = p(S.dot, p.normal(ROWS, WIDE), p.normal(WIDE, WIDE))
+    ct = p(S.dot, p(E.add, ct, p(E.add, *dear)), p.normal(WIDE, WIDE))
+    assert p.again(p(E.add, p(E.mul, ct, dear[0]), p(E.mul, ct, dear[1]))) == []

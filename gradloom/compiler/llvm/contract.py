@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..loops import Access, Contract
-from .epilogue import InlineBody, Strides, emit_epilogue
+from .epilogue import InlineBody, Strides, emit_ask, emit_epilogue
 from .host import Host
 from .microkernel import BYTES, PAIRS, Tile, emit_tiles, masks_of
 from .pack import emit_pack, emit_pack_pairs
@@ -200,6 +200,9 @@ class _Emitter:
         if source.pack_b:
             way = pack_way(b, -1)
             self.pack_b = _emit_pack(module, f"{name}.packb", host, b, spec.dtype, way, tile.vectors, source.pairs)
+        self.ask = ""
+        if not (source.inline or source.resume or source.axis == 0):
+            self.ask = emit_ask(module, f"{name}.ask", spec, self.ints_at, tile.heights[0], tile.columns)
         if not source.inline:
             self.epilogue = emit_epilogue(module, f"{name}.epilogue", host, spec.dtype, spec.accesses, self.ints_at,
                                       spec.body, spec.stores, source.axis, self.width)  # fmt: skip
@@ -214,6 +217,7 @@ class _Emitter:
         self.elements = _int(f, ints, _FAR + 1)
         self.each = 2 if self.s.pairs else 1  # elements of a step
         self.a_packed = f.icmp("ne", packed, 0)
+        self.far = f.icmp("ne", _int(f, ints, _FAR), 0)
         self.extents = [_int(f, ints, _HEADER + b) for b in range(spec.batch)]
         self.prepacked = [_int(f, ints, _HEADER + spec.batch + b) for b in range(spec.batch)]
         self.a_space, self.b_space = f.gep(scratch, "i8", a_at), f.gep(scratch, "i8", b_at)
@@ -320,7 +324,11 @@ class _Emitter:
                 rs = f.select(self.a_packed, es, row)
                 cs = f.select(self.a_packed, f.const("i64", h * self.size), col)
             out = f.gep(acc, "i8", f.mul(i, self.row_bytes))
-            place = [f.arg("ints"), self.frame, f.add(i0, i), j] if self.s.inline else []
+            at = [f.arg("ints"), self.frame, f.add(i0, i), j]
+            place = at if self.s.inline else []
+            if self.ask and h == self.s.tile.heights[0]:
+                with f.if_(self.far):
+                    f.call(self.ask, "void", at)
             f.call(self.tiles[h], "void", [p, rs, cs, src, step, k, out, *words, *place])
 
         self._for_tiles(rows, tile_at)

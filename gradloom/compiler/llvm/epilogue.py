@@ -17,7 +17,7 @@ from .microkernel import BYTES, ELEMENT, prefetch
 from .pack import transpose
 from .text import Function, Module, V, lanes, vec
 
-__all__ = ["SIZE", "InlineBody", "Strides", "emit_epilogue"]
+__all__ = ["SIZE", "InlineBody", "Strides", "emit_ask", "emit_epilogue"]
 
 SIZE = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8, "bool": 1} | {f"{s}{b}": b // 8 for s in "iu" for b in (8, 16, 32, 64)}
 
@@ -208,20 +208,8 @@ class InlineBody:
 
     def start(self, f: Function, height: int, columns: int) -> None:
         """Ask for what the body will load and store, so that it arrives while the sums are made."""
-        spec = self.spec
-        stored = {a for _, a in spec.stores}
-        far = stored | {i.attrs[0] for i in spec.body if i.op == "load"}
         with f.if_(f.icmp("ne", f.load("i64", f.gep(f.arg("ints"), "i64", self.touch_at)), 0)):
-            for a in sorted(far):
-                access = spec.accesses[a]
-                if access.steps[-1] != "1" or access.steps[-2] == "0":
-                    continue
-                s = Strides.read(f, f.arg("ints"), self.ints_at[a], access)
-                p = f.load("ptr", f.gep(f.arg("frame"), "ptr", a))
-                p = f.gep(f.gep(p, "i8", f.mul(f.arg("i"), s.axes[-2])), "i8", f.mul(f.arg("j"), s.axes[-1]))
-                with f.loop(0, height, 1, carry=[p], name="touch") as it:
-                    prefetch(f, it.vals[0], columns * SIZE[access.dtype], 3, a in stored)
-                    it.next([f.gep(it.vals[0], "i8", s.axes[-2])])
+            _ask(f, self.spec, self.ints_at, height, columns, 3)
 
     def finish(self, f: Function, sums: list[list[V]], masks: list[V]) -> None:
         """Emit the body, row by row."""
@@ -243,6 +231,34 @@ class InlineBody:
                 env, j = columns[v] | across, f.add(j0, v * n)
                 b.values(b.level({0, 1}), env, i, j, n, x, masks[v])
                 b.write(env, i, j, n, masks[v])
+
+
+def _ask(f: Function, spec: Contract, ints_at: Sequence[int], height: int, columns: int, level: int) -> None:
+    """Ask for what the body loads and stores in a tile at (i, j), in a function with ``ints, frame, i, j``."""
+    stored = {a for _, a in spec.stores}
+    far = stored | {i.attrs[0] for i in spec.body if i.op == "load"}
+    for a in sorted(far):
+        access = spec.accesses[a]
+        if access.steps[-1] != "1" or access.steps[-2] == "0":
+            continue
+        s = Strides.read(f, f.arg("ints"), ints_at[a], access)
+        p = f.load("ptr", f.gep(f.arg("frame"), "ptr", a))
+        p = f.gep(f.gep(p, "i8", f.mul(f.arg("i"), s.axes[-2])), "i8", f.mul(f.arg("j"), s.axes[-1]))
+        with f.loop(0, height, 1, carry=[p], name="touch") as it:
+            prefetch(f, it.vals[0], columns * SIZE[access.dtype], level, a in stored)
+            it.next([f.gep(it.vals[0], "i8", s.axes[-2])])
+
+
+def emit_ask(m: Module, name: str, spec: Contract, ints_at: Sequence[int], height: int, columns: int) -> str:
+    """Emit what asks the second level cache for all that the body of a tile will touch; the function's name.
+
+    ``void (ptr ints, ptr frame, i64 i, i64 j)``. The body comes when a whole strip of tiles is done.
+    """
+    args = [("ptr", "ints"), ("ptr", "frame"), ("i64", "i"), ("i64", "j")]
+    f = m.function(name, "void", args, "internal", "nounwind noinline")
+    _ask(f, spec, ints_at, height, columns, 2)
+    f.ret()
+    return name
 
 
 def emit_epilogue(

@@ -3,7 +3,8 @@
 A product or convolution ends the kernels before it: what came before and is wanted behind it has to lie in memory.
 Where that is a few additions and products on one large value that lies in memory itself (``x - mean`` of a norm, in its
 backward pass), the users behind get an instruction of their own, done in whatever kernel wants it (:class:`Again`), and
-only the large value is stored.
+only the large value is stored. Functions are done again too where that saves more memory than it costs: behind a
+product, GELU's derivative wants three values that hang on one, its argument.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ __all__ = ["HEAVY", "VIEWS", "is_view", "recompute"]
 CHEAP = ("add", "sub", "mul", "neg", "relu", "maximum", "minimum", "cast")
 HEAVY = ("contraction", "convolution", "tiling", "scatter", "host", "loop")
 VIEWS = ("reshape", "permute", "expand", "slice")
+COSTS = {
+    **dict.fromkeys((*CHEAP, "abs", "sign", "where", "eq", "ne", "lt", "le", "gt", "ge", "square"), 0.03),
+    "div": 0.08, "reciprocal": 0.08, "sqrt": 0.1, "rsqrt": 0.1, "exp": 0.15, "sigmoid": 0.25, "expm1": 0.25,
+    "log": 0.2, "log1p": 0.3, "erf": 0.25, "tanh": 0.4,
+}  # fmt: skip
+"""What may be done again because several values hang on one: nanoseconds for each float32 on one core of Zen 4."""
+KEPT = 0.8  # writing and reading an element of float32
 LENGTH = 4  # instructions that are done again for one value at the most
 SMALL = 16  # an operand with so many times fewer elements than the result costs nothing to read
 LEAST = 4096  # elements; smaller values stay in the cache anyway
@@ -68,6 +76,7 @@ class _Again:
         self.later: set[int] = set()  # values that are read behind one; they are stored unless cheap themselves
         for n in reversed(graph.nodes):
             self._note(n)
+        self.region = self._regions()
         self.lengths: dict[int, int] = {}
         for n in graph.nodes:
             self.lengths[id(n)] = self._length(n)
@@ -90,6 +99,54 @@ class _Again:
             elif not same and kind == "elementwise" and len([i for i in n.ins if not _small(i, n)]) > 1:
                 self.later.add(id(x))
 
+    def _regions(self) -> set[int]:
+        """Instructions that are done again because several values that are wanted later hang on one."""
+        ways: dict[int, tuple[Node, ...]] = {}  # to a value: large values on all ways to it, itself first
+        members: dict[int, list[Node]] = {}
+        nodes = {id(n): n for n in self.graph.nodes}
+        for n in self.graph.nodes:
+            ways[id(n)] = (n, *self._behind(n, ways))
+            if id(n) in self.later and id(n) not in self.stored and n.aval.size >= LEAST:
+                for x in ways[id(n)][1:]:
+                    members.setdefault(id(x), []).append(n)
+        out: set[int] = set()
+        gains = []
+        for k, (root, own) in enumerate(members.items()):
+            if len(own) > 1:
+                region = self._between(root, own)
+                saved = len(own) - (root not in self.stored and root not in self.later)
+                gains.append((KEPT * saved - sum(COSTS[nodes[m].prim.name] for m in region), -k, root, own))  # type: ignore[union-attr]
+        for gain, _, root, own in sorted(gains, key=lambda g: g[:2], reverse=True):
+            if gain > 0 and root not in out and not any(id(n) in out for n in own):
+                out |= self._between(root, own)
+                self.later.add(root)
+        return out
+
+    def _behind(self, n: Node, ways: dict[int, tuple[Node, ...]]) -> tuple[Node, ...]:
+        """The large values that all ways to an instruction's operands pass, nearest first."""
+        assert n.prim is not None
+        if n.prim.kind != "elementwise" or n.prim.name not in COSTS or id(n) in self.stored:
+            return ()
+        large = [i for i in n.ins if not _small(i, n)]
+        if not large or any(i.aval.size != n.aval.size or self.epoch[id(i)] != self.epoch[id(n)] for i in large):
+            return ()
+        if any(i.aval.dtype.itemsize > n.aval.dtype.itemsize for i in large):
+            return ()
+        first, *others = [ways.get(id(i), (i,)) for i in large]
+        common = {id(x) for x in first}.intersection(*({id(x) for x in w} for w in others))
+        return tuple(x for x in first if id(x) in common)
+
+    def _between(self, root: int, ends: list[Node]) -> set[int]:
+        """The instructions behind a value that lead to others."""
+        out: set[int] = set()
+        todo = list(ends)
+        while todo:
+            n = todo.pop()
+            if id(n) != root and id(n) not in out and id(n) not in self.stored:
+                out.add(id(n))
+                todo += [i for i in n.ins if not _small(i, n)]
+        return out
+
     def _length(self, n: Node) -> int:
         assert n.prim is not None
         if n.prim.kind != "elementwise" or n.prim.name not in CHEAP or n.aval.size < LEAST or id(n) in self.stored:
@@ -107,7 +164,7 @@ class _Again:
 
     def again(self, n: Node, at: int) -> Node:
         """The value of an old instruction for one of epoch ``at``."""
-        if not self.lengths.get(id(n)) or self.epoch[id(n)] >= at:
+        if not (self.lengths.get(id(n)) or id(n) in self.region) or self.epoch[id(n)] >= at:
             return self.new[id(n)]
         key = (id(n), at)
         got = self.made.get(key)
