@@ -5,10 +5,13 @@ The same seed and the same calls give the same numbers, whatever the number of t
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Generator", "default_generator", "initial_seed", "manual_seed"]
+__all__ = ["Generator", "default_generator", "drawn_from", "initial_seed", "manual_seed"]
 
 
 class Generator:
@@ -61,7 +64,39 @@ class Generator:
         return self.seed_value, self.offset
 
 
-default_generator = Generator()
+class _Thread(threading.local):
+    generator: Generator | None = None
+
+
+_thread = _Thread()
+
+
+class _Default(Generator):
+    """The default generator; within :func:`drawn_from` its draws are made from another one, in that thread alone."""
+
+    def draw(self) -> tuple[int, int]:
+        """Seed and stream of the next call."""
+        other = _thread.generator
+        if other is not None:
+            return other.draw()
+        self.offset += 1
+        return self.seed_value, self.offset
+
+
+default_generator = _Default()
+
+
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """While entered, what this thread draws from the default generator depends on `seed` alone.
+
+    The default generator's own state is neither used nor changed; other threads go on with it.
+    """
+    before, _thread.generator = _thread.generator, Generator().manual_seed(seed)
+    try:
+        yield
+    finally:
+        _thread.generator = before
 
 
 def manual_seed(seed: int) -> Generator:
@@ -71,4 +106,4 @@ def manual_seed(seed: int) -> Generator:
 
 def initial_seed() -> int:
     """The default generator's seed."""
-    return default_generator.seed_value
+    return (_thread.generator or default_generator).seed_value

@@ -1,10 +1,23 @@
 """Data sets, samplers and the loader."""
 
-from gradloom.data.collate import default_collate
-from gradloom.data.dataset import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
+from gradloom.data.collate import default_collate, default_convert
+from gradloom.data.dataset import (
+    ChainDataset,
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    StackDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from gradloom.data.fetch import WorkerInfo, get_worker_info
 from gradloom.data.loader import DataLoader
 from gradloom.data.sampler import (
+    BalancedSampler,
     BatchSampler,
+    BucketBatchSampler,
+    DistributedSampler,
     RandomSampler,
     Sampler,
     SequentialSampler,
@@ -13,18 +26,26 @@ from gradloom.data.sampler import (
 )
 
 __all__ = [
+    "BalancedSampler",
     "BatchSampler",
+    "BucketBatchSampler",
+    "ChainDataset",
     "ConcatDataset",
     "DataLoader",
     "Dataset",
+    "DistributedSampler",
     "IterableDataset",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
+    "StackDataset",
     "Subset",
     "SubsetRandomSampler",
     "TensorDataset",
     "WeightedRandomSampler",
+    "WorkerInfo",
     "default_collate",
+    "default_convert",
+    "get_worker_info",
     "random_split",
 ]

@@ -36,7 +36,7 @@ def stack(batch: Sequence[Any]) -> Any:
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
-        return {key: stack([sample[key] for sample in batch]) for key in first}
+        return _like(first, {key: stack([sample[key] for sample in batch]) for key in first})
     if isinstance(first, Sequence):
         if any(len(sample) != len(first) for sample in batch):
             raise ShapeError(
@@ -49,17 +49,34 @@ def stack(batch: Sequence[Any]) -> Any:
     raise TypeError(f"cannot make a batch of {type(first).__name__}; pass a collate_fn")
 
 
-def wrap(batch: Any) -> Any:
-    """The same structure with tensors in the place of arrays."""
-    if isinstance(batch, np.ndarray):
-        return from_numpy(batch)
-    if isinstance(batch, Mapping):
-        return {key: wrap(value) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*map(wrap, batch))
-    if isinstance(batch, list) and batch and not isinstance(batch[0], (str, bytes)):
-        return [wrap(value) for value in batch]
-    return batch
+def default_convert(data: Any) -> Any:
+    """The same structure with tensors in the place of arrays; what is neither array nor structure stays."""
+    if isinstance(data, np.ndarray):
+        return from_numpy(data) if data.dtype.kind in "biufc" or data.dtype.name in _NAMED else data
+    if isinstance(data, np.generic):
+        return default_convert(np.asarray(data))
+    if isinstance(data, Mapping):
+        return _like(data, {key: default_convert(value) for key, value in data.items()})
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*map(default_convert, data))
+    if isinstance(data, tuple):
+        return tuple(map(default_convert, data))
+    if isinstance(data, list):
+        return [default_convert(value) for value in data]
+    return data
+
+
+_NAMED = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}  # kinds that NumPy does not know as its own
+
+
+def _like(data: Mapping[Any, Any], values: dict[Any, Any]) -> Any:
+    """`values` as a mapping of the kind of `data`, where it can be made from a dict."""
+    if type(data) is dict:
+        return values
+    try:
+        return type(data)(values)  # type: ignore[call-arg]
+    except TypeError:
+        return values
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
@@ -72,4 +89,4 @@ def default_collate(batch: Sequence[Any]) -> Any:
     TypeError
         For samples that are neither arrays, numbers, strings nor tuples, lists and dicts of them.
     """
-    return wrap(stack(batch))
+    return default_convert(stack(batch))

@@ -31,6 +31,25 @@ class IterableDataset(Dataset):
     def __iter__(self) -> Iterator[Any]:
         raise NotImplementedError(f"{type(self).__name__} has no __iter__")
 
+    def __add__(self, other: Dataset) -> ChainDataset:  # type: ignore[override]
+        return ChainDataset([self, other])
+
+
+class ChainDataset(IterableDataset):
+    """Several streams, one after the other."""
+
+    def __init__(self, datasets: Iterable[Dataset]) -> None:
+        self.datasets = datasets
+
+    def __iter__(self) -> Iterator[Any]:
+        for dataset in self.datasets:
+            if not isinstance(dataset, IterableDataset):
+                raise TypeError(f"ChainDataset only supports IterableDataset, got {type(dataset).__name__}")
+            yield from dataset
+
+    def __len__(self) -> int:
+        return sum(len(dataset) for dataset in self.datasets)  # type: ignore[arg-type, misc]
+
 
 class TensorDataset(Dataset):
     """Samples along the first axis of several tensors.
@@ -67,6 +86,39 @@ class TensorDataset(Dataset):
         return self.tensors[0].shape[0]
 
 
+class StackDataset(Dataset):
+    """Data sets of equal length side by side: tuples of their samples, or dicts where they are given by name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if bool(args) == bool(kwargs):
+            raise ValueError("StackDataset takes data sets either by position or by name, at least one")
+        self.datasets: Any = args or kwargs
+        sizes = [len(d) for d in (args or kwargs.values())]
+        if len(set(sizes)) > 1:
+            raise ValueError(f"Size mismatch between datasets: {sizes}")
+        self._length = sizes[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(self.datasets, dict):
+            return {name: dataset[index] for name, dataset in self.datasets.items()}
+        return tuple(dataset[index] for dataset in self.datasets)
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        """The samples at several indices; asked of the data sets at once where they can."""
+
+        def several(dataset: Any) -> Any:
+            many = getattr(dataset, "__getitems__", None)
+            return many(indices) if callable(many) else [dataset[i] for i in indices]
+
+        if isinstance(self.datasets, dict):
+            columns = {name: several(dataset) for name, dataset in self.datasets.items()}
+            return [{name: column[k] for name, column in columns.items()} for k in range(len(indices))]
+        return list(zip(*map(several, self.datasets)))
+
+    def __len__(self) -> int:
+        return self._length
+
+
 class Subset(Dataset):
     """The samples of a data set at some indices."""
 
@@ -79,6 +131,12 @@ class Subset(Dataset):
             chosen = self.indices[index] if isinstance(index, slice) else [self.indices[int(i)] for i in index]
             return self.dataset[list(chosen)]
         return self.dataset[self.indices[index]]
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        """The samples at several indices; asked of the data set at once where it can."""
+        chosen = [self.indices[i] for i in indices]
+        many = getattr(self.dataset, "__getitems__", None)
+        return many(chosen) if callable(many) else [self.dataset[i] for i in chosen]  # type: ignore[no-any-return]
 
     def __len__(self) -> int:
         return len(self.indices)

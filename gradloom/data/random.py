@@ -24,3 +24,8 @@ def rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:
 def permutation(count: int, seed: int, epoch: int, stream: int = 0) -> np.ndarray:
     """A random order of `count` indices, int64."""
     return rng(seed, epoch, stream).permutation(count)
+
+
+def derived(seed: int, *place: int) -> int:
+    """A seed of 63 bits for one place (epoch, batch, worker, …) under a seed: the same for the same place."""
+    return int(np.random.SeedSequence([seed % 2**64, *place]).generate_state(1, np.uint64)[0]) >> 1

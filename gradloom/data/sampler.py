@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -128,10 +129,163 @@ class BatchSampler(Sampler):
             self.sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[int]]:
-        indices = list(self.sampler)
-        stop = len(indices) - len(indices) % self.batch_size if self.drop_last else len(indices)
-        return (indices[i : i + self.batch_size] for i in range(0, stop, self.batch_size))
+        indices = iter(self.sampler)  # which may never end
+        while batch := list(islice(indices, self.batch_size)):
+            if len(batch) == self.batch_size or not self.drop_last:
+                yield batch
 
     def __len__(self) -> int:
         count = len(self.sampler)  # type: ignore[arg-type]
         return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
+
+
+class DistributedSampler(Sampler):
+    """The part of a data set that one of several processes reads; all parts are equally long.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    num_replicas, rank : int
+        How many processes there are, and which of them this is.
+    shuffle : bool
+        A new random order each epoch, the same in all processes; call `set_epoch` before each.
+    seed : int
+        The same in all processes.
+    drop_last : bool
+        Leave out what does not divide evenly; otherwise the first samples come again.
+    """
+
+    def __init__(
+        self, dataset: Any, num_replicas: int | None = None, rank: int | None = None, shuffle: bool = True,
+        seed: int = 0, drop_last: bool = False,
+    ) -> None:  # fmt: skip
+        if num_replicas is None or rank is None:
+            raise RuntimeError(
+                "Requires distributed package to be available: there is no process group to ask, "
+                "so give num_replicas and rank"
+            )
+        if not 0 <= rank < num_replicas:
+            raise ValueError(f"Invalid rank {rank}, rank should be in the interval [0, {num_replicas - 1}]")
+        self.dataset, self.num_replicas, self.rank = dataset, num_replicas, rank
+        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        size = len(dataset)
+        self.num_samples = size // num_replicas if drop_last else -(-size // num_replicas)
+        self.total_size = self.num_samples * num_replicas
+
+    def __iter__(self) -> Iterator[int]:
+        size = len(self.dataset)
+        order = permutation(size, self.seed, self.epoch) if self.shuffle else np.arange(size)
+        return iter(np.resize(order, self.total_size)[self.rank :: self.num_replicas].tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class BalancedSampler(Sampler):
+    """Indices drawn so that every class comes equally often, whatever the imbalance of the data.
+
+    Each pass goes through the classes in a random order again and again; within a class the samples come in a random
+    order, all of them before any comes again.
+
+    Parameters
+    ----------
+    labels : sequence of int or str
+        The class of each sample.
+    num_samples : int, optional
+        How many indices a pass gives; as many as there are samples unless given.
+    generator : Generator or int, optional
+        Whose seed is used.
+    """
+
+    def __init__(self, labels: Sequence[Any], num_samples: int | None = None, generator: Any = None) -> None:
+        array = np.asarray(labels)
+        if array.ndim != 1 or not len(array):
+            raise ValueError(f"labels is a vector with the class of each sample, got shape {array.shape}")
+        self.classes, which = np.unique(array, return_inverse=True)
+        self.members = [np.flatnonzero(which == k) for k in range(len(self.classes))]
+        self.num_samples = len(array) if num_samples is None else int(num_samples)
+        if self.num_samples <= 0:
+            raise ValueError(f"num_samples must be positive, got {num_samples}")
+        self.generator = generator
+
+    def __iter__(self) -> Iterator[int]:
+        draw = rng(seed_of(self.generator), self.epoch)
+        rounds = -(-self.num_samples // len(self.classes))
+        columns = []
+        for members in self.members:
+            passes = [draw.permutation(members) for _ in range(-(-rounds // len(members)))]
+            columns.append(np.concatenate(passes)[:rounds])
+        rows = draw.permuted(np.stack(columns, 1), axis=1)
+        return iter(rows.reshape(-1)[: self.num_samples].tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class BucketBatchSampler(Sampler):
+    """Batches of samples of similar length, so that little is padded.
+
+    The samples are shuffled, cut into pools, each pool sorted by length and cut into batches, the batches shuffled.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        The length of each sample.
+    batch_size : int
+        Samples of a batch.
+    max_tokens : int, optional
+        A batch is also closed before its longest length times its number of samples exceeds this.
+    pool : int
+        Batches of a pool: more make lengths more alike, fewer the order more random.
+    shuffle, drop_last, generator
+        As in `DataLoader`; without `shuffle` all samples are one pool, from short to long.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], batch_size: int, max_tokens: int | None = None, pool: int = 50,
+        shuffle: bool = True, drop_last: bool = False, generator: Any = None,
+    ) -> None:  # fmt: skip
+        self.lengths = np.asarray(lengths)
+        if self.lengths.ndim != 1 or (len(self.lengths) and int(self.lengths.min()) < 0):
+            raise ValueError("lengths is a vector of numbers that are not negative")
+        if batch_size <= 0 or pool <= 0:
+            raise ValueError(f"batch_size and pool must be positive, got {batch_size} and {pool}")
+        longest = int(self.lengths.max(initial=0))
+        if max_tokens is not None and longest > max_tokens:
+            raise ValueError(f"max_tokens={max_tokens} is less than the longest sample, {longest}")
+        self.batch_size, self.max_tokens, self.pool = int(batch_size), max_tokens, int(pool)
+        self.shuffle, self.drop_last, self.generator = shuffle, drop_last, generator
+        self._known: tuple[Any, list[list[int]]] | None = None
+
+    def _batches(self) -> list[list[int]]:
+        seed = seed_of(self.generator)
+        key = (seed, self.epoch)
+        if self._known is not None and self._known[0] == key:
+            return self._known[1]
+        draw = rng(seed, self.epoch)
+        size = len(self.lengths)
+        order = draw.permutation(size) if self.shuffle else np.arange(size)
+        step = self.batch_size * self.pool if self.shuffle else max(size, 1)
+        batches: list[list[int]] = []
+        for start in range(0, size, step):
+            part = order[start : start + step]
+            batch: list[int] = []
+            for index in part[np.argsort(self.lengths[part], kind="stable")].tolist():
+                tokens = int(self.lengths[index]) * (len(batch) + 1)  # sorted: this one is the longest
+                full = len(batch) == self.batch_size or (self.max_tokens is not None and tokens > self.max_tokens)
+                if batch and full:
+                    batches.append(batch)
+                    batch = []
+                batch.append(index)
+            if batch and not (self.drop_last and len(batch) < self.batch_size):
+                batches.append(batch)
+        if self.shuffle:
+            batches = [batches[k] for k in draw.permutation(len(batches))]
+        self._known = key, batches
+        return batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._batches())
+
+    def __len__(self) -> int:
+        return len(self._batches())
