@@ -61,6 +61,9 @@ _X86 = {  # name: (LLVM features each level needs, bytes, registers, masks, f16c
 
 @lru_cache(maxsize=1)
 def _init() -> None:
+    # Loops here step pointers by run-time strides already: rewriting them once more took half of all code generation,
+    # and left the kernels 3 in 100 slower. The switch is LLVM's own and holds for the whole process.
+    llvm.set_option("gradloom", "-disable-lsr")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
 
