@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 from gradloom import dtypes
@@ -18,6 +19,7 @@ from gradloom.graph.node import Node
 __all__ = ["Correlations", "readable", "wide_of"]
 
 SLACK = 64  # elements behind a copy that hosts without masks may read (and never use)
+SCATTERED = 1 << 16  # elements of filters from which on they are written as they come, and brought in order after that
 
 
 class _Axis(NamedTuple):
@@ -102,10 +104,10 @@ class Correlations(Gathers):
             *((k, d * s, 0, i) for i, (k, d, s) in enumerate(zip(size, dilation, xv.strides[1:-2], strict=True), 1)),
         ]
         self._group(n, xv, yv, axes, (rows, xv.strides[-1], nd + 1), (cols, nd + 2), sums)
-        if x.aval.dtype.itemsize < 4:
-            # what follows, an update of filters that lie in another order, would take longer than these sums
+        if x.aval.dtype.itemsize < 4 or (prod(size) > 1 and n.aval.size >= SCATTERED):
+            # an update of filters that lie in another order would go past all of them for each tap
             self.view(n)
-            del self.at_hand[id(n)]
+            del self.at_hand[id(n)], self.home[id(n)]
 
     def _group(
         self,

@@ -336,6 +336,10 @@ class Fuser(Depthwises, Tilings, Looping):
                 if got is not None and got not in out and (v := v or self.view(n)).contiguous and v.storage is got:
                     out.append(got)
                     continue
+                copy = self.copies.get(id(n))
+                if copy is not None and copy.storage not in out:
+                    out.append(copy.storage)
+                    continue
             self.write(n, View.whole(s, n.aval.shape))
             out.append(s)
         return out

@@ -7,7 +7,7 @@ that memory, or a permutation of loop axes inside a kernel.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gradloom.compiler.body import Elem
 from gradloom.compiler.groups import Dims, Group, Storage
@@ -35,17 +35,27 @@ def base_of(n: Node) -> Node:
     return n
 
 
-def _tangled(v: View) -> bool:
-    """Whether a large view is walked in short stretches far apart, though it has an axis of unit stride."""
-    if math.prod(v.shape) < TANGLED or 0 in v.strides:
-        return False
+def _tangled(v: View, again: bool) -> bool:
+    """Whether a large view is walked in steps though it has axes of unit stride: in short stretches, or several times
+    over (``again``).
+    """
     long = [(n, s) for n, s in zip(v.shape, v.strides, strict=True) if n != 1]
-    run, step = 1, long[-1][1]
-    for n, s in reversed(long):
+    if math.prod(v.shape) < TANGLED or any(s == 0 for _, s in long):
+        return False
+    last = long[-1][1]
+    if abs(last) == 1 or (not again and _reach(reversed(long), last) >= SHORT_RUN):
+        return False
+    return _reach(sorted(long, key=lambda a: a[1]), 1) >= SHORT_RUN
+
+
+def _reach(axes: Iterable[tuple[int, int]], step: int) -> int:
+    """How many elements these axes, (extent, stride) from the inner one on, walk in equal steps."""
+    run = 1
+    for n, s in axes:
         if s != step:
             break
         run, step = run * n, s * n
-    return abs(long[-1][1]) != 1 and run < SHORT_RUN and any(s == 1 and n >= SHORT_RUN for n, s in long)
+    return run
 
 
 def is_leaf(n: Node) -> bool:
@@ -339,10 +349,8 @@ class Kernels:
             g.note(n, inst, want)
             return inst
         v = self.view(n)
-        if (
-            not as_it_lies and moves(n) and _tangled(v)
-        ):  # better brought in order once by squares than read element by element
-            v = self.compact(n)
+        if not as_it_lies and moves(n) and _tangled(v, 2 * n.aval.size <= g.size):
+            v = self.compact(n)  # better brought in order once by squares than read element by element
         for w in v.storage.writers:
             self.depend(g, w)
         inst = g.body.load(v.storage, v.offset, g.spread(shape, v.strides, want))

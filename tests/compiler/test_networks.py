@@ -135,3 +135,44 @@ def test_groups_share_the_kernel_with_what_follows():
             again(layers(x)).numpy()
     names = [n.name for n in TAPE.latest.exe._parts.notes if n.name not in ("copy", "pack")]
     assert names == ["dot add max", "dot add"]
+
+
+def steps_of_training(lib, w, x, stride):
+    """Filters of a convolution and their gradient after three updates, and the kernels of the last one."""
+    w = lib.nn.Parameter(lib.tensor(w))
+    rule = lib.optim.SGD([w], lr=0.1, momentum=0.9)
+    for _ in range(3):
+        rule.zero_grad()
+        (lib.nn.functional.conv2d(lib.tensor(x), w, stride=stride, padding=1) ** 2).mean().backward()
+        rule.step()
+    notes = TAPE.latest.exe._parts.notes if lib is gl else []
+    return w.detach().numpy(), w.grad.numpy(), [n for n in notes if math.prod(n.shape) == w.numel()]
+
+
+def test_large_filters_are_brought_in_order_once():
+    """Gradients of large filters are written as they are summed; one copy serves the update and ``grad``."""
+    rng = np.random.default_rng(3)
+    w, x = rng.normal(size=(160, 96, 3, 3)).astype("f4") / 30, rng.normal(size=(2, 96, 8, 8)).astype("f4")
+    *got, kernels = steps_of_training(gl, w, x, 2)
+    for a, b in zip(got, steps_of_training(torch, w, x, 2), strict=False):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    assert sorted(n.name for n in kernels) == ["copy", "copy", "dot", "mul add"]  # filters there, gradients back
+
+
+def test_pooling_reads_a_turned_gradient_in_lines():
+    """What flattening hands back, channels first, is brought in order before each pixel of a window looks at it."""
+    rng = np.random.default_rng(4)
+    x, w = rng.normal(size=(16, 32, 12, 12)).astype("f4"), rng.normal(size=(5, 32 * 36)).astype("f4")
+
+    k = rng.normal(size=(32, 32, 3, 3)).astype("f4") / 17
+
+    def grads(lib):
+        f, images = lib.nn.functional, lib.tensor(x).requires_grad_()
+        y = f.max_pool2d(f.relu(f.conv2d(images, lib.tensor(k), padding=1)), 2)
+        (f.linear(y.flatten(1), lib.tensor(w)) ** 2).sum().backward()
+        return images.grad.numpy()
+
+    np.testing.assert_allclose(grads(gl), grads(torch), rtol=1e-3, atol=1e-2)
+    (pool,) = [s for s in TAPE.latest.exe.describe().split("nest ") if "extents (16, 6, 2, 6, 2, 32)" in s]
+    lines = [line for line in pool.split("\n") if ": buffer" in line and " f32 " in line]
+    assert len(lines) == 2 and all(line.endswith(", 1]") for line in lines)
