@@ -34,7 +34,7 @@ SHAPES = """
     vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn resnet101 resnet152 resnext101_32x8d resnext101_64x4d wide_resnet50_2
     wide_resnet101_2 densenet161 densenet169 densenet201 efficientnet_b1 efficientnet_b2 efficientnet_b3
     efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7 efficientnet_v2_m efficientnet_v2_l convnext_small
-    convnext_base convnext_large
+    convnext_base convnext_large vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14
 """.split()
 
 

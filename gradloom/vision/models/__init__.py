@@ -63,6 +63,16 @@ from gradloom.vision.models.resnet import (
 from gradloom.vision.models.squeezenet import Fire, SqueezeNet, squeezenet1_0, squeezenet1_1
 from gradloom.vision.models.unet import UNet, unet
 from gradloom.vision.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from gradloom.vision.models.vit import (
+    ConvStemConfig,
+    VisionTransformer,
+    interpolate_embeddings,
+    vit_b_16,
+    vit_b_32,
+    vit_h_14,
+    vit_l_16,
+    vit_l_32,
+)
 from gradloom.vision.models.weights import Weights, WeightsEnum
 
 __all__ = [
@@ -73,6 +83,7 @@ __all__ = [
     "CNBlockConfig",
     "CifarResNet",
     "ConvNeXt",
+    "ConvStemConfig",
     "DenseNet",
     "EfficientNet",
     "Fire",
@@ -89,6 +100,7 @@ __all__ = [
     "SqueezeNet",
     "UNet",
     "VGG",
+    "VisionTransformer",
     "Weights",
     "WeightsEnum",
     "alexnet",
@@ -116,6 +128,7 @@ __all__ = [
     "get_model_builder",
     "get_model_weights",
     "get_weight",
+    "interpolate_embeddings",
     "lenet",
     "list_models",
     "mobilenet_v2",
@@ -145,6 +158,11 @@ __all__ = [
     "vgg16_bn",
     "vgg19",
     "vgg19_bn",
+    "vit_b_16",
+    "vit_b_32",
+    "vit_h_14",
+    "vit_l_16",
+    "vit_l_32",
     "wide_resnet101_2",
     "wide_resnet50_2",
 ]

@@ -1,6 +1,7 @@
-"""The published weights: for each model the name of its enumeration, its parameters, and its files, the best last.
+"""The published weights: for each model the name of its enumeration, its parameters, and its files, the default last.
 
 The files are those of torchvision, trained on ImageNet-1k; their names carry the first digits of their SHA-256.
+A row ends with the number of parameters where that differs, for images of another size.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def _at(resize: int, crop: int, interpolation: str = "bilinear", grey: Any = Non
 
 
 # fmt: off
-PUBLISHED: dict[str, tuple[str, int, tuple[tuple[str, str, dict[str, Any]], ...]]] = {
+PUBLISHED: dict[str, tuple[str, int, tuple[tuple[Any, ...], ...]]] = {
     "alexnet": ("AlexNet_Weights", 61100840, (
         ("IMAGENET1K_V1", "alexnet-owt-7be5be79.pth", _at(256, 224)),
     )),
@@ -161,6 +162,26 @@ PUBLISHED: dict[str, tuple[str, int, tuple[tuple[str, str, dict[str, Any]], ...]
     )),
     "convnext_large": ("ConvNeXt_Large_Weights", 197767336, (
         ("IMAGENET1K_V1", "convnext_large-ea097f82.pth", _at(232, 224)),
+    )),
+    "vit_b_16": ("ViT_B_16_Weights", 86567656, (
+        ("IMAGENET1K_SWAG_E2E_V1", "vit_b_16_swag-9ac1b537.pth", _at(384, 384, "bicubic"), 86859496),
+        ("IMAGENET1K_SWAG_LINEAR_V1", "vit_b_16_lc_swag-4e70ced5.pth", _at(224, 224, "bicubic")),
+        ("IMAGENET1K_V1", "vit_b_16-c867db91.pth", _at(256, 224)),
+    )),
+    "vit_b_32": ("ViT_B_32_Weights", 88224232, (
+        ("IMAGENET1K_V1", "vit_b_32-d86f8d99.pth", _at(256, 224)),
+    )),
+    "vit_l_16": ("ViT_L_16_Weights", 304326632, (
+        ("IMAGENET1K_SWAG_E2E_V1", "vit_l_16_swag-4f3808c9.pth", _at(512, 512, "bicubic"), 305174504),
+        ("IMAGENET1K_SWAG_LINEAR_V1", "vit_l_16_lc_swag-4d563306.pth", _at(224, 224, "bicubic")),
+        ("IMAGENET1K_V1", "vit_l_16-852ce7e3.pth", _at(242, 224)),
+    )),
+    "vit_l_32": ("ViT_L_32_Weights", 306535400, (
+        ("IMAGENET1K_V1", "vit_l_32-c7638314.pth", _at(256, 224)),
+    )),
+    "vit_h_14": ("ViT_H_14_Weights", 633470440, (
+        ("IMAGENET1K_SWAG_LINEAR_V1", "vit_h_14_lc_swag-c1eb923e.pth", _at(224, 224, "bicubic"), 632045800),
+        ("IMAGENET1K_SWAG_E2E_V1", "vit_h_14_swag-80465313.pth", _at(518, 518, "bicubic")),
     )),
 }
 # fmt: on

@@ -30,14 +30,14 @@ class Builder(Protocol[M_co]):
 _BUILDERS: dict[str, Builder[Any]] = {}
 
 
-def builder(name: str, about: str, make: Callable[..., M], **defaults: Any) -> Builder[M]:
+def builder(name: str, about: str, make: Callable[..., M], *, sized: bool = False, **defaults: Any) -> Builder[M]:
     """Register a model under a name and return its builder.
 
     The builder takes ``weights``: None for a fresh model; a path, a state dict, or a name (``"DEFAULT"``,
     ``"IMAGENET1K_V1"``, or an entry of the model's enumeration of weights) for a trained one. A name is fetched into
     the cache folder, and checked. ``progress`` shows how far that is; ``pretrained`` is old programs' way to ask for
     ``"IMAGENET1K_V1"``. The other keywords go to the model's class, over
-    those of the table.
+    those of the table. A ``sized`` model has an ``image_size``, which is that of its weights.
     """
 
     def build(
@@ -54,6 +54,12 @@ def builder(name: str, about: str, make: Callable[..., M], **defaults: Any) -> B
                 raise ValueError(
                     f"{name}: the weights {found} are for {classes} classes, not num_classes={chosen['num_classes']}; "
                     "build the model with them and replace its last layer"
+                )
+            side = found.value.crop_size
+            if sized and chosen.setdefault("image_size", side) != side:
+                raise ValueError(
+                    f"{name}: the weights {found} are for images of {side}x{side}, not image_size="
+                    f"{chosen['image_size']}; resize their positions with interpolate_embeddings"
                 )
         model = make(**chosen)
         if found is not None:

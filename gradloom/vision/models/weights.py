@@ -52,6 +52,11 @@ class Weights:
 
         return {"categories": categories(), "num_params": self._num_params}
 
+    @property
+    def crop_size(self) -> int:
+        """The side of the square that the transforms cut out."""
+        return self._preset["crop_size"]
+
     @staticmethod
     def has(model: str) -> bool:
         """Whether there are weights for a model."""
@@ -89,7 +94,7 @@ def named(model: str) -> type[WeightsEnum]:
     if model not in PUBLISHED:
         raise ValueError(f"{model} has no published weights; give a path or a state dict as weights=")
     group, num_params, rows = PUBLISHED[model]
-    entries = {name: Weights(ADDRESS + file, preset, num_params) for name, file, preset in rows}
+    entries = {n: Weights(ADDRESS + file, preset, *(own or [num_params])) for n, file, preset, *own in rows}
     entries["DEFAULT"] = entries[rows[-1][0]]  # an alias
     return WeightsEnum(group, entries, module=__name__)  # type: ignore[return-value, call-arg]
 
