@@ -8,23 +8,39 @@ from typing import Any
 
 from gradloom import dtypes
 from gradloom.dtypes import DType
-from gradloom.errors import DTypeError
+from gradloom.errors import DTypeError, NotSupportedError
 
 __all__ = [
     "backend",
     "clear_session",
+    "disable_flash_attention",
+    "disable_interactive_logging",
+    "disable_traceback_filtering",
     "dtype_policy",
+    "enable_flash_attention",
+    "enable_interactive_logging",
+    "enable_traceback_filtering",
+    "enable_unsafe_deserialization",
     "epsilon",
     "floatx",
     "get_uid",
     "image_data_format",
+    "is_flash_attention_enabled",
     "is_float_dtype",
     "is_int_dtype",
+    "is_interactive_logging_enabled",
+    "is_nnx_enabled",
+    "is_traceback_filtering_enabled",
+    "max_epochs",
+    "max_steps_per_epoch",
     "result_type",
+    "set_backend",
     "set_dtype_policy",
     "set_epsilon",
     "set_floatx",
     "set_image_data_format",
+    "set_max_epochs",
+    "set_max_steps_per_epoch",
     "standardize_dtype",
 ]
 
@@ -42,6 +58,10 @@ class _Settings:
         self.policy: Any = None  # a DTypePolicy; None: that of floatx
         self.names: Counter[str] = Counter()
         self.uids: Counter[str] = Counter()
+        self.flash_attention: bool | None = None
+        self.interactive = True
+        self.max_epochs: int | None = None
+        self.max_steps: int | None = None
 
 
 SETTINGS = _Settings()
@@ -182,3 +202,91 @@ def clear_session(free_memory: bool = True) -> None:
 
         TAPE.flush()
         TAPE.forget()
+
+
+def set_backend(backend: str) -> None:
+    """There is one engine. ValueError for another name than ``"gradloom"``."""
+    if backend != "gradloom":
+        raise ValueError(f"set_backend({backend!r}): the engine is gradloom, and there is no other")
+
+
+def is_nnx_enabled() -> bool:
+    """Whether Flax NNX holds the state: never."""
+    return False
+
+
+def is_flash_attention_enabled() -> bool | None:
+    """What ``flash_attention=None`` of attention layers means: None where neither was chosen."""
+    return SETTINGS.flash_attention
+
+
+def enable_flash_attention() -> None:
+    """Let attention layers made from now on refuse what needs all weights at once, unless they are told otherwise."""
+    SETTINGS.flash_attention = True
+
+
+def disable_flash_attention() -> None:
+    """Take :func:`enable_flash_attention` back."""
+    SETTINGS.flash_attention = False
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Whether ``verbose="auto"`` shows progress within epochs."""
+    return SETTINGS.interactive
+
+
+def enable_interactive_logging() -> None:
+    """Let ``verbose="auto"`` show progress within epochs, which is so at first."""
+    SETTINGS.interactive = True
+
+
+def disable_interactive_logging() -> None:
+    """Let ``verbose="auto"`` mean one line an epoch, as suits files."""
+    SETTINGS.interactive = False
+
+
+def is_traceback_filtering_enabled() -> bool:
+    """Whether tracebacks are shortened: never."""
+    return False
+
+
+def disable_traceback_filtering() -> None:
+    """Tracebacks are whole as it is."""
+
+
+def enable_traceback_filtering() -> None:
+    """Absent on purpose: tracebacks stay whole."""
+    raise NotSupportedError("tracebacks are not shortened", code="keras.traceback", hint="leave the call out")
+
+
+def enable_unsafe_deserialization() -> None:
+    """Absent on purpose: code in files is never run."""
+    raise NotSupportedError(
+        "code in files is never run", code="keras.safe-mode", hint="register classes and functions by their names"
+    )
+
+
+def max_epochs() -> int | None:
+    """The number of epochs at which every ``fit`` ends; None: as it was told."""
+    return SETTINGS.max_epochs
+
+
+def set_max_epochs(max_epochs: int | None) -> None:
+    """Set :func:`max_epochs`, so that a program can be tried quickly."""
+    SETTINGS.max_epochs = _count("max_epochs", max_epochs)
+
+
+def max_steps_per_epoch() -> int | None:
+    """The number of batches after which every epoch, evaluation and prediction ends; None: as it was told."""
+    return SETTINGS.max_steps
+
+
+def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
+    """Set :func:`max_steps_per_epoch`, so that a program can be tried quickly."""
+    SETTINGS.max_steps = _count("max_steps_per_epoch", max_steps_per_epoch)
+
+
+def _count(name: str, value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise ValueError(f"{name}={value!r}: expected a number from 1 upward, or None")
+    return value

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gradloom.keras.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from gradloom.keras.layers.attention import AdditiveAttention, Attention
 from gradloom.keras.layers.base import Layer
+from gradloom.keras.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from gradloom.keras.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from gradloom.keras.layers.convolutional import (
     Conv1D,
     Conv1DTranspose,
@@ -38,6 +41,7 @@ from gradloom.keras.layers.core import (
     Masking,
     Wrapper,
 )
+from gradloom.keras.layers.heads import GroupedQueryAttention, MultiHeadAttention
 from gradloom.keras.layers.images import (
     CenterCrop,
     RandomBrightness,
@@ -109,6 +113,7 @@ from gradloom.keras.layers.pooling import (
     MaxPooling3D,
 )
 from gradloom.keras.layers.preprocessing import CategoryEncoding, Discretization, Hashing, Normalization, Rescaling
+from gradloom.keras.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from gradloom.keras.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,
@@ -135,6 +140,9 @@ from gradloom.keras.layers.reshaping import (
     ZeroPadding3D,
 )
 from gradloom.keras.layers.specs import InputSpec
+from gradloom.keras.layers.wrappers import Bidirectional, TimeDistributed
+
+GroupQueryAttention = GroupedQueryAttention  # Keras calls the class so, and exports it under the shorter name
 
 
 def serialize(layer: Layer) -> Any:
@@ -161,7 +169,9 @@ __all__ = [
     "AdaptiveMaxPooling2D",
     "AdaptiveMaxPooling3D",
     "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -170,6 +180,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNormalization",
+    "Bidirectional",
     "CategoryEncoding",
     "CenterCrop",
     "Concatenate",
@@ -179,6 +190,9 @@ __all__ = [
     "Conv2DTranspose",
     "Conv3D",
     "Conv3DTranspose",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "Convolution1D",
     "Convolution1DTranspose",
     "Convolution2D",
@@ -198,6 +212,8 @@ __all__ = [
     "EinsumDense",
     "Embedding",
     "Flatten",
+    "GRU",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
@@ -213,12 +229,15 @@ __all__ = [
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
     "GroupNormalization",
+    "GroupQueryAttention",
     "Hashing",
     "Identity",
     "Input",
     "InputLayer",
     "InputSpec",
     "IntegerLookup",
+    "LSTM",
+    "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -232,11 +251,13 @@ __all__ = [
     "MaxPooling3D",
     "Maximum",
     "Minimum",
+    "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",
     "Permute",
     "RMSNormalization",
+    "RNN",
     "RandomBrightness",
     "RandomContrast",
     "RandomCrop",
@@ -253,14 +274,18 @@ __all__ = [
     "SeparableConv2D",
     "SeparableConvolution1D",
     "SeparableConvolution2D",
+    "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
     "SpectralNormalization",
+    "StackedRNNCells",
     "StringLookup",
     "Subtract",
     "TextVectorization",
+    "TimeDistributed",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",

@@ -88,6 +88,8 @@ class Layer(Module):
         self.supports_masking = type(self).compute_mask is not Layer.compute_mask
         self._path: str | None = None
         self._takes = _parameters_of(self.call)
+        # arguments whose masks go into arguments of their own: query and query_mask, ...
+        self._masked = [n for n in self._takes if f"{n}_mask" in self._takes]
         self._build_shapes: dict[str, Any] | None = None
         self.eval()  # a Keras layer called by hand infers; fit switches to training
         if type(self).build is Layer.build:
@@ -414,8 +416,11 @@ class Layer(Module):
         else:
             kwargs.pop("training", None)
         masks = self._masks_of(first) if first is not None else None
-        if masks is not None and "mask" in takes and kwargs.get("mask") is None and len(args) < 2:
-            kwargs["mask"] = masks
+        if masks is not None and "mask" in takes and kwargs.get("mask") is None:
+            if list(takes).index("mask") >= len(args):
+                kwargs["mask"] = masks
+        if self._masked:
+            self._fill_masks(args, kwargs)
         outer = CONTEXT.training
         CONTEXT.training, CONTEXT.scope = training, (*before, self.name)
         CONTEXT.depth += 1
@@ -432,6 +437,15 @@ class Layer(Module):
         if self.supports_masking and (masks is not None or type(self).compute_mask is not Layer.compute_mask):
             self._put_masks(first, outputs, masks)
         return outputs
+
+    def _fill_masks(self, args: Any, kwargs: dict[str, Any]) -> None:
+        """Masks that came with single arguments, as the arguments that are named after them."""
+        names = list(self._takes)
+        given = {**dict(zip(names, args)), **kwargs}
+        for name in self._masked:
+            mask = self._masks_of(given.get(name))
+            if mask is not None and given.get(f"{name}_mask") is None and names.index(f"{name}_mask") >= len(args):
+                kwargs[f"{name}_mask"] = mask
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """``call``, with weights in the compute dtype where the policy says so."""
@@ -490,8 +504,15 @@ class Layer(Module):
 
     def _build_once(self, input_shape: Any) -> None:
         if not self.built:
+            before = CONTEXT.scope
+            if self._path is None:
+                self._path = "/".join((*before, self.name))
+                CONTEXT.scope = (*before, self.name)
             self._build_shapes = {"input_shape": input_shape}
-            self.build(input_shape)
+            try:
+                self.build(input_shape)
+            finally:
+                CONTEXT.scope = before
             self._finish_build()
 
     def _finish_build(self) -> None:

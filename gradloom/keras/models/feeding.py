@@ -300,7 +300,7 @@ def feed_of(
     if is_batches(x, y):
         if split:
             raise ValueError("validation_split goes with arrays: give validation_data beside an iterable of batches")
-        return Feed(model, x, None, steps, raw=True, class_weight=class_weight), validation
+        return _limited(Feed(model, x, None, steps, raw=True, class_weight=class_weight)), validation
     if y is None and answers and not whole and not model._overrides("train_step") and model._compile_arguments and (
         model._compile_arguments["loss"] is not None
     ):  # fmt: skip
@@ -314,7 +314,16 @@ def feed_of(
     if steps is not None and batch_size is None:
         size = -(-len(flat[0]) // steps)
     dtypes = dtypes_of(model, flat, structure)
-    return Feed(model, ArrayBatches(flat, size, dtypes=dtypes, seed=seed), structure, steps), validation
+    found = Feed(model, ArrayBatches(flat, size, dtypes=dtypes, seed=seed), structure, steps)
+    return _limited(found), validation
+
+
+def _limited(feed: Feed) -> Feed:
+    """At most as many batches as ``keras.config.max_steps_per_epoch`` allows."""
+    limit = config.max_steps_per_epoch()
+    if limit is not None:
+        feed.steps = min(len(feed), limit) if feed.known_length() else limit
+    return feed
 
 
 def validation_of(model: Any, data: Any, batch_size: int | None, steps: int | None) -> Feed:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradloom.autodiff import grad
 from gradloom.errors import StateError
-from gradloom.keras import inputs, optimizers, tree
+from gradloom.keras import config, inputs, optimizers, tree
 from gradloom.keras.callbacks import BackupAndRestore
 from gradloom.keras.initializers import draw_seed
 from gradloom.keras.losses import Loss
@@ -251,6 +251,7 @@ class Trainer:
         KeyboardInterrupt : Ctrl-C; weights and ``self.history`` are those of the last whole step and epoch.
         """
         self._require_loss("fit", "train_step")
+        epochs = min(epochs, config.max_epochs() or epochs)
         if hasattr(x, "on_epoch_begin") and hasattr(x, "__getitem__"):
             callbacks = [*_callbacks(callbacks), _DatasetCallback(x)]
         data, validation_data = feed_of(
@@ -525,7 +526,9 @@ def _callbacks(given: Any) -> list[Callback]:
 
 
 def _verbosity(verbose: int | str) -> int:
-    return 1 if verbose == "auto" else int(verbose)
+    if verbose == "auto":
+        return 1 if config.is_interactive_logging_enabled() else 2
+    return int(verbose)
 
 
 def _as_returned(found: dict[str, Any], as_dict: bool) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from gradloom.errors import FileError, NotSupportedError, ShapeError, StateError
 from gradloom.io import safetensors
 from gradloom.keras import config as settings
-from gradloom.keras.layers.base import Layer
+from gradloom.keras.layers.base import _BOOKS, Layer
 from gradloom.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from gradloom.keras.variables import SeedGenerator
 
@@ -49,9 +49,9 @@ def own_stores(layer: Any, path: str = "") -> list[tuple[str, Any]]:
         if graph:
             shown = [getattr(item, "_input_layer", None)] if isinstance(item, Sequential) else []
             todo += _named([x for x in [*shown, *item.layers] if x is not None], f"{head}layers")
-        for name in sorted(vars(item)):
+        for name in sorted(vars(item), key=lambda n: (n.startswith("_"), n)):  # private ones last
             value = vars(item)[name]
-            if name.startswith("_") or name in ("optimizer", "loss", "history"):
+            if name in _BOOKS or name in ("optimizer", "loss", "history", "_input_layer", "_graph_layers"):
                 continue
             if isinstance(value, Layer | SeedGenerator):
                 todo.append((f"{head}{name}", value))

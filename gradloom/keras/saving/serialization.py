@@ -1,13 +1,15 @@
 """Objects as JSON-able dictionaries and back: the format of Keras 3's configurations.
 
 Classes of the library are written by their public place (``"module": "keras.layers"``), users' own by the name they
-were registered under. Reading looks names up in the library's closed list, in the registry and in ``custom_objects``;
-no module is imported because a file names it, and no code is ever read.
+were registered under. Reading looks names up in the library's closed list, in the registry, in ``custom_objects``, and
+among the program's own classes derived from the library's, where it has imported them; no module is imported because a
+file names it, and no code is ever read.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -240,6 +242,15 @@ _PLAIN: dict[str, Any] = {
 }
 
 
+def _of_program(name: str, module: str | None) -> Any:
+    """A class that the running program derived from one of the library's, in a module that it has imported itself."""
+    found = getattr(sys.modules.get(module or ""), name, None)
+    if not isinstance(found, type) or not hasattr(found, "from_config"):
+        return None
+    mine = any((c.__module__ or "").split(".")[:2] == ["gradloom", "keras"] for c in found.__mro__)
+    return found if mine and found.__module__ == module else None
+
+
 def find(name: str, module: str | None, registered: str | None = None) -> Any:
     """The class or function of a name. UnknownObjectError where it is neither the library's nor registered."""
     for known in (registered, name):
@@ -258,6 +269,9 @@ def find(name: str, module: str | None, registered: str | None = None) -> Any:
         if not name.startswith("_") and (found := getattr(public, name, None)) is not None and callable(found):
             if (getattr(found, "__module__", "") or "").startswith("gradloom"):
                 return found
+    found = _of_program(name, module)
+    if found is not None:
+        return found
     raise UnknownObjectError(
         f"{module + '.' if module else ''}{name} is not known",
         code="keras.unknown-object",
