@@ -49,7 +49,8 @@ class Group:
     (instruction, dims). computed: the nodes that are computed here. before: a bit for each group that must run first.
     stores: (instruction, storage, offset, strides by axis). dot: the operands of a contraction as views, the length of
     its sums, dtype. taps: of a convolution, where the sums go on, as offsets of both operands.
-    walk: of a convolution whose groups have few channels, how its filters go over the images.
+    walk: of a convolution whose groups have few channels, how its filters go over the images. winograd: of one by
+    Winograd's transforms, how many results a tile has along a side, else 0.
     host: node and operand views of what is done in NumPy, and the view that its result goes to.
     """
 
@@ -67,6 +68,7 @@ class Group:
         self.dot: tuple[View, View, int, str] | None = None
         self.taps: list[tuple[int, int]] = []
         self.walk: Walk | None = None
+        self.winograd = 0
         self.scatter: Scattering | None = None
         self.host: tuple[Node, list[View], View] | None = None
         self.loop: Job | None = None

@@ -1,20 +1,19 @@
-"""Transforms of tiles as nests: each point of the nest is one tile of one channel, loaded, transformed, stored."""
+"""Transforms of tiles as nests: each point of the nest is one tile of one channel, loaded, transformed, stored.
+
+Winograd's convolution whole is a contraction to the fuser, what follows being its body.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gradloom.compiler.body import Body
 from gradloom.compiler.groups import Group, Storage
+from gradloom.compiler.llvm.transforms import transform
 from gradloom.compiler.views import View
 from gradloom.compiler.weave import Kernels
 from gradloom.graph.node import Node
-from gradloom.ops.tiling import MATRICES
+from gradloom.ops.tiling import MATRICES, TAPS
 
 __all__ = ["Tilings"]
-
-Matrix = tuple[tuple[float, ...], ...]
-JOINS = ("cat", "pad")
 
 
 class Tilings(Kernels):
@@ -25,21 +24,26 @@ class Tilings(Kernels):
         if n.aval.dtype.code not in ("f32", "f64"):
             self._host(n)  # type: ignore[attr-defined]
             return
-        (user, *more) = self.users.get(id(n), [None])
-        if n.prim.name == "tiles_out" and not more and user is not None and user.prim is not None:
-            if user.prim.name in JOINS:
-                return  # it is written where that wants it
-        s = self.storages[id(n)] = Storage(n)
-        self.transform(n, View.whole(s, n.aval.shape))
-
-    def write(self, n: Node, to: View, after: Sequence[Group] = (), alone: bool = False) -> None:
-        """As :meth:`Kernels.write`; a transform that nobody has asked for yet is computed there."""
-        if n.prim is None or n.prim.name != "tiles_out" or id(n) in self.storages:
-            super().write(n, to, after, alone)
+        if n.prim.name == "winograd":
+            self._winograd(n)
             return
-        g = self.transform(n, to)
-        for h in after:
-            self.depend(g, h)
+        s = self.storages[id(n)] = Storage(n)
+        to = View.whole(s, n.aval.shape)
+        if n.prim.name == "tiles_in" and n.attrs[2] == "panels":
+            places, _, each = n.aval.shape
+            to = self.views[id(n)] = View(s, n.aval.shape, (each, places * each, 1))
+        self.transform(n, to)
+
+    def _winograd(self, n: Node) -> None:
+        x, u = (self.view(i) for i in n.ins)
+        x, u = (v if v.strides[-1] == 1 else self.compact(i) for v, i in zip((x, u), n.ins, strict=True))
+        g = self.open("contract", n.aval.shape)
+        for v in (x, u):
+            for writer in v.storage.writers:
+                self.depend(g, writer)
+        g.dot = (x, u, TAPS * TAPS * x.shape[-1], n.aval.dtype.code)
+        g.winograd = n.attrs[0]
+        self.put(g, n, g.body.add("acc", g.dot[3]), tuple(k if e != 1 else None for k, e in enumerate(n.aval.shape)))
 
     def transform(self, n: Node, out: View) -> Group:
         """The kernel of a transform, which writes to ``out``."""
@@ -68,46 +72,32 @@ class Tilings(Kernels):
         values = [
             [g.body.load(x.storage, x.offset + i * inside[0] + j * inside[1], walk) for j in range(q)] for i in range(q)
         ]
-        columns = [_transform(g.body, matrix, [row[j] for row in values]) for j in range(q)]  # [j][i]
+        on = _Instructions(g.body, n.aval.dtype.code)
+        columns = [transform(on, matrix, [row[j] for row in values]) for j in range(q)]  # [j][i]
         for i in range(p):
-            for j, inst in enumerate(_transform(g.body, matrix, [column[i] for column in columns])):
+            for j, inst in enumerate(transform(on, matrix, [column[i] for column in columns])):
                 g.store(inst, dims, View(out.storage, grid, to, out.offset + i * tile[0] + j * tile[1]))
         return g
 
 
-def _transform(body: Body, matrix: Matrix, x: Sequence[int]) -> list[int]:
-    """The product of a matrix and a vector. Two rows that differ in the signs of odd places share their sums."""
-    out: dict[int, int] = {}
-    for i, row in enumerate(matrix):
-        if i in out:
-            continue
-        twin = next((k for k in range(i + 1, len(matrix)) if k not in out and _mirrored(row, matrix[k])), None)
-        if twin is None:
-            out[i] = _sum(body, row, x)
-            continue
-        signs = [a == b for a, b in zip(row, matrix[twin], strict=True)]
-        even = _sum(body, [v if s else 0.0 for v, s in zip(row, signs, strict=True)], x)
-        odd = _sum(body, [0.0 if s else v for v, s in zip(row, signs, strict=True)], x)
-        code = body.insts[even].dtype
-        out[i], out[twin] = body.add("add", code, (even, odd)), body.add("sub", code, (even, odd))
-    return [out[i] for i in range(len(matrix))]
+class _Instructions:
+    """Operations in a body."""
 
+    def __init__(self, body: Body, code: str) -> None:
+        self.body, self.code = body, code
 
-def _mirrored(a: Sequence[float], b: Sequence[float]) -> bool:
-    pairs = [(x, y) for x, y in zip(a, b, strict=True) if x or y]
-    return all(x in (y, -y) for x, y in pairs) and any(x == y for x, y in pairs) and any(x == -y for x, y in pairs)
+    def add(self, a: int, b: int) -> int:
+        """The sum."""
+        return self.body.add("add", self.code, (a, b))
 
+    def sub(self, a: int, b: int) -> int:
+        """The difference."""
+        return self.body.add("sub", self.code, (a, b))
 
-def _sum(body: Body, row: Sequence[float], x: Sequence[int]) -> int:
-    """The scalar product; terms with the factor 1 first, so that all others are one multiply-add each."""
-    code = body.insts[x[0]].dtype
-    total: int | None = None
-    for v, k in sorted(((v, k) for v, k in zip(row, x, strict=True) if v), key=lambda t: t[0] != 1):
-        if total is None:
-            total = k if v == 1 else body.add("mul", code, (k, body.const(v, code)))
-        elif v in (1, -1):
-            total = body.add("add" if v == 1 else "sub", code, (total, k))
-        else:
-            total = body.add("fma", code, (k, body.const(v, code), total))
-    assert total is not None
-    return total
+    def scale(self, x: int, v: float) -> int:
+        """``x`` times a constant."""
+        return self.body.add("mul", self.code, (x, self.body.const(v, self.code)))
+
+    def fma(self, x: int, v: float, total: int) -> int:
+        """``total`` and ``x`` times a constant."""
+        return self.body.add("fma", self.code, (x, self.body.const(v, self.code), total))

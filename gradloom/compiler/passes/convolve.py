@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from gradloom import dtypes
 from gradloom.compiler.passes import depthwise, winograd
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops import convolution as C
@@ -24,19 +25,23 @@ from gradloom.ops.core import Primitive
 __all__ = ["Lowering", "lower_convolutions"]
 
 
-def lower_convolutions(graph: Graph) -> Graph:
-    """Replace the three convolutions of floating point images."""
+def lower_convolutions(graph: Graph, lasting: Sequence[Node] = ()) -> Graph:
+    """Replace the three convolutions of floating point images. lasting: inputs that stay the same from run to run."""
     if not any(n.prim is not None and n.prim.kind == "convolution" for n in graph.nodes):
         return graph
-    return Lowering(graph).run()
+    return Lowering(graph, lasting).run()
 
 
 class Lowering:
-    """A graph while it is rewritten; the methods add instructions to it."""
+    """A graph while it is rewritten; the methods add instructions to it.
 
-    def __init__(self, graph: Graph) -> None:
+    steady: values that depend on lasting inputs alone.
+    """
+
+    def __init__(self, graph: Graph, lasting: Sequence[Node] = ()) -> None:
         self.graph = graph
         self.nodes: list[Node] = []
+        self.steady = {id(n) for n in lasting}
 
     def run(self) -> Graph:
         """The graph with all convolutions replaced."""
@@ -49,20 +54,23 @@ class Lowering:
                 got = how(self, a, b, n.attrs[0], n.aval)
                 assert got.aval.shape == n.aval.shape, (n.prim, got.aval.shape, n.aval.shape)
             elif all(a is b for a, b in zip(ins, n.ins, strict=True)):
-                got = n
-                self.nodes.append(n)
+                got = self.keep(n)
             else:
-                got = Node(n.prim, ins, n.attrs, n.aval)
-                self.nodes.append(got)
+                got = self.keep(Node(n.prim, ins, n.attrs, n.aval))
             new[id(n)] = got
         return Graph(self.graph.inputs, self.nodes, [new[id(n)] for n in self.graph.outputs], self.graph.donate)
 
     # -- instructions -----------------------------------------------------------------------------
-    def node(self, prim: Primitive, ins: Sequence[Node], *attrs: Any) -> Node:
-        """An instruction."""
-        n = Node(prim, ins, attrs, prim.infer([i.aval for i in ins], attrs))
+    def keep(self, n: Node) -> Node:
+        """Add an instruction."""
         self.nodes.append(n)
+        if all(id(i) in self.steady for i in n.ins) and (n.ins or (n.prim is not None and n.prim.kind == "create")):
+            self.steady.add(id(n))
         return n
+
+    def node(self, prim: Primitive, ins: Sequence[Node], *attrs: Any) -> Node:
+        """A new instruction."""
+        return self.keep(Node(prim, ins, attrs, prim.infer([i.aval for i in ins], attrs)))
 
     def cast(self, x: Node, like: Node) -> Node:
         """A value in another's dtype."""
@@ -97,6 +105,14 @@ class Lowering:
         low, high = [max(0, p) for p, _ in padding], [max(0, q) for _, q in padding]
         return self.node(S.pad, [x], (0, *low, *rest), (0, *high, *rest), 0.0)
 
+    def widened(self, x: Node) -> Node:
+        """A value in the dtype that sums are made in."""
+        return self.node(E.cast, [x], dtypes.float32) if x.aval.dtype.itemsize < 4 else x
+
+    def narrowed(self, x: Node, out: Aval) -> Node:
+        """A sum in the dtype of the result."""
+        return x if x.aval.dtype is out.dtype else self.node(E.cast, [x], out.dtype)
+
     def by_group(self, x: Node, groups: int) -> Node:
         """Channels as (groups, channels of one)."""
         *lead, c = x.aval.shape
@@ -113,8 +129,9 @@ class Lowering:
             return own
         if part == 1 and g.groups > 1:
             return self.depthwise(self.padded(x, g.padding), w, g, out)
-        if winograd.fits(x.aval, out, tuple(kernel), g):
-            return winograd.forward(self, x, w, g, out)
+        side = winograd.way(x.aval, out, tuple(kernel), g, id(w) in self.steady)
+        if side:
+            return winograd.forward(self, x, w, g, out, side)
         xg = self.by_group(self.padded(x, g.padding), g.groups)
         y = self.node(C.correlate, [xg, self.filters(w, g.groups)], g.stride, g.dilation)
         return self.reshape(y, out.shape)
@@ -143,17 +160,17 @@ class Lowering:
         *kernel, _, wide = w.aval.shape
         each = wide // g.groups  # filters for each channel
         count = out.shape[1:-1]
-        w = self.node(S.cat, [w], 0)  # in memory as vectors along the channels want it
+        w = self.widened(self.node(S.cat, [w], 0))  # in memory as vectors along the channels want it
         total: Node | None = None
         for k in itertools.product(*map(range, kernel)):
-            part = self.tap(x, k, count, g)
+            part = self.widened(self.tap(x, k, count, g))
             scale = self.reshape(self.place(w, k), (g.groups, each) if each > 1 else (wide,))
             if each > 1:
                 part = self.reshape(part, (*part.aval.shape, 1))
             term = self.node(E.mul, [part, scale])
             total = term if total is None else self.node(E.add, [total, term])
         assert total is not None
-        return self.reshape(total, out.shape)
+        return self.reshape(self.narrowed(total, out), out.shape)
 
     def tap(self, x: Node, k: Sequence[int], count: Sequence[int], g: Geometry) -> Node:
         """What a filter's element sees of padded images."""
@@ -251,7 +268,7 @@ class Lowering:
         own = depthwise.filter_gradient(self, x, y, g, out)
         if own is not None:
             return own
-        if winograd.fits(x.aval, y.aval, tuple(kernel), g):
+        if winograd.filter_gradient_fits(x.aval, y.aval, tuple(kernel), g):
             return winograd.filter_gradient(self, x, y, g, out)
         xp = self.padded(x, g.padding)
         count = y.aval.shape[1:-1]
@@ -277,16 +294,17 @@ class Lowering:
         count = y.aval.shape[1:-1]
         axes = tuple(range(len(kernel) + 1))
         sums = []
+        y = self.widened(y)
         if each > 1:
             y = self.by_group(y, g.groups)
         for k in itertools.product(*map(range, kernel)):
-            part = self.tap(x, k, count, g)
+            part = self.widened(self.tap(x, k, count, g))
             if each > 1:
                 part = self.reshape(part, (*part.aval.shape, 1))
-            total = self.node(S.sum_, [self.node(E.mul, [part, y])], axes, False, out.dtype)
+            total = self.node(S.sum_, [self.node(E.mul, [part, y])], axes, False, y.aval.dtype)
             sums.append(self.reshape(total, (1, wide)))
         w = self.node(S.cat, sums, 0) if len(sums) > 1 else sums[0]
-        return self.reshape(w, out.shape)
+        return self.reshape(self.narrowed(w, out), out.shape)
 
 
 _RULES = {

@@ -1,90 +1,116 @@
 """Winograd's convolution for 3x3 filters with stride 1, where it needs less time than summing directly.
 
-All three directions are the same three steps: tiles of both operands transformed, 36 matrix products, tiles transformed
-back. The gradient of the filters takes the transposed transforms.
+Forward, and for the gradient of the images, it is one kernel, ``winograd``, on filters that were transformed before.
+The gradient of the filters takes the transposed transforms: tiles of both operands transformed, 36 matrix products,
+tiles transformed back.
 """
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from gradloom import dtypes
+from gradloom.compiler.llvm.host import detect_host
+from gradloom.compiler.llvm.microkernel import tile_of
 from gradloom.graph.node import Aval, Node
 from gradloom.ops import structure as S
 from gradloom.ops.convolution import Geometry
-from gradloom.ops.tiling import RESULTS, TAPS, tiles_in, tiles_out
+from gradloom.ops.tiling import RESULTS, TAPS, tiles_in, tiles_out, winograd
+from gradloom.runtime.limits import get_winograd
 
 if TYPE_CHECKING:
     from gradloom.compiler.passes.convolve import Lowering
 
-__all__ = ["filter_gradient", "fits", "forward"]
+__all__ = ["filter_gradient", "filter_gradient_fits", "forward", "way"]
 
 TILE = RESULTS + TAPS - 1
 LEAST_CHANNELS = 32  # of both operands
+UNIT = 16  # channels of both operands are a multiple of this: whole registers on every host
 LEAST_TILES = 14
-CACHE_BYTES = 16 << 20  # of transformed tiles and products that are on their way at once
+SIDES = (4, 2)
+# the costs below are cycles of one core of Zen 4
+LANES = 16  # multiply-adds
+DIRECT_SHARE, SHARE = 0.92, 0.85  # of the peak that products reach
+TRANSFORM = 3.0  # of a register at one place of a tile, both ways together
+STREAM = 6.0  # bytes of filters that come from far off
+NEAR_BYTES = 1 << 20  # of filters that do not
+FILTERS = 0.5  # of an element of filters that is brought into this form in each run, beyond what direct sums need
+WORTH = 0.9  # of the direct sums' time
 
 
-def fits(images: Aval, out: Aval, kernel: tuple[int, ...], g: Geometry) -> bool:
-    """Whether a convolution of these images (N, H, W, C) to these results should be done this way."""
-    if kernel != (TAPS, TAPS) or g.groups != 1 or {*g.stride, *g.dilation} != {1}:
+def _suits(images: Aval, out: Aval, kernel: tuple[int, ...], g: Geometry) -> bool:
+    if get_winograd() == "off" or kernel != (TAPS, TAPS) or g.groups != 1 or {*g.stride, *g.dilation} != {1}:
         return False
     if images.dtype is not dtypes.float32:  # half precision has too few digits, float64 wants all of its own
         return False
-    n, h, w, o = out.shape
-    down, across = -(-h // RESULTS), -(-w // RESULTS)
-    useful = h * w / (down * across * RESULTS**2)
-    tiles = n * down * across
-    return min(images.shape[-1], o) >= LEAST_CHANNELS and tiles >= LEAST_TILES and useful > 0.55
+    return min(images.shape[-1], out.shape[-1]) >= LEAST_CHANNELS
 
 
-def _whole(low: Lowering, x: Node, padding: tuple, out: Aval) -> tuple[Node, tuple[int, int, int]]:
-    """Padded images made up to whole tiles, and the grid of these."""
+def way(images: Aval, out: Aval, kernel: tuple[int, ...], g: Geometry, steady: bool) -> int:
+    """How many results along a side the tiles of a convolution (N, H, W, C) to (N, H, W, O) have; 0: sum directly.
+
+    steady: whether the filters stay the same from run to run, transformed once.
+    """
+    c, o = images.shape[-1], out.shape[-1]
+    if not _suits(images, out, kernel, g) or c % UNIT or o % UNIT:
+        return 0
     n, h, w, _ = out.shape
-    down, across = -(-h // RESULTS), -(-w // RESULTS)
+    filters = c * o * dtypes.float32.itemsize
+
+    def far(places: int) -> float:
+        """Cycles that the filters take to come."""
+        return places * filters / STREAM if places * filters > NEAR_BYTES else 0.0
+
+    def transformed(side: int) -> float:
+        tiles, places = n * ceil(h / side) * ceil(w / side), (side + TAPS - 1) ** 2
+        products = places * max(4, tiles) * c * o / LANES / SHARE
+        more = 0.0 if steady else FILTERS * places * c * o
+        return max(products, far(places)) + tiles * places * (c + o) / LANES * TRANSFORM + more
+
+    direct = max(TAPS * TAPS * n * h * w * c * o / LANES / DIRECT_SHARE, far(TAPS * TAPS))
+    best = min(SIDES, key=transformed)
+    return best if get_winograd() == "on" or transformed(best) < WORTH * direct else 0
+
+
+def filter_gradient_fits(images: Aval, out: Aval, kernel: tuple[int, ...], g: Geometry) -> bool:
+    """Whether the gradient of the filters should be made this way, of images (N, H, W, C) and results."""
+    if not _suits(images, out, kernel, g):
+        return False
+    n, h, w, _ = out.shape
+    down, across = ceil(h / RESULTS), ceil(w / RESULTS)
+    useful = h * w / (down * across * RESULTS**2)
+    return get_winograd() == "on" or (n * down * across >= LEAST_TILES and useful > 0.55)
+
+
+def _whole(low: Lowering, x: Node, padding: tuple, out: Aval, side: int) -> Node:
+    """Padded images made up to whole tiles."""
+    _, h, w, _ = out.shape
     (p, q), (r, s) = padding
-    more = ((p, q + down * RESULTS - h), (r, s + across * RESULTS - w))
-    return low.padded(x, more), (n, down, across)
+    return low.padded(x, ((p, q + -h % side), (r, s + -w % side)))
 
 
-def _bands(images: int, each: int) -> list[tuple[int, int]]:
-    """Images that are done together: as many as keep what lies between the steps in the last cache."""
-    count = max(1, -(-images * each // CACHE_BYTES))
-    size = -(-images // count)
-    return [(a, min(a + size, images)) for a in range(0, images, size)]
-
-
-def _images(low: Lowering, x: Node, band: tuple[int, int]) -> Node:
-    shape = x.aval.shape
-    if band == (0, shape[0]):
-        return x
-    starts, stops = (band[0], *(0,) * (len(shape) - 1)), (band[1], *shape[1:])
-    return low.node(S.slice_, [x], starts, stops, (1,) * len(shape))
-
-
-def forward(low: Lowering, x: Node, w: Node, g: Geometry, out: Aval) -> Node:
+def forward(low: Lowering, x: Node, w: Node, g: Geometry, out: Aval, side: int) -> Node:
     """Results from images (N, H, W, C) and filters (3, 3, C, O)."""
     *_, c, o = w.aval.shape
-    xp, (n, down, across) = _whole(low, x, g.padding, out)
-    u = low.node(tiles_in, [low.reshape(w, (1, TAPS, TAPS, c * o))], "filters", TAPS, "forward")
-    u = low.reshape(u, (TILE * TILE, c, o))
-    parts = []
-    for a, b in _bands(n, down * across * TILE * TILE * (c + o) * x.aval.dtype.itemsize):
-        v = low.node(tiles_in, [_images(low, xp, (a, b))], "images", RESULTS, "forward")
-        m = low.node(S.dot, [v, u])
-        parts.append(low.node(tiles_out, [m], "results", (b - a, down, across)))
-    y = parts[0] if len(parts) == 1 else low.node(S.cat, parts, 0)
-    return y if y.aval.shape == out.shape else low.cut(y, [0, 0], out.shape[1:3], [1, 1])
+    places = (side + TAPS - 1) ** 2
+    wide = 2 * tile_of(detect_host(), "f32", "wide").lanes  # columns that are multiplied together
+    panel = wide if o % wide == 0 else o
+    w = low.reshape(w, (TAPS, TAPS, c, o // panel, panel))
+    w = low.reshape(low.permute(w, (3, 0, 1, 2, 4)), (o // panel, TAPS, TAPS, c * panel))
+    u = low.node(tiles_in, [w], f"filters {side}", TAPS, "panels")
+    u = low.reshape(u, (places, o // panel, c, panel))
+    return low.node(winograd, [_whole(low, x, g.padding, out, side), u], side, out.shape)
 
 
 def filter_gradient(low: Lowering, x: Node, y: Node, g: Geometry, out: Aval) -> Node:
     """The filters (3, 3, C, O) from images and the results' gradient."""
     *_, c, o = out.shape
-    xp, (_, down, across) = _whole(low, x, g.padding, y.aval)
     _, h, w, _ = y.aval.shape
-    yp = low.padded(y, ((0, down * RESULTS - h), (0, across * RESULTS - w)))
-    v = low.node(tiles_in, [xp], "images", RESULTS, "filters")
-    t = low.node(tiles_in, [yp], "results turned", RESULTS, "filters")
+    xp = _whole(low, x, g.padding, y.aval, RESULTS)
+    yp = low.padded(y, ((0, -h % RESULTS), (0, -w % RESULTS)))
+    v = low.node(tiles_in, [xp], f"images {RESULTS}", RESULTS, "filters")
+    t = low.node(tiles_in, [yp], f"results turned {RESULTS}", RESULTS, "filters")
     u = low.node(S.dot, [low.permute(v, (0, 2, 1)), t])
-    back = low.node(tiles_out, [low.reshape(u, (TILE * TILE, 1, c * o))], "filters turned", (1, 1, 1))
+    back = low.node(tiles_out, [low.reshape(u, (TILE * TILE, 1, c * o))], f"filters turned {RESULTS}", (1, 1, 1))
     return low.reshape(back, out.shape)
