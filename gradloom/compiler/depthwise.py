@@ -96,7 +96,8 @@ class Depthwises(Correlations):
         x, y = n.ins
         g, kernel, pieces = n.attrs
         part, wide = n.aval.shape[-2:]
-        walk = Walk(g, tuple(kernel), part, wide // g.groups, y.aval.shape[1:-1], x.aval.shape[1:-1], False, pieces, x.aval.shape[0])
+        sizes = y.aval.shape[1:-1], x.aval.shape[1:-1]
+        walk = Walk(g, tuple(kernel), part, wide // g.groups, *sizes, pieces=pieces, count=x.aval.shape[0])
         terms = prod(y.aval.shape[:-1]) // n.aval.shape[0]
         self._channelwise(n, (self._pixels(x, n), self._pixels(y, n)), terms, walk)
         self.view(n)  # its sums are only written, for the kernel that adds up the pieces
@@ -130,7 +131,7 @@ def fits(geometry: Geometry, kernel: Sequence[int], part: int, each: int, dtype:
 
 def filter_pieces(results: Sequence[int], kernel: Sequence[int], part: int) -> tuple[int, int]:
     """How many images and rows of results a piece of the sums for a filter is made over."""
-    n, rows, cols, wide = results
+    n, rows, cols, _ = results
     work = prod(results) * prod(kernel) * part
     wanted = max(1, min(PIECES, work // PIECE_WORK, n * rows * cols // PIECE_PIXELS))
     if wanted <= n:
@@ -199,7 +200,7 @@ def _filter_tile(walk: Walk, rows: int, some: int, host: Host) -> tuple[tuple[in
 
 
 def _parts(count: int, top: int, unit: int) -> tuple[int, ...]:
-    """Sizes that make up ``count``, as few as there can be of nearly one size, a multiple of ``unit``; then the rest."""
+    """Sizes that make up ``count``, few and of nearly one size, a multiple of ``unit``; then the rest."""
     top = max(1, top // unit)
     units = ceil(count / unit)
     high = ceil(units / ceil(units / top)) * unit

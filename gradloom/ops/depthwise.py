@@ -67,4 +67,3 @@ transposed, the geometry is that of the convolution whose gradient for its image
 depthwise_filter = Convolution("depthwise_filter", _filter_reference, _filter_aval)
 """operands (x, y) -> sums (pieces, *K, part, groups * each), in float32 or float64; attrs (geometry, size of w,
 (images, rows) of y that a piece is summed over)."""
-

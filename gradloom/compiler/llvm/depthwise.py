@@ -1,9 +1,9 @@
 """Convolutions whose groups have few channels: vectors along the channels, results of a tile in registers.
 
-``y[n, i, j, o] = sum_k sum_c x[n, pixel(i, k), pixel(j, l), group(o) * part + c] w[k, l, c, o]``, followed by a body. A
-tile of results (see :mod:`.depthwise_tile`) walks all channels; for each vector of them, pixels are loaded one after the
-other and added to all results that see them. A tile of one row of results runs over the rows of the filters in a loop; a
-tile of several has them written out, so that a pixel loaded serves several rows.
+``y[n, i, j, o] = sum_k sum_c x[n, pixel(i, k), pixel(j, l), group(o) * part + c] w[k, l, c, o]``, followed by a body.
+A tile of results (see :mod:`.depthwise_tile`) walks all channels; for each vector of them, pixels are loaded one after
+the other and added to all results that see them. A tile of one row of results runs over the rows of the filters in a
+loop; a tile of several has them written out, so that a pixel loaded serves several rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .depthwise_tile import Channels, Link, Reach, emit_table, lanes_below, load
 from .epilogue import SIZE, Strides, _Body, _open
 from .host import Host
 from .microkernel import BYTES, ELEMENT, load_vector
-from .text import Function, Module, V, vec
+from .text import Module, V, vec
 
 __all__ = ["Depthwise"]
 
@@ -30,11 +30,11 @@ _CLEAR = 64  # bytes of zeros written at a time
 class Depthwise:
     """The kernel.
 
-    spec: A is the images over ``(n, row, column, channel)``, B the filters over ``(row, column, c, channel)``; the other
-    accesses and the body run over ``(n, row, column, channel)`` of the results. Channels of A and B have unit stride.
-    down, across: how filters walk. tall, wide: rows of results in a tile and its columns; the larger first, then what is
-    left. inline: the body is part of the tile. ragged: the last vector of
-    channels is not full.
+    spec: A is the images over ``(n, row, column, channel)``, B the filters over ``(row, column, c, channel)``; the
+    other accesses and the body run over ``(n, row, column, channel)`` of the results. Channels of A and B have unit
+    stride. down, across: how filters walk. tall, wide: rows of results in a tile and its columns; the larger first,
+    then what is left. inline: the body is written out for every result of a tile. ragged: the last vector of channels
+    is not full.
 
     ``ints``: rows and columns and channels of the results, rows and columns and channels of the images, rows of a
     chunk, images; then those of the accesses.
@@ -63,9 +63,7 @@ class _Emitter:
         for a in source.spec.accesses:
             self.ints_at.append(at)
             at += a.ints
-        self.tiles = {
-            (t, w): self._tile(f"{name}.tile.{t}.{w}", t, w) for t in source.tall for w in source.wide
-        }
+        self.tiles = {(t, w): self._tile(f"{name}.tile.{t}.{w}", t, w) for t in source.tall for w in source.wide}
 
     def run(self) -> None:
         spec = self.s.spec
@@ -232,8 +230,8 @@ class _Emitter:
             top = {k: f.splat(x, n) for k, x in top.items()}
             b.values(b.level({1}), top, f.arg("j"), o, n, None, mask)
             if self.spot is None:
-                for r in range(self.width):
-                    self._written(b, dict(top), f.add(f.arg("j"), r), o, n, sums[t * self.width + r], mask)
+                for k in range(self.width):
+                    self._written(b, dict(top), f.add(f.arg("j"), k), o, n, sums[t * self.width + k], mask)
                 continue
             ty = vec(ELEMENT[self.s.spec.dtype], n)
             with f.loop(0, self.width, 1, name="result") as r:

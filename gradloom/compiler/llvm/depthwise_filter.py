@@ -57,9 +57,7 @@ class _Emitter:
         a, b = source.spec.accesses[:2]
         self.ints_at = (_HEADER, _HEADER + a.ints, _HEADER + a.ints + b.ints)
         self.size = BYTES[source.spec.dtype]
-        self.tiles = {
-            (t, w): self._tile(f"{name}.tile.{t}.{w}", t, w) for t in source.tall for w in source.wide
-        }
+        self.tiles = {(t, w): self._tile(f"{name}.tile.{t}.{w}", t, w) for t in source.tall for w in source.wide}
 
     def run(self) -> None:
         s, spec = self.s, self.s.spec
@@ -155,7 +153,7 @@ class _Emitter:
         self, c: Channels, ys: Sequence[V], far: V, mask: V | None, seen: V | None, sums: V, step: V,
         own: Sequence[int],
     ) -> None:  # fmt: skip
-        """Add to the sums of the channels ``own`` of each group; ``step``: bytes from one channel's sums to the next."""
+        """Add to the sums of the channels ``own`` of each group. step: bytes from one channel's sums to the next."""
         f, s = self.f, self.s
         across, ty = s.across.taps, vec(ELEMENT[s.spec.dtype], c.lanes)
 

@@ -5,7 +5,7 @@ below it meet which of its results by which tap is known when code is made (:cla
 looked up in a table of addresses, made once for a tile and used for all its channels: pixels outside of the images are
 a row of zeros. So borders, whatever the padding, take the same code as what is inside of them.
 
-Groups of a few channels are whole in a vector: the channel of images that each lane wants is brought there by a shuffle.
+Groups of a few channels are whole in a vector: a shuffle brings each lane the channel of images that it wants.
 """
 
 from __future__ import annotations
@@ -109,9 +109,7 @@ def emit_table(
     return table
 
 
-def load_pixels(
-    f: Function, host: Host, stored: str, dtype: str, p: V, c: Channels, channel: int, mask: V | None
-) -> V:
+def load_pixels(f: Function, host: Host, stored: str, dtype: str, p: V, c: Channels, channel: int, mask: V | None) -> V:
     """What a vector of results sees of a pixel at ``p``, the channel numbered ``channel`` of each group.
 
     mask: of the channels of images.
