@@ -33,7 +33,6 @@ from gradloom.keras.layers.core import (
     Activation,
     Dense,
     EinsumDense,
-    Embedding,
     Identity,
     Input,
     InputLayer,
@@ -41,6 +40,7 @@ from gradloom.keras.layers.core import (
     Masking,
     Wrapper,
 )
+from gradloom.keras.layers.embedding import Embedding, ReversibleEmbedding
 from gradloom.keras.layers.heads import GroupedQueryAttention, MultiHeadAttention
 from gradloom.keras.layers.images import (
     CenterCrop,
@@ -270,6 +270,7 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "Resizing",
+    "ReversibleEmbedding",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",

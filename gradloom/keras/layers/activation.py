@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradloom import dtypes
 from gradloom import functions as G
 from gradloom.keras import activations, constraints, initializers, regularizers
 from gradloom.keras.layers.base import Layer
 from gradloom.keras.layers.specs import InputSpec
+from gradloom.keras.operations import as_tensor
 from gradloom.nn import functional as F
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -34,7 +36,8 @@ class ReLU(_Pointwise):
         super().__init__(**kwargs)
         for name, value in (("max_value", max_value), ("negative_slope", negative_slope), ("threshold", threshold)):
             if (value is None and name != "max_value") or (value is not None and value < 0):
-                raise ValueError(f"{name} of a ReLU layer cannot be a negative value. Received: {name}={value}")
+                what = "a negative value" if name == "max_value" else "None or a negative value"
+                raise ValueError(f"{name} of a ReLU layer cannot be {what}. Received: {name}={value}")
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -119,7 +122,7 @@ class PReLU(_Pointwise):
 
 
 class Softmax(_Pointwise):
-    """Softmax along ``axis``, or along several together; positions that a mask leaves out get 0."""
+    """Softmax along ``axis``, or along several together; positions that a mask leaves out get 0, all of them too."""
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -133,9 +136,22 @@ class Softmax(_Pointwise):
 
     def call(self, inputs: Tensor, mask: Any = None) -> Tensor:
         """Of the shape of the inputs, sums of 1 along the axis."""
-        if mask is not None:
-            keep = mask.to(inputs.dtype) if hasattr(mask, "dtype") else mask
-            inputs = inputs + (1.0 - keep) * (-3e4 if inputs.dtype.name == "float16" else -1e9)
-        if isinstance(self.axis, list | tuple):
-            return activations.softmax(inputs, tuple(self.axis) if len(self.axis) > 1 else self.axis[0])
-        return activations.softmax(inputs, self.axis)
+        axis: Any = self.axis
+        if isinstance(axis, list | tuple):
+            axis = tuple(axis) if len(axis) > 1 else axis[0]
+        if mask is None:
+            return activations.softmax(inputs, axis)
+        keep = self._keep(mask, inputs)
+        low = -3e4 if inputs.dtype.name == "float16" else -1e9
+        y = activations.softmax(G.where(keep, inputs, G.full_like(inputs, low)), axis)
+        return G.where(keep, y, G.zeros_like(y))
+
+    @staticmethod
+    def _keep(mask: Any, x: Tensor) -> Tensor:
+        """The mask as bool; numbers above 0.5 are True. ValueError where it does not broadcast to ``x``."""
+        keep = as_tensor(mask)
+        pairs = zip(reversed(keep.shape), reversed(x.shape))
+        if keep.ndim > x.ndim or any(m not in (1, n) for m, n in pairs):
+            raise ValueError("The `mask` must be broadcastable to `inputs` and must not have more dimensions. Received: "
+                             f"inputs.shape={tuple(x.shape)}, mask.shape={tuple(keep.shape)}")  # fmt: skip
+        return keep if keep.dtype is dtypes.bool_ else keep > 0.5

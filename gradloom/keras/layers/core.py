@@ -1,11 +1,12 @@
-"""Inputs, Dense, EinsumDense, Embedding, Activation, Masking, Lambda, Identity and the base of wrappers."""
+"""Inputs, Dense, EinsumDense, Activation, Masking, Lambda, Identity and the base of wrappers."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from gradloom import dtypes
+import numpy as np
+
 from gradloom import functions as G
 from gradloom.errors import ShapeError
 from gradloom.functions.einsum import einsum
@@ -14,7 +15,6 @@ from gradloom.keras.layers.base import Layer, Shape
 from gradloom.keras.layers.specs import InputSpec
 from gradloom.keras.symbolic import Node
 from gradloom.keras.variables import KerasTensor
-from gradloom.nn import functional as F
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
@@ -45,23 +45,37 @@ class InputLayer(Layer):
         super().__init__(name=name)
         if sparse or ragged:
             raise NotImplementedError("sparse and ragged inputs are not offered: give dense tensors, padded")
-        if shape is not None and batch_shape is not None:
-            raise ValueError("You cannot pass both `shape` and `batch_shape` at the same time.")
+        if "input_shape" in kwargs:  # Keras' older name
+            shape = kwargs.pop("input_shape")
+        if kwargs:
+            raise TypeError(f"InputLayer: unknown argument {', '.join(map(repr, kwargs))}")
+        for other, value in (("shape", shape), ("batch_size", batch_size)):
+            if value is not None and batch_shape is not None:
+                raise ValueError(f"You cannot pass both `{other}` and `batch_shape` at the same time.")
         if input_tensor is not None:
             if not isinstance(input_tensor, KerasTensor):
                 raise ValueError("Argument `input_tensor` must be a KerasTensor.")
-            batch_shape, dtype = input_tensor.shape, dtype or input_tensor.dtype
+            made = input_tensor.shape
+            for other, value, own in (
+                ("shape", shape and tuple(shape), made[1:]), ("batch_shape", batch_shape and tuple(batch_shape), made),
+                ("batch_size", batch_size, made[0]), ("dtype", dtype, input_tensor.dtype),
+            ):  # fmt: skip
+                if value is not None and value != own:
+                    raise ValueError(f"When providing the `input_tensor` argument, you cannot provide an incompatible "
+                                     f"`{other}` argument: {value} is not {own}.")  # fmt: skip
+            shape, batch_shape, dtype = None, made, input_tensor.dtype
         if batch_shape is None:
             if shape is None:
                 raise ValueError("You must pass a `shape` argument.")
             sample = (shape,) if isinstance(shape, int) else tuple(shape)
             batch_shape = (batch_size, *sample)
+        batch_shape = tuple(int(d) if isinstance(d, np.integer) else d for d in batch_shape)
         if any(d is not None and (not isinstance(d, int) or d < 0) for d in batch_shape):
             raise ValueError(f"Cannot convert '{shape if shape is not None else batch_shape}' to a shape.")
         self.batch_shape = tuple(batch_shape)
         self._input_dtype = config.standardize_dtype(dtype)
         self.sample_shape = self.batch_shape[1:]
-        self.optional = optional
+        self.optional, self.sparse, self.ragged = optional, False, False
         self.built = True
         tensor = input_tensor if input_tensor is not None else KerasTensor(
             self.batch_shape, self._input_dtype, name=self.name
@@ -214,7 +228,8 @@ class Dense(_Weighted):
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """activation(x @ kernel + bias): (n, ..., inputs) to (n, ..., units)."""
         if not activations.is_ours(self.activation):
-            return self.activation(self.before_activation(inputs))
+            y = self.before_activation(inputs)
+            return y if self.activation is None else self.activation(y)
         x = floats(inputs, self)
         if self.bias is not None:
             return _affine(x, self.kernel, self.bias, activation=self.activation)
@@ -253,7 +268,6 @@ class EinsumDense(_Weighted):
             "kernel_constraint": kernel_constraint, "bias_constraint": bias_constraint,
         })  # fmt: skip
         self.output_shape = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
-        self.supports_masking = True
 
     def _plan(self, input_shape: Any) -> tuple[tuple[Any, ...], Any, tuple[Any, ...]]:
         """Shapes of kernel, bias and output."""
@@ -323,71 +337,6 @@ class EinsumDense(_Weighted):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as plain data."""
         return {**super().get_config(), "output_shape": self.output_shape}
-
-
-class Embedding(_Weighted):
-    """Rows of a table by number: (n, ...) integers to (n, ..., output_dim).
-
-    Parameters
-    ----------
-    input_dim : numbers run from 0 to ``input_dim - 1``.
-    output_dim : the length of a row.
-    mask_zero : number 0 is padding, which later layers leave out.
-    weights : the table to begin with.
-    """
-
-    def __init__(
-        self,
-        input_dim: int,
-        output_dim: int,
-        embeddings_initializer: Any = "uniform",
-        embeddings_regularizer: Any = None,
-        embeddings_constraint: Any = None,
-        mask_zero: bool = False,
-        weights: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        length = kwargs.pop("input_length", None)
-        if length is not None:
-            kwargs["input_shape"] = (length,)
-        super().__init__(**kwargs)
-        self._options({
-            "input_dim": input_dim, "output_dim": output_dim, "embeddings_initializer": embeddings_initializer,
-            "embeddings_regularizer": embeddings_regularizer, "embeddings_constraint": embeddings_constraint,
-            "mask_zero": mask_zero,
-        })  # fmt: skip
-        self.supports_masking = mask_zero
-        self.autocast = False
-        self.wants_dtype = "int64"
-        self.__dict__["_first_values"] = weights
-
-    def build(self, input_shape: Any = None) -> None:
-        """Make the table, (input_dim, output_dim)."""
-        self.embeddings = self.weight("embeddings", (self.input_dim, self.output_dim))
-        first = self.__dict__.pop("_first_values", None)
-        self.built = True
-        if first is not None:
-            self.set_weights(first if isinstance(first, list) else [first])
-
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        """Where the number is not 0."""
-        return inputs != 0 if self.mask_zero else None
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """One axis more."""
-        return (*input_shape, self.output_dim)
-
-    def call(self, inputs: Tensor) -> Tensor:
-        """The rows. IndexRangeError for a number that has none."""
-        index = inputs if inputs.dtype.name in ("int64", "int32") else inputs.to(dtypes.int64)
-        return F.embedding(index, self.embeddings).to(config.as_dtype(self.compute_dtype))
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data."""
-        from gradloom.keras.layers import configs
-
-        names = [n for n in configs.parameters(Embedding) if n != "weights"]
-        return {**self._base_config(), **{n: configs.written(n, getattr(self, n)) for n in names}}
 
 
 class Activation(Layer):

@@ -10,6 +10,7 @@ from gradloom import functions as G
 from gradloom.errors import ShapeError
 from gradloom.functions.einsum import einsum
 from gradloom.keras.layers.base import Layer
+from gradloom.keras.operations import as_tensor
 from gradloom.tensor import Tensor
 
 
@@ -68,12 +69,13 @@ class _Merge(Layer):
         return shape
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Positions that any of the masks keeps out are kept out; None where an input has none."""
-        if mask is None or not isinstance(mask, list | tuple) or any(m is None for m in mask):
+        """Positions that every mask keeps out are kept out; None where an input has none."""
+        _check_masks(inputs, mask)
+        if mask is None or any(m is None for m in mask):
             return None
-        found = mask[0]
+        found = as_tensor(mask[0])
         for m in mask[1:]:
-            found = G.logical_and(found, m)
+            found = G.logical_or(found, as_tensor(m))
         return found
 
     def call(self, inputs: Any) -> Tensor:
@@ -81,8 +83,49 @@ class _Merge(Layer):
         if not isinstance(inputs, list | tuple):
             raise ValueError("A merge layer should be called on a list of inputs. "
                              f"Received: inputs={inputs} (not a list of tensors)")  # fmt: skip
+        most = max(x.ndim for x in inputs)
+        inputs = [_raised(x, most) for x in inputs]  # missing axes go behind the batch's
+        masks = [getattr(x, "_keras_mask", None) for x in inputs]
+        return self._put_together(inputs, [None if m is None else G.unsqueeze(as_tensor(m), -1) for m in masks])
+
+    def _put_together(self, inputs: list[Tensor], masks: list[Any]) -> Tensor:
+        """All inputs, one after the other; masks (n, ..., 1) or None."""
         found = inputs[0]
         for x in inputs[1:]:
+            found = type(self).pair(found, x)
+        return found
+
+
+def _raised(x: Tensor, ndim: int) -> Tensor:
+    """``x`` with axes of size 1 behind the first, up to ``ndim`` axes; its mask is kept."""
+    if x.ndim == ndim:
+        return x
+    return G.reshape(x, (x.shape[0], *(1,) * (ndim - x.ndim), *x.shape[1:]))
+
+
+def _check_masks(inputs: Any, mask: Any) -> None:
+    if mask is None:
+        return
+    if not isinstance(mask, list | tuple):
+        raise ValueError(f"`mask` should be a list. Received: mask={mask}")
+    if not isinstance(inputs, list | tuple):
+        raise ValueError(f"`inputs` should be a list. Received: inputs={inputs}")
+    if len(mask) != len(inputs):
+        raise ValueError("The lists `inputs` and `mask` should have the same length. Received: inputs of length "
+                         f"{len(inputs)}, and mask of length {len(mask)}")  # fmt: skip
+
+
+class _Extreme(_Merge):
+    """Base: what is masked counts for nothing, so the other input is taken there."""
+
+    def _put_together(self, inputs: list[Tensor], masks: list[Any]) -> Tensor:
+        found, seen = inputs[0], masks[0]
+        for x, mask in zip(inputs[1:], masks[1:], strict=True):
+            if mask is not None:
+                x = G.where(mask, x, found)
+            if seen is not None:
+                found = G.where(seen, found, x)
+            seen = None if mask is None or seen is None else G.logical_or(seen, mask)
             found = type(self).pair(found, x)
         return found
 
@@ -101,10 +144,10 @@ class Subtract(_Merge):
 
     def build(self, input_shape: Any) -> None:
         """Check the shapes; two inputs exactly."""
-        super().build(input_shape)
         if len(input_shape) != 2:
             raise ValueError(f"A `Subtract` layer should be called on exactly 2 inputs. Received: "
                              f"input_shape={input_shape}")  # fmt: skip
+        super().build(input_shape)
 
 
 class Multiply(_Merge):
@@ -112,17 +155,17 @@ class Multiply(_Merge):
 
     pair = staticmethod(G.mul)
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Positions that every mask keeps out are kept out."""
-        if mask is None or not isinstance(mask, list | tuple):
-            return None
-        given = [m for m in mask if m is not None]
-        if len(given) < len(mask) or not given:
-            return None
-        found = given[0]
-        for m in given[1:]:
-            found = G.logical_or(found, m)
-        return found
+    def _put_together(self, inputs: list[Tensor], masks: list[Any]) -> Tensor:
+        """What is masked counts as 1; 0 comes out where all are."""
+        found, seen = None, None
+        for x, mask in zip(inputs, masks, strict=True):
+            x = x if mask is None else G.where(mask, x, G.ones_like(x))
+            found = x if found is None else found * x
+            if mask is not None:
+                seen = mask if seen is None else G.logical_or(seen, mask)
+        assert found is not None
+        whole = any(m is None for m in masks)
+        return found if whole or seen is None else G.where(seen, found, G.zeros_like(found))
 
 
 class Average(_Merge):
@@ -135,13 +178,13 @@ class Average(_Merge):
         return super().call(inputs) / len(inputs)
 
 
-class Maximum(_Merge):
+class Maximum(_Extreme):
     """The largest of all inputs."""
 
     pair = staticmethod(G.maximum)
 
 
-class Minimum(_Merge):
+class Minimum(_Extreme):
     """The smallest of all inputs."""
 
     pair = staticmethod(G.minimum)
@@ -185,14 +228,17 @@ class Concatenate(_Merge):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The masks joined along the axis, ones where an input has none."""
+        _check_masks(inputs, mask)
         if mask is None or all(m is None for m in mask):
             return None
         axis = self.axis % len(inputs[0].shape)
         found = []
         for x, m in zip(inputs, mask):
+            x = as_tensor(x)
             if m is None:
                 found.append(G.ones_like(x).to(dtypes.bool_))
             else:
+                m = as_tensor(m)
                 while m.ndim < x.ndim:
                     m = m.unsqueeze(-1)
                 found.append(G.broadcast_to(m, tuple(x.shape)))

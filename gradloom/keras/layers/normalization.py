@@ -7,7 +7,7 @@ from typing import Any
 from gradloom import dtypes
 from gradloom import functions as G
 from gradloom.errors import NotSupportedError
-from gradloom.keras import config
+from gradloom.keras import config, initializers
 from gradloom.keras.layers.core import Wrapper, _Weighted
 from gradloom.keras.layers.specs import InputSpec
 from gradloom.keras.symbolic import inferring
@@ -85,6 +85,8 @@ class BatchNormalization(_Scaled):
     ----------
     axis : of the channels. momentum : of the running means. epsilon : added to the variance.
     center, scale : whether there are beta and gamma.
+    renorm : whether training corrects the batch's moments towards running ones (Ioffe 2017), which move by
+        ``renorm_momentum``; ``renorm_clipping`` limits the corrections: "rmin", "rmax", "dmax".
     """
 
     def __init__(
@@ -109,11 +111,13 @@ class BatchNormalization(_Scaled):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if renorm or synchronized:
+        if synchronized:
             raise NotSupportedError(
-                "BatchNormalization: renorm and synchronized are not offered", code="keras.batch-norm",
-                hint="leave them False; GroupNormalization does not hang on the batch",
+                "BatchNormalization: synchronized=True: training runs in one process", code="keras.batch-norm",
+                hint="leave it False",
             )  # fmt: skip
+        if renorm:
+            renorm_clipping = _checked_clipping(renorm_clipping)
         self._affine_options(
             axis=int(axis), momentum=momentum, epsilon=epsilon, center=center, scale=scale,
             beta_initializer=beta_initializer, gamma_initializer=gamma_initializer,
@@ -132,7 +136,11 @@ class BatchNormalization(_Scaled):
         self._make(shape)
         self.moving_mean = self.weight("moving_mean", shape, trainable=False)
         self.moving_variance = self.weight("moving_variance", shape, trainable=False)
-        self._moving = (self.moving_mean, self.moving_variance)
+        if self.renorm:
+            mean, deviation = self.moving_mean_initializer, _rooted(self.moving_variance_initializer)
+            self.moving_stddev = self.add_weight(shape, deviation, trainable=False, name="moving_stddev")
+            self.renorm_mean = self.add_weight(shape, mean, trainable=False, name="renorm_mean")
+            self.renorm_stddev = self.add_weight(shape, deviation, trainable=False, name="renorm_stddev")
         self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: channels})
         self._wide_shape = [1] * len(input_shape)
         self._wide_shape[self.axis] = channels
@@ -151,15 +159,67 @@ class BatchNormalization(_Scaled):
             while mask.ndim < inputs.ndim:
                 mask = mask.unsqueeze(-1)
             mean, var = _masked_moments(inputs, mask, self._over, config.epsilon())
+        if not self.renorm:
+            if not inferring():
+                with no_grad():
+                    for kept, new in ((self.moving_mean, mean), (self.moving_variance, var)):
+                        kept._write(_moved(kept, new.reshape(-1), float(self.momentum)))
+            return self._finished(inputs, mean, var, shape)
+        return self._renormalised(inputs, mean, var)
+
+    def _renormalised(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        shape, limits, eps = self._wide_shape, self.renorm_clipping or {}, float(self.epsilon)
+        deviation = G.sqrt(var.detach() + eps)
+        kept = G.clamp(_wide(self.renorm_stddev.reshape(*shape)), min=eps**0.5)
+        r, d = deviation / kept, (mean.detach() - _wide(self.renorm_mean.reshape(*shape))) / kept
+        r = G.clamp(r, min=limits.get("rmin"), max=limits.get("rmax")) if {"rmin", "rmax"} & limits.keys() else r
+        d = G.clamp(d, min=-limits["dmax"], max=limits["dmax"]) if limits.get("dmax") is not None else d
+        y = _normalised(_wide(x), mean, var, eps=eps) * r + d
+        gamma, beta = self._shaped(self.gamma, shape), self._shaped(self.beta, shape)
+        y = y if gamma is None else y * gamma
+        y = y if beta is None else y + beta
         if not inferring():
             with no_grad():
-                for kept, new in zip(self._moving, (mean, var)):
-                    kept._write(_moved(kept, new.reshape(-1), float(self.momentum)))
-        return self._finished(inputs, mean, var, shape)
+                flat = deviation.reshape(-1)
+                self.renorm_mean._write(_moved(self.renorm_mean, mean.reshape(-1), float(self.renorm_momentum)))
+                self.renorm_stddev._write(_moved(self.renorm_stddev, flat, float(self.renorm_momentum)))
+                self.moving_mean._write(_moved(self.moving_mean, mean.reshape(-1), float(self.momentum)))
+                new = _moved(self.moving_stddev, flat, float(self.momentum))
+                self.moving_stddev._write(new)
+                self.moving_variance._write(G.relu(new * new - eps))
+        return G.cast(y, x.dtype)
+
+
+def _rooted(initializer: Any) -> Any:
+    """Deviations for variances that an initialiser gives."""
+
+    def values(shape: Any, dtype: Any = None) -> Any:
+        return G.sqrt(initializers.call(initializer, shape, dtype))
+
+    return values
+
+
+def _checked_clipping(given: Any) -> dict[str, Any]:
+    found = dict(given or {})
+    if set(found) - {"rmax", "rmin", "dmax"}:
+        raise ValueError(f"Received invalid keys for `renorm_clipping` argument: {found}. Supported values: rmax, rmin, "
+                         "dmax.")  # fmt: skip
+    low, high, most = (found.get(k) for k in ("rmin", "rmax", "dmax"))
+    if low is not None and high is not None and high < low:
+        raise ValueError(f"rmax should be greater than rmin in the `renorm_clipping` argument. Received: rmax={high}, "
+                         f"rmin={low}.")  # fmt: skip
+    if most is not None and most < 0:
+        raise ValueError(f"dmax should be non-negative in the `renorm_clipping` argument. Received: dmax={most}.")
+    return found
 
 
 class LayerNormalization(_Scaled):
-    """Normalise each sample over some axes, the last by default (Ba et al. 2016)."""
+    """Normalise each sample over some axes, the last by default (Ba et al. 2016).
+
+    Parameters
+    ----------
+    rms_scaling : divide by the deviation and scale only: nothing is taken from the inputs, or added.
+    """
 
     def __init__(
         self,
@@ -167,6 +227,7 @@ class LayerNormalization(_Scaled):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
+        rms_scaling: bool = False,
         beta_initializer: Any = "zeros",
         gamma_initializer: Any = "ones",
         beta_regularizer: Any = None,
@@ -180,7 +241,7 @@ class LayerNormalization(_Scaled):
             raise TypeError(f"Expected an int or a list/tuple of ints for the argument 'axis', but received: {axis}")
         self._affine_options(
             axis=list(axis) if isinstance(axis, list | tuple) else axis, epsilon=epsilon, center=center, scale=scale,
-            beta_initializer=beta_initializer, gamma_initializer=gamma_initializer, beta_regularizer=beta_regularizer,
+            rms_scaling=rms_scaling, beta_initializer=beta_initializer, gamma_initializer=gamma_initializer, beta_regularizer=beta_regularizer,
             gamma_regularizer=gamma_regularizer, beta_constraint=beta_constraint, gamma_constraint=gamma_constraint,
         )  # fmt: skip
 
@@ -189,14 +250,26 @@ class LayerNormalization(_Scaled):
         n = len(input_shape)
         axes = self.axis if isinstance(self.axis, list) else [self.axis]
         self._over = tuple(sorted(a % n for a in axes))
-        self._make(tuple(input_shape[a] for a in self._over))
+        shape = tuple(input_shape[a] for a in self._over)
+        self.gamma = self.weight("gamma", shape) if self.scale or self.rms_scaling else None
+        self.beta = self.weight("beta", shape) if self.center and not self.rms_scaling else None
         self._wide_shape = [input_shape[k] if k in self._over else 1 for k in range(n)]
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
         """See the class."""
+        if self.rms_scaling:
+            gamma = self._shaped(self.gamma, self._wide_shape)
+            return _by_deviation(inputs, gamma, self._over, float(self.epsilon))
         mean, var = _moments(inputs, self._over)
         return self._finished(inputs, mean, var, self._wide_shape)
+
+
+@composite
+def _by_deviation(x: Tensor, gamma: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    y = _wide(x)
+    d = y - G.mean(y, axes, True)
+    return G.cast(y * G.rsqrt(G.mean(d * d, axes, True) + eps) * gamma, x.dtype)
 
 
 class GroupNormalization(_Scaled):
@@ -220,6 +293,9 @@ class GroupNormalization(_Scaled):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if not isinstance(groups, int) or (groups < 1 and groups != -1):
+            raise ValueError(f"Invalid value for argument `groups`: expected a positive number, or -1 for each channel "
+                             f"by itself. Received: groups={groups}")  # fmt: skip
         self._affine_options(
             groups=groups, axis=axis, epsilon=epsilon, center=center, scale=scale, beta_initializer=beta_initializer,
             gamma_initializer=gamma_initializer, beta_regularizer=beta_regularizer,
@@ -272,12 +348,13 @@ class RMSNormalization(_Weighted):
 
     def build(self, input_shape: Any) -> None:
         """Make the scale."""
-        n = len(input_shape)
-        axes = self.axis if isinstance(self.axis, list | tuple) else [self.axis]
-        self._over = tuple(sorted(a % n for a in axes))
-        self.scale = self.add_weight(tuple(input_shape[a] for a in self._over), "ones", name="scale")
-        self._wide_shape = [input_shape[k] if k in self._over else 1 for k in range(n)]
+        over = self._axes(len(input_shape))
+        self.scale = self.add_weight(tuple(input_shape[a] for a in over), "ones", name="scale")
         self.built = True
+
+    def _axes(self, n: int) -> tuple[int, ...]:
+        axes = self.axis if isinstance(self.axis, list | tuple) else [self.axis]
+        return tuple(sorted(a % n for a in axes))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The same."""
@@ -285,7 +362,9 @@ class RMSNormalization(_Weighted):
 
     def call(self, inputs: Tensor) -> Tensor:
         """See the class."""
-        return _rms(inputs, _wide(self.scale.reshape(*self._wide_shape)), self._over, float(self.epsilon))
+        over = self._axes(inputs.ndim)
+        wide = [n if k in over else 1 for k, n in enumerate(inputs.shape)]
+        return _rms(inputs, _wide(self.scale.reshape(*wide)), over, float(self.epsilon))
 
 
 @composite
@@ -303,7 +382,6 @@ class UnitNormalization(_Weighted):
                             f"axis={axis}")  # fmt: skip
         self.axis = list(axis) if isinstance(axis, list | tuple) else axis
         self.supports_masking = True
-        self.built = True
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The same."""
@@ -352,7 +430,7 @@ class SpectralNormalization(Wrapper):
                 u, sigma = self._iterated(w.detach().reshape(-1, w.shape[-1]))
                 self.vector_u.assign(u)
                 w.assign(w.detach() / sigma)
-        return self.layer(inputs)
+        return G.cast(self.layer(inputs), config.as_dtype(self.compute_dtype))
 
     def _iterated(self, w: Tensor) -> tuple[Tensor, Tensor]:
         u = self.vector_u.detach()
