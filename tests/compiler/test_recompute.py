@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradloom import dtypes as D
+from gradloom.compiler.passes.clean import dead
 from gradloom.compiler.passes.recompute import recompute
 from gradloom.compiler.pipeline import compile_graph
 from gradloom.graph.node import Aval, Graph, Node, check
@@ -42,7 +43,7 @@ class Program:
         """What is computed again; the values are compared before and after, and with those of kernels."""
         graph = Graph(self.inputs, self.nodes, list(outputs))
         check(graph)
-        got = recompute(graph)
+        got = dead(recompute(graph))
         check(got)
         want = self.values(graph)
         for a, b in zip(want, self.values(got), strict=True):
@@ -123,3 +124,32 @@ def test_several_values_of_one_that_cost_too_much():
     ct = p(S.dot, p.normal(ROWS, WIDE), p.normal(WIDE, WIDE))
     ct = p(S.dot, p(E.add, ct, p(E.add, *dear)), p.normal(WIDE, WIDE))
     assert p.again(p(E.add, p(E.mul, ct, dear[0]), p(E.mul, ct, dear[1]))) == []
+
+
+def stack(p: Program, shift: Node):
+    """Deviations of products (8, 16, WIDE) from something, and a cotangent (ROWS, WIDE) that comes back to them."""
+    x = p(S.dot, p.normal(8, 16, 32), p.normal(8, 32, WIDE))
+    d = p(E.sub, x, shift)
+    total = p(S.sum_, p(E.mul, d, d), attrs=((0, 1), False, D.float32))
+    y = p(S.reshape, p(E.mul, d, p(E.rsqrt, total)), attrs=((ROWS, WIDE),))
+    return d, p(S.dot, p(S.dot, y, p.normal(WIDE, WIDE)), p.normal(WIDE, WIDE))
+
+
+def test_axes_that_are_joined_later():
+    """Rows that come back as one axis: deviations are computed in that shape, and so is what hangs on them alone."""
+    p = Program()
+    d, ct = stack(p, p.normal(1, 1, WIDE))
+    rows = p(S.reshape, d, attrs=((ROWS, WIDE),))
+    total = p(S.reshape, p(S.sum_, ct, attrs=((0,), False, D.float32)), attrs=((1, 1, WIDE),))
+    part = p(S.reshape, p(E.mul, d, total), attrs=((ROWS, WIDE),))
+    outputs = p(E.mul, ct, rows), p(E.sub, ct, part)
+    assert p.again(*outputs) == ["again sub"]
+    got = recompute(Graph(p.inputs, p.nodes, list(outputs)))
+    assert [n.aval.shape for n in got.outputs[1].ins[1].ins] == [(ROWS, WIDE), (WIDE,)]
+    assert got.outputs[0].ins[1] is got.outputs[1].ins[1].ins[0]
+
+
+def test_axes_that_cannot_be_joined():
+    p = Program()
+    d, ct = stack(p, p.normal(1, 16, 1))
+    assert p.again(p(E.mul, ct, p(S.reshape, d, attrs=((ROWS, WIDE),)))) == []

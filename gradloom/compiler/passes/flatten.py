@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gradloom.compiler.passes.clean import rewrite
 from gradloom.graph.node import Aval, Graph, Node
 
-__all__ = ["sink"]
+__all__ = ["complete", "flat", "sink"]
 
 DEPTH = 4  # of what is recomputed in the flat shape: a random mask
 
@@ -32,7 +32,7 @@ def _split(n: Node) -> int:
     return lead if n.aval.size and before[0] > 1 else 0
 
 
-def _flat(n: Node, lead: int, shape: tuple[int, ...], reshape: Node, depth: int = DEPTH) -> Node | None:
+def flat(n: Node, lead: int, shape: tuple[int, ...], reshape: Node, depth: int = DEPTH) -> Node | None:
     """Operand ``n`` of a value of ``shape`` with the first ``lead`` axes joined; None where it cannot be."""
     own = n.aval.shape
     here = lead - (len(shape) - len(own))  # how many of the joined axes the operand has
@@ -40,21 +40,21 @@ def _flat(n: Node, lead: int, shape: tuple[int, ...], reshape: Node, depth: int 
         return n
     rest = own[here:]
     if all(s == 1 for s in own[:here]):
-        flat: tuple[int, ...] = rest or (1,)  # not 0-d, which promotes differently
+        joined: tuple[int, ...] = rest or (1,)  # not 0-d, which promotes differently
     elif here == lead and own[:lead] == shape[:lead]:
-        flat = (math.prod(shape[:lead]), *rest)
+        joined = (math.prod(shape[:lead]), *rest)
     else:
         return None
     if n.prim is not None and depth and own[:here] != (1,) * here:
         if n.prim.kind == "random" and own == shape:
-            return Node(n.prim, n.ins, (flat, *n.attrs[1:]), n.aval._replace(shape=flat))
+            return Node(n.prim, n.ins, (joined, *n.attrs[1:]), n.aval._replace(shape=joined))
         if n.prim.kind == "elementwise" and all(i.aval.size == 1 or _cheap(i) for i in n.ins):
-            ins = [_flat(i, lead, own, reshape, depth - 1) for i in n.ins]
+            ins = [flat(i, lead, own, reshape, depth - 1) for i in n.ins]
             if all(i is not None for i in ins):
-                return Node(n.prim, ins, n.attrs, n.aval._replace(shape=flat))  # type: ignore[arg-type]
-    if _is(n, "reshape") and n.ins[0].aval.shape == flat:
+                return Node(n.prim, ins, n.attrs, n.aval._replace(shape=joined))  # type: ignore[arg-type]
+    if _is(n, "reshape") and n.ins[0].aval.shape == joined:
         return n.ins[0]
-    return Node(reshape.prim, (n,), (flat,), n.aval._replace(shape=flat))
+    return Node(reshape.prim, (n,), (joined,), n.aval._replace(shape=joined))
 
 
 def _cheap(n: Node) -> bool:
@@ -82,11 +82,11 @@ def sink(graph: Graph) -> Graph:
                 lead = _split(r)
                 if not lead or r.aval.shape != n.aval.shape:
                     continue
-                flat = [_flat(i, lead, n.aval.shape, r) for i in ins]
-                if any(f is None for f in flat):
+                rows = [flat(i, lead, n.aval.shape, r) for i in ins]
+                if any(x is None for x in rows):
                     continue
                 shape = (r.ins[0].aval.shape[0], *n.aval.shape[lead:])
-                return _back(Node(prim, flat, n.attrs, n.aval._replace(shape=shape)), r, n)  # type: ignore[arg-type]
+                return _back(Node(prim, rows, n.attrs, n.aval._replace(shape=shape)), r, n)  # type: ignore[arg-type]
         if prim.kind == "reduce" and (lead := _split(ins[0])):
             axes, keep, dtype = n.attrs
             joined = [k for k in axes if k < lead]

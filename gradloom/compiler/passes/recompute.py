@@ -9,9 +9,10 @@ product, GELU's derivative wants three values that hang on one, its argument.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 
-from gradloom.compiler.passes.flatten import complete
+from gradloom.compiler.passes.flatten import complete, flat
 from gradloom.graph.node import Graph, Node
 from gradloom.ops.core import Elementwise
 
@@ -44,6 +45,15 @@ def _small(x: Node, n: Node) -> bool:
     return x.aval.size * SMALL <= n.aval.size or (x.prim is not None and x.prim.kind == "create")
 
 
+def _joins(n: Node) -> int:
+    """How many leading axes of its operand a reshape makes one; 0 where it does something else."""
+    if n.prim is None or n.prim.name != "reshape":
+        return 0
+    before, after = n.ins[0].aval.shape, n.aval.shape
+    lead = len(before) - len(after) + 1
+    return lead if lead > 1 and after and after[1:] == before[lead:] else 0
+
+
 class Again(Elementwise):
     """An elementwise primitive of which the fuser makes no kernel: every kernel that wants its value computes it."""
 
@@ -62,7 +72,8 @@ class _Again:
     """The new program while the old one is walked.
 
     epoch: products and convolutions on the longest way to a value. lengths: how many instructions make it from one that
-    lies in memory in any case; 0 where it is not cheap. new: what became of old instructions.
+    lies in memory in any case; 0 where it is not cheap. uses: how often a value is an operand or an output. new: what
+    became of old instructions.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -74,6 +85,8 @@ class _Again:
         self.stored = {id(n) for n in (*graph.inputs, *graph.outputs)}
         self.summed: set[int] = set()  # values that a reduction reads before the next product
         self.later: set[int] = set()  # values that are read behind one; they are stored unless cheap themselves
+        self.uses = Counter(id(x) for n in graph.nodes for x in n.ins)
+        self.uses.update(map(id, graph.outputs))
         for n in reversed(graph.nodes):
             self._note(n)
         self.region = self._regions()
@@ -81,7 +94,7 @@ class _Again:
         for n in graph.nodes:
             self.lengths[id(n)] = self._length(n)
         self.new: dict[int, Node] = {id(n): n for n in graph.inputs}
-        self.made: dict[tuple[int, int], Node] = {}
+        self.made: dict[tuple[int, ...], Node] = {}
 
     def _note(self, n: Node) -> None:
         """Note of the operands which have to lie in memory whatever is done here."""
@@ -164,7 +177,11 @@ class _Again:
 
     def again(self, n: Node, at: int) -> Node:
         """The value of an old instruction for one of epoch ``at``."""
-        if not (self.lengths.get(id(n)) or id(n) in self.region) or self.epoch[id(n)] >= at:
+        if self.epoch[id(n)] >= at:
+            return self.new[id(n)]
+        if lead := _joins(n):
+            return self._joined(n.ins[0], lead, n, at) or self.new[id(n)]
+        if not self._cheap(n):
             return self.new[id(n)]
         key = (id(n), at)
         got = self.made.get(key)
@@ -173,16 +190,57 @@ class _Again:
             got = self.made[key] = Node(prim, [self.again(i, at) for i in n.ins], n.attrs, n.aval)
         return got
 
+    def _cheap(self, n: Node) -> bool:
+        return bool(self.lengths.get(id(n))) or id(n) in self.region
+
+    def _joined(self, n: Node, lead: int, joins: Node, at: int) -> Node | None:
+        """The value of a cheap instruction with its first ``lead`` axes joined; None where it is not, or cannot be."""
+        if not self._cheap(n):
+            return None
+        key = (id(n), at, lead)
+        if key not in self.made:
+            ins = [
+                self._joined(i, lead, joins, at) or flat(self.new[id(i)], lead, n.aval.shape, joins, 0) for i in n.ins
+            ]
+            if any(i is None for i in ins):
+                return None
+            prim = _again(n.prim)  # type: ignore[arg-type]
+            self.made[key] = Node(prim, ins, n.attrs, n.aval._replace(shape=joins.aval.shape))  # type: ignore[arg-type]
+        return self.made[key]
+
+    def _done_joined(self, n: Node, lead: int, joins: Node) -> Node | None:
+        """An instruction done with its first ``lead`` axes joined; None where that gains nothing, or cannot be.
+
+        It gains where all it works on is computed again here: it shares its kernel with what wants it joined.
+        """
+        assert n.prim is not None
+        if n.prim.kind != "elementwise" or self.uses[id(n)] != 1:
+            return None
+        ins: list[Node | None] = []
+        for i in n.ins:
+            if _small(i, n):
+                ins.append(flat(self.new[id(i)], lead, n.aval.shape, joins, 0))
+            elif self.epoch[id(i)] < self.epoch[id(n)]:
+                ins.append(self._joined(i, lead, joins, self.epoch[id(n)]))
+            else:
+                ins.append(self._done_joined(i, lead, joins))
+        if any(i is None for i in ins):
+            return None
+        return Node(n.prim, ins, n.attrs, n.aval._replace(shape=joins.aval.shape))  # type: ignore[arg-type]
+
     def run(self) -> Graph:
         """The program with those instructions."""
         nodes: list[Node] = []
         for n in self.graph.nodes:
             assert n.prim is not None
             wants = n.prim.kind in ("elementwise", "reduce")
-            ins = [self.again(i, self.epoch[id(n)]) if wants else self.new[id(i)] for i in n.ins]
-            same = all(a is b for a, b in zip(ins, n.ins, strict=True))
-            self.new[id(n)] = n if same else Node(n.prim, ins, n.attrs, n.aval)
-            nodes.append(self.new[id(n)])
+            new = self._done_joined(n.ins[0], lead, n) if (lead := _joins(n)) else None
+            if new is None:
+                ins = [self.again(i, self.epoch[id(n)]) if wants else self.new[id(i)] for i in n.ins]
+                same = all(a is b for a, b in zip(ins, n.ins, strict=True))
+                new = n if same else Node(n.prim, ins, n.attrs, n.aval)
+            self.new[id(n)] = new
+            nodes.append(new)
         if not self.made:
             return self.graph
         outputs = [self.new[id(n)] for n in self.graph.outputs]
