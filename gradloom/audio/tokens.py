@@ -94,10 +94,11 @@ class WhisperTokenizer:
         try:
             content = json.loads(Path(path).read_text("utf-8"))
             model = content["model"]
-            merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
+            pairs = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+            merges = [(left, right) for left, right in pairs]
             special = {t["content"]: t["id"] for t in content["added_tokens"]}
             return cls(model["vocab"], merges, special)
-        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise FileError(
                 f"{path}: no tokenizer of byte-level pairs ({error})", code="io.tokenizer", hint="tokenizer.json"
             ) from error

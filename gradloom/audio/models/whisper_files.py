@@ -79,12 +79,14 @@ def load_whisper(path: str | Path) -> Whisper:
         if name != "WhisperSpec":
             raise FileError(f"{path}: a model of kind {name}, expected WhisperSpec", code="io.whisper")
         return _built(*_from_ctranslate2(arrays), str(path))
-    content = load(path)
+    content: Any = load(path)
+    if not isinstance(content, Mapping):
+        raise FileError(f"{path}: a {type(content).__name__}, expected weights by name", code="io.whisper")
     state: Mapping[str, Any] = content.get("model_state_dict", content)
     arrays = {k: v.detach().float().numpy() if isinstance(v, Tensor) else np.asarray(v) for k, v in state.items()}
     if any(".self_attn." in k for k in arrays):
         arrays = _from_hugging_face(arrays)
-    heads = content.get("dims", {}).get("n_audio_head") if isinstance(content, Mapping) else None
+    heads = content.get("dims", {}).get("n_audio_head")
     return _built(arrays, heads, str(path))
 
 
