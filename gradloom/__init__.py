@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _SUBMODULES = (
     "__config__", "accelerator", "amp", "array_api", "audio", "autograd", "backends", "control", "cpu", "cuda",
-    "datasets", "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn",
+    "data", "datasets", "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn",
     "optim", "profiler", "random", "signal", "special", "testing", "text", "train", "utils", "version", "vision", "xpu",
 )  # fmt: skip
 

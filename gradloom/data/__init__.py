@@ -13,6 +13,7 @@ from gradloom.data.dataset import (
 )
 from gradloom.data.fetch import WorkerInfo, get_worker_info
 from gradloom.data.loader import DataLoader
+from gradloom.data.pipeline import AUTOTUNE, INFINITE_CARDINALITY, UNKNOWN_CARDINALITY, Pipeline, as_pipeline
 from gradloom.data.sampler import (
     BalancedSampler,
     BatchSampler,
@@ -26,6 +27,11 @@ from gradloom.data.sampler import (
 )
 
 __all__ = [
+    "AUTOTUNE",
+    "INFINITE_CARDINALITY",
+    "UNKNOWN_CARDINALITY",
+    "Pipeline",
+    "as_pipeline",
     "BalancedSampler",
     "BatchSampler",
     "BucketBatchSampler",

@@ -52,7 +52,7 @@ def stack(batch: Sequence[Any]) -> Any:
 def default_convert(data: Any) -> Any:
     """The same structure with tensors in the place of arrays; what is neither array nor structure stays."""
     if isinstance(data, np.ndarray):
-        return from_numpy(data) if data.dtype.kind in "biufc" or data.dtype.name in _NAMED else data
+        return from_numpy(data) if data.dtype.kind in "biufc" or data.dtype.name in NAMED else data
     if isinstance(data, np.generic):
         return default_convert(np.asarray(data))
     if isinstance(data, Mapping):
@@ -66,7 +66,7 @@ def default_convert(data: Any) -> Any:
     return data
 
 
-_NAMED = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}  # kinds that NumPy does not know as its own
+NAMED = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}  # kinds that NumPy does not know as its own
 
 
 def _like(data: Mapping[Any, Any], values: dict[Any, Any]) -> Any:

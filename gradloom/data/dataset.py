@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradloom.data.random import permutation, seed_of
 from gradloom.errors import ShapeError
 from gradloom.tensor import Tensor
+
+if TYPE_CHECKING:
+    from gradloom.data.pipeline import Pipeline
 
 
 class Dataset:
@@ -23,6 +27,57 @@ class Dataset:
 
     def __add__(self, other: Dataset) -> ConcatDataset:
         return ConcatDataset([self, other])
+
+    # `tf.data.Dataset`'s ways to make one; see :mod:`gradloom.data.pipeline`
+
+    @staticmethod
+    def from_tensor_slices(tensors: Any, name: str | None = None) -> Pipeline:
+        """A pipeline over the rows of tensors, arrays or lists."""
+        from gradloom.data import pipeline
+
+        return pipeline.from_tensor_slices(tensors, name)
+
+    @staticmethod
+    def from_tensors(tensors: Any, name: str | None = None) -> Pipeline:
+        """A pipeline of one element."""
+        from gradloom.data import pipeline
+
+        return pipeline.from_tensors(tensors, name)
+
+    @staticmethod
+    def from_generator(*args: Any, **kwargs: Any) -> Pipeline:
+        """A pipeline over what a function gives: :func:`gradloom.data.pipeline.from_generator`."""
+        from gradloom.data import pipeline
+
+        return pipeline.from_generator(*args, **kwargs)
+
+    @staticmethod
+    def range(*args: int, output_type: Any = None, name: str | None = None) -> Pipeline:
+        """A pipeline over the numbers of Python's `range`."""
+        from gradloom.data import pipeline
+
+        return pipeline.range(*args, output_type=output_type)
+
+    @staticmethod
+    def zip(*args: Any, datasets: Any = None, name: str | None = None) -> Pipeline:
+        """Pipelines side by side."""
+        from gradloom.data import pipeline
+
+        return pipeline.zip(*args, datasets=datasets)
+
+    @staticmethod
+    def list_files(file_pattern: Any, shuffle: bool | None = None, seed: int | None = None) -> Pipeline:
+        """A pipeline over the names of files that fit a pattern."""
+        from gradloom.data import pipeline
+
+        return pipeline.list_files(file_pattern, shuffle, seed)
+
+    @staticmethod
+    def sample_from_datasets(*args: Any, **kwargs: Any) -> Pipeline:
+        """Elements drawn from several pipelines: :func:`gradloom.data.pipeline.sample_from_datasets`."""
+        from gradloom.data import pipeline
+
+        return pipeline.sample_from_datasets(*args, **kwargs)
 
 
 class IterableDataset(Dataset):
@@ -113,7 +168,7 @@ class StackDataset(Dataset):
         if isinstance(self.datasets, dict):
             columns = {name: several(dataset) for name, dataset in self.datasets.items()}
             return [{name: column[k] for name, column in columns.items()} for k in range(len(indices))]
-        return list(zip(*map(several, self.datasets)))
+        return list(builtins.zip(*map(several, self.datasets)))
 
     def __len__(self) -> int:
         return self._length

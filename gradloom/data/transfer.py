@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -78,11 +79,9 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException, worker: int) -> Failure:
         """An error as it was caught in worker number `worker`."""
-        import pickle
-
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         try:
-            pickle.loads(pickle.dumps(error))
+            ForkingPickler.loads(ForkingPickler.dumps(error))
         except Exception:
             error = RuntimeError(f"{type(error).__name__} in worker process {worker}: {error}")
         return cls(error, text)
