@@ -15,6 +15,7 @@ from gradloom.compiler.correlations import Correlations, readable, wide_of
 from gradloom.compiler.llvm.depthwise import Depthwise
 from gradloom.compiler.llvm.depthwise_filter import DepthwiseFilter
 from gradloom.compiler.llvm.depthwise_tile import Reach
+from gradloom.compiler.llvm.epilogue import SIZE
 from gradloom.compiler.llvm.host import Host, detect_host
 from gradloom.compiler.llvm.microkernel import BYTES
 from gradloom.compiler.loops import Contract, Launch
@@ -36,6 +37,7 @@ PIECES = 16  # of the sums for a filter, at most
 PIECE_WORK = 1 << 19  # multiply-adds below which another piece is not worth it
 PIECE_PIXELS = 128  # results below which a piece's sums take longer to be added up than to be made
 ZERO_BYTES = 1 << 20  # of the pixel outside of images
+NEAR_BYTES = 512 << 10  # of images that are in a cache near by when they are read
 STRIDE = 4  # largest stride that images are computed from results with
 
 
@@ -43,8 +45,8 @@ STRIDE = 4  # largest stride that images are computed from results with
 class Walk:
     """What a depthwise kernel is told beside its operands and body.
 
-    size: rows and columns of results. images: rows and columns of what is read. pieces: for the gradient of filters,
-    images and rows that a piece of the sums is made over; count: of all images.
+    size: rows and columns of results. count: of images; images: rows and columns of what is read. pieces: for the
+    gradient of filters, images and rows that a piece of the sums is made over.
     """
 
     geometry: Geometry
@@ -53,9 +55,9 @@ class Walk:
     each: int
     size: tuple[int, ...]
     images: tuple[int, ...]
+    count: int
     transposed: bool = False
     pieces: tuple[int, int] | None = None
-    count: int = 0
 
     def reaches(self) -> list[Reach]:
         """How filters walk along both axes."""
@@ -89,7 +91,9 @@ class Depthwises(Correlations):
         x, w = n.ins
         g, size, transposed = n.attrs
         *kernel, part, wide = w.aval.shape
-        walk = Walk(g, tuple(kernel), part, wide // g.groups, tuple(size), x.aval.shape[1:-1], transposed)
+        walk = Walk(
+            g, tuple(kernel), part, wide // g.groups, tuple(size), x.aval.shape[1:-1], x.aval.shape[0], transposed
+        )
         self._channelwise(n, (self._pixels(x, n), self._pixels(w, n)), prod(kernel) * part, walk)
 
     def _depthwise_filter(self, n: Node) -> None:
@@ -97,7 +101,7 @@ class Depthwises(Correlations):
         g, kernel, pieces = n.attrs
         part, wide = n.aval.shape[-2:]
         sizes = y.aval.shape[1:-1], x.aval.shape[1:-1]
-        walk = Walk(g, tuple(kernel), part, wide // g.groups, *sizes, pieces=pieces, count=x.aval.shape[0])
+        walk = Walk(g, tuple(kernel), part, wide // g.groups, *sizes, x.aval.shape[0], pieces=pieces)
         terms = prod(y.aval.shape[:-1]) // n.aval.shape[0]
         self._channelwise(n, (self._pixels(x, n), self._pixels(y, n)), terms, walk)
         self.view(n)  # its sums are only written, for the kernel that adds up the pieces
@@ -152,11 +156,12 @@ def plan_depthwise(
     ragged = wide % host.lanes(8 * BYTES[spec.dtype]) != 0
     head = [*walk.size, wide, *walk.images, wide // walk.each * walk.part]
     flat = [i for own in ints for i in own]
+    far = walk.count * prod(walk.images) * head[-1] * SIZE[spec.accesses[0].dtype] > NEAR_BYTES
     if walk.pieces is not None:
         images, rows = walk.pieces
         some = max(1, min(walk.part, host.registers * 3 // 8 // walk.kernel[1]))
         tall, widths = _filter_tile(walk, rows, some, host)
-        source = DepthwiseFilter(spec, down, across, walk.part, walk.each, tall, widths, some, ragged)
+        source = DepthwiseFilter(spec, down, across, walk.part, walk.each, tall, widths, some, ragged, far)
         head += [walk.count, images, rows, prod(walk.kernel) * walk.part * wide]
         own = sum(a.ints for a in spec.accesses[:2]) + 1  # of the store only the offset: it is in C order
         return [Launch(source, list(buffers), [*head, *flat[:own]], extents[0])]
@@ -167,7 +172,7 @@ def plan_depthwise(
     blocks = max(1, min(ceil(high / tall[0]), ceil(wanted / n)))
     rows = ceil(ceil(high / blocks) / tall[0]) * tall[0]
     inline = short_body(spec, INLINE_LENGTH)
-    kernel = Depthwise(spec, down, across, walk.part, walk.each, tall, widths, inline, ragged)
+    kernel = Depthwise(spec, down, across, walk.part, walk.each, tall, widths, inline, ragged, far)
     return [Launch(kernel, list(buffers), [*head, rows, n, *flat], n * ceil(high / rows))]
 
 

@@ -120,7 +120,7 @@ def test_images_and_results(
                                                                       (wide, want.shape)])), strict=True)  # fmt: skip
     spec = Contract(wide, 2, tuple(accesses), (Inst("acc", wide),), ((0, 2),))
     (launch,) = plan_depthwise(
-        spec, Walk(g, kernel, part, each, size, read, transposed), want.shape, ints, [0, 1, 2], h
+        spec, Walk(g, kernel, part, each, size, read, n, transposed), want.shape, ints, [0, 1, 2], h
     )  # fmt: skip
     got = guarded(np.zeros(want.shape, CODES[wide]))
     run(launch, [guarded(x), guarded(w), got], h)
@@ -152,7 +152,7 @@ def test_filters(
     accesses, ints = zip(*(whole(b, c, a) for b, (c, a) in enumerate([(code, x.shape), (code, y.shape),
                                                                       (wide, want.shape)])), strict=True)  # fmt: skip
     spec = Contract(wide, 3, tuple(accesses), (Inst("acc", wide),), ((0, 2),))
-    walk = Walk(g, kernel, part, each, results, images, False, pieces, n)
+    walk = Walk(g, kernel, part, each, results, images, n, pieces=pieces)
     (launch,) = plan_depthwise(spec, walk, want.shape, ints, [0, 1, 2], h)
     got = guarded(np.full(want.shape, np.nan, CODES[wide]))
     run(launch, [guarded(x), guarded(y), got], h)

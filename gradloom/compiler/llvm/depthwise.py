@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..loops import Contract
 from .contract import _ABI, _ceil_div, _int
-from .depthwise_tile import Channels, Link, Reach, emit_table, lanes_below, load_pixels, zero
+from .depthwise_tile import Channels, Link, Reach, ask_for, emit_table, lanes_below, load_pixels, zero
 from .epilogue import SIZE, Strides, _Body, _open
 from .host import Host
 from .microkernel import BYTES, ELEMENT, load_vector
@@ -34,7 +34,7 @@ class Depthwise:
     other accesses and the body run over ``(n, row, column, channel)`` of the results. Channels of A and B have unit
     stride. down, across: how filters walk. tall, wide: rows of results in a tile and its columns; the larger first,
     then what is left. inline: the body is written out for every result of a tile. ragged: the last vector of channels
-    is not full.
+    is not full. far: the images are not in a cache near by.
 
     ``ints``: rows and columns and channels of the results, rows and columns and channels of the images, rows of a
     chunk, images; then those of the accesses.
@@ -49,6 +49,7 @@ class Depthwise:
     wide: tuple[int, ...]
     inline: bool
     ragged: bool
+    far: bool
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Emit the kernel under ``name``."""
@@ -124,6 +125,9 @@ class _Emitter:
         self.table = emit_table(f, image, (high, across), (x.axes[1], x.axes[2]), first, rows, self.places,
                                 f.arg("zeros"))  # fmt: skip
         self.bodies = self._bodies()
+        self.next_rows, self.next_cols = len(s.down.fresh(tall)), len(s.across.fresh(wide))
+        corner = f.gep(image, "i8", f.mul(f.add(first[0], s.down.fresh(tall).start), x.axes[1]))
+        self.ahead = f.gep(corner, "i8", f.mul(first[1], x.axes[2])), (x.axes[1], x.axes[2])
         self.spot = None if s.inline else f.alloca(vec(ELEMENT[spec.dtype], self._lanes), tall * wide, align=64)
         n = self._lanes
         whole = f.and_(channels, -n) if s.ragged else channels
@@ -152,6 +156,8 @@ class _Emitter:
     def _vector(self, c: Channels, o: V, far: V, mask: V | None, seen: V | None) -> None:
         """One vector of channels from ``o`` on; ``far``: bytes from a pixel's first channel to those that it sees."""
         f, s = self.f, self.s
+        if s.far:
+            self._look_ahead(c, o, far)
         sums = [zero(f, s.spec.dtype, c.lanes)] * (self.height * self.width)
         filters = f.gep(self.filters, "i8", f.mul(o, SIZE[s.spec.accesses[1].dtype]))
         if self.looped:
@@ -205,6 +211,22 @@ class _Emitter:
                 for place in self.places:
                     pixel(place, channel)
         return out
+
+    def _look_ahead(self, c: Channels, o: V, far: V) -> None:
+        """Ask for what the tile below this one will load and store."""
+        f, spec = self.f, self.s.spec
+        corner, steps = self.ahead
+        size = c.span * SIZE[spec.accesses[0].dtype]
+        ask_for(f, f.gep(corner, "i8", far), steps, self.next_rows, self.next_cols, size)
+        b = self.bodies[-1]
+        stored = {a for _, a in spec.stores}
+        for a, p in b.base.items():
+            access, walked = spec.accesses[a], b.strides[a].axes
+            if access.steps[-1] == "1" and "0" not in access.steps[-3:-1]:
+                p = f.gep(f.gep(p, "i8", walked[1]), "i8", f.mul(f.arg("j"), walked[2]))
+                p = f.gep(p, "i8", f.mul(o, SIZE[access.dtype]))
+                size = c.lanes * SIZE[access.dtype]
+                ask_for(f, p, (walked[1], walked[2]), self.height, self.width, size, a in stored)
 
     # -- the body ---------------------------------------------------------------------------------
     def _bodies(self) -> list[_Body]:

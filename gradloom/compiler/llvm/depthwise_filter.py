@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..loops import Contract
 from .contract import _ABI, _ceil_div, _clear, _int
-from .depthwise_tile import Channels, Reach, emit_table, lanes_below, load_pixels
+from .depthwise_tile import Channels, Reach, ask_for, emit_table, lanes_below, load_pixels
 from .epilogue import SIZE, Strides
 from .host import Host
 from .microkernel import BYTES, ELEMENT, load_vector
@@ -29,8 +29,8 @@ class DepthwiseFilter:
     """The kernel.
 
     spec: A is the images, B the results, both over ``(n, row, column, channel)`` with channels of unit stride; its one
-    store, in C order, is over ``(piece, row, column, c, channel)`` of the filters. down, across, tall, wide, ragged: as
-    of :class:`~.depthwise.Depthwise`. some: channels of a group whose sums are in registers at once.
+    store, in C order, is over ``(piece, row, column, c, channel)`` of the filters. down, across, tall, wide, ragged,
+    far: as of :class:`~.depthwise.Depthwise`. some: channels of a group whose sums are in registers at once.
 
     ``ints``: rows and columns and channels of the results, rows and columns and channels of the images, images; images
     and rows of a piece; elements of a piece; then those of the first two accesses and the offset of the store.
@@ -45,6 +45,7 @@ class DepthwiseFilter:
     wide: tuple[int, ...]
     some: int
     ragged: bool
+    far: bool
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Emit the kernel under ``name``."""
@@ -110,12 +111,19 @@ class _Emitter:
         first = (s.down.first(f, f.arg("i"), tall), s.across.first(f, f.arg("j"), wide))
         self.table = emit_table(f, f.arg("x"), (high, across), (x.axes[1], x.axes[2]), first, rows, self.places,
                                 f.arg("zeros"))  # fmt: skip
+        below = f.gep(f.arg("x"), "i8", f.mul(f.add(first[0], s.down.fresh(tall).start), x.axes[1]))
+        below = f.gep(below, "i8", f.mul(first[1], x.axes[2]))
         corner = f.gep(f.arg("y"), "i8", f.mul(f.arg("i"), y.axes[1]))
         corner = f.gep(corner, "i8", f.mul(f.arg("j"), y.axes[2]))
         self.results = [
             f.gep(f.gep(corner, "i8", f.mul(y.axes[1], t)), "i8", f.mul(y.axes[2], r))
             for t in range(tall)
             for r in range(wide)
+        ]
+        under = f.gep(corner, "i8", f.mul(y.axes[1], tall))
+        self.ahead = [
+            (0, below, (x.axes[1], x.axes[2]), len(s.down.fresh(tall)), len(s.across.fresh(wide))),
+            (1, under, (y.axes[1], y.axes[2]), tall, wide),
         ]
         n = self.host.lanes(8 * self.size)
         whole = f.and_(self.channels, -n) if s.ragged else self.channels
@@ -141,6 +149,9 @@ class _Emitter:
         """One vector of channels from ``o`` on; ``far``: bytes from a pixel's first channel to those that it sees."""
         f, s, b = self.f, self.s, self.s.spec.accesses[1].dtype
         near = f.mul(o, SIZE[b])
+        for a, p, steps, rows, cols in self.ahead if s.far else ():
+            count, at = (c.span, far) if a == 0 else (c.lanes, near)
+            ask_for(f, f.gep(p, "i8", at), steps, rows, cols, count * SIZE[s.spec.accesses[a].dtype])
         ys = [load_vector(f, self.host, b, s.spec.dtype, f.gep(p, "i8", near), c.lanes, mask) for p in self.results]
         row_bytes = f.mul(self.channels, self.size)
         corner = f.gep(f.arg("sums"), "i8", f.mul(o, self.size))

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .host import Host
-from .microkernel import ELEMENT, load_converted
+from .microkernel import ELEMENT, load_converted, prefetch
 from .text import Function, V, vec
 
-__all__ = ["Channels", "Link", "Reach", "emit_table", "load_pixels"]
+__all__ = ["Channels", "Link", "Reach", "ask_for", "emit_table", "lanes_below", "load_pixels", "zero"]
 
 Link = tuple[int, int, int]
 """A result, a pixel and the tap between them, by their places along an axis."""
@@ -60,6 +60,11 @@ class Reach:
         if self.transposed:
             return f.sub(f.sdiv(start, self.stride) if self.stride > 1 else start, self._offset(count))
         return f.sub(f.mul(start, self.stride), self.low + self._offset(count))
+
+    def fresh(self, count: int) -> range:
+        """The pixels, numbered likewise, that the next ``count`` results see and these do not: about so many."""
+        start = max((p for _, p, _ in self.links(count)), default=-1) + 1
+        return range(start, start + (max(1, count // self.stride) if self.transposed else count * self.stride))
 
     @property
     def single(self) -> bool:
@@ -107,6 +112,14 @@ def emit_table(
             at = f.select(f.and_(inside, fits), f.gep(row, "i8", far), zeros)
             f.store(at, f.gep(table, "ptr", a * len(cols) + b))
     return table
+
+
+def ask_for(f: Function, corner: V, steps: tuple[V, V], rows: int, cols: int, size: int, write: bool = False) -> None:
+    """Ask for ``size`` bytes at each of ``rows x cols`` places, so that the next row of tiles finds them near."""
+    for a in range(rows):
+        p = f.gep(corner, "i8", f.mul(steps[0], a))
+        for b in range(cols):
+            prefetch(f, f.gep(p, "i8", f.mul(steps[1], b)), size, 2, write)
 
 
 def load_pixels(f: Function, host: Host, stored: str, dtype: str, p: V, c: Channels, channel: int, mask: V | None) -> V:
