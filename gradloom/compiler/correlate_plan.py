@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import ceil, prod
 
 from .contract_plan import plan_contract, round_up, short_body
-from .llvm.contract import strip_bytes
+from .llvm.contract import PackColumns, strip_bytes
 from .llvm.correlate import Correlate
 from .llvm.epilogue import SIZE
 from .llvm.host import Host
@@ -25,6 +25,11 @@ C_BYTES = 512 << 10  # sums that wait in scratch
 STRETCH = 256  # steps of sums between two visits to sums that wait
 CHUNKS = 32  # as many chunks as this are enough to level the load
 CHUNK_WORK = 1 << 18  # multiply-adds below which another chunk is not worth it
+APART = 2048  # bytes between the rows of filters from which on strips of them are packed: each has a page of its own
+PACKED_PIXELS = 128  # of results that are worth it, where filters change from run to run
+TOGETHER = 4  # rows that share a register tile, at most
+TOGETHER_BYTES = 64 << 10  # of a strip of filters from which on they do: it is not in the first level cache
+PACK_BYTES = 64 << 10  # of packed filters that a chunk makes
 INLINE_LENGTH = 8  # instructions and stores of a body that becomes part of the register tiles
 
 
@@ -46,6 +51,11 @@ class _Problem:
     def shared(self, axis: int) -> bool:
         """Whether B is the same all along a batch axis."""
         return self.strides[1][axis] == 0
+
+    @property
+    def places(self) -> int:
+        """How many batch axes B ignores: the last ones, once they are sorted."""
+        return sum(1 for k in range(len(self.extents) - 2) if self.shared(k))
 
     def swap(self, axis: int) -> None:
         """Let a batch axis and the rows change places."""
@@ -118,6 +128,70 @@ def _tile(host: Host, dtype: str, cols: int) -> Tile:
     return wide
 
 
+def _problem(spec: Contract, extents: Sequence[int], access_ints: Sequence[Sequence[int]]) -> _Problem:
+    """A convolution with the best axis for its rows, and the axes that B ignores last."""
+    p = _Problem(spec, extents, access_ints)
+    p.merge()
+    if p.extents[-2] < 7:  # short rows: walk along another axis that B ignores
+        nb = len(p.extents) - 2
+        best = max((k for k in range(nb) if p.shared(k)), key=lambda k: min(p.extents[k], 14), default=None)
+        if best is not None and p.extents[best] > p.extents[-2]:
+            p.swap(best)
+    p.sort()
+    return p
+
+
+def _registers(p: _Problem, host: Host, k: int) -> tuple[Tile, int]:
+    """The register tile, and how many short rows of one length share it.
+
+    Of the filters each strip is read once for so many rows. Where there are few pixels in all, and many filters, one
+    register across the columns is enough, and filters are read once.
+    """
+    *batch, rows, cols = p.extents
+    tile = _tile(host, p.spec.dtype, cols)
+    top = tile.heights[0]
+    places = prod(batch[len(batch) - p.places :])
+    if (
+        rows * places > 1
+        and 2 * rows <= top
+        and k > 4 * STRETCH
+        and strip_bytes(tile, p.spec.dtype, k) > TOGETHER_BYTES
+    ):
+        most = min(top // rows, TOGETHER)
+        if top < rows * places <= min(2 * top, rows * TOGETHER) and tile.vectors == 2:
+            tile, most = replace(tile, vectors=1), places
+        together = ceil(places / ceil(places / most))
+        return replace(tile, heights=(rows,)), together
+    return replace(tile, heights=_heights(rows, top)), 1
+
+
+def _packed(
+    spec: Contract, extents: Sequence[int], inner: int, taps: Sequence[tuple[int, int]], ints: Sequence[Sequence[int]],
+    buffers: list[int], temp: Callable[[int], int], tile: Tile,
+) -> tuple[Contract, list[tuple[int, int]], list[Sequence[int]], list[int], Launch] | None:  # fmt: skip
+    """The same convolution with B as strips of a register tile's columns, one after the other, and what packs them.
+
+    None where B's rows do not lie far from each other, or are not one axis in memory.
+    """
+    b = spec.accesses[1]
+    *outer, step, column = _strides(b, ints[1])
+    cols, k = extents[-1], inner * len(taps)
+    if any(outer) or column != 1 or step * SIZE[b.dtype] < APART or cols <= tile.columns:
+        return None
+    if any(t[1] != n * inner * step for n, t in enumerate(taps)):
+        return None
+    strips, strip = ceil(cols / tile.columns), strip_bytes(tile, spec.dtype, k)
+    slot = temp(strips * strip)
+    stretch = max(16, PACK_BYTES // (strips * strip_bytes(tile, spec.dtype, 1)))
+    source = PackColumns(replace(b, buf=0, steps=b.steps[-2:]), spec.dtype, tile)
+    head = [cols, k, strips, stretch, ints[1][0], step]
+    before = Launch(source, [buffers[b.buf], slot], head, ceil(k / stretch))
+    near = Access(len(buffers), spec.dtype, (*("0",) * len(outer), "s", "s"))
+    spec = replace(spec, accesses=(spec.accesses[0], near, *spec.accesses[2:]))
+    over = [(t[0], n * inner * tile.columns) for n, t in enumerate(taps)]
+    return spec, over, [ints[0], [0, tile.columns, k], *ints[2:]], [*buffers, slot], before
+
+
 def plan_correlate(
     spec: Contract,
     extents: Sequence[int],
@@ -127,13 +201,15 @@ def plan_correlate(
     buffers: list[int],
     temp: Callable[[int], int],
     host: Host,
+    steady: bool = False,
 ) -> list[Launch]:
     """The launches that compute a convolution, in order.
 
     spec: A over (batch…, rows, inner), B over (batch…, inner, cols), dtypes that of the sums, or halves; columns of B
     have unit stride unless :func:`~.pairing.along_sums` holds. extents: ``(b…, m, n)``. inner: steps of a tap.
     taps: offsets in elements of A and of B for each tap.
-    access_ints, buffers, temp: as :func:`~.contract_plan.plan_contract` has them.
+    access_ints, buffers, temp: as :func:`~.contract_plan.plan_contract` has them. steady: B stays the same from run to
+    run.
     """
     if 0 in extents:
         return []
@@ -141,31 +217,30 @@ def plan_correlate(
     if plain is not None:
         product, over, walks, slots, copy = plain
         return [copy, *plan_contract(product, over, walks, slots, temp, host)]
-    pairs = pair_up(spec, extents, inner, taps, access_ints, buffers, temp, host, _tile(host, spec.dtype, extents[-1]))
+    p = _problem(spec, extents, access_ints)
+    tile, together = _registers(p, host, inner * len(taps))
+    pairs = pair_up(spec, extents, inner, taps, access_ints, buffers, temp, host, tile)
     before: list[Launch] = []
     if pairs is not None:
         spec, inner, taps, access_ints = pairs.spec, pairs.inner, pairs.taps, pairs.ints
         buffers, before = pairs.buffers, pairs.before
-    p = _Problem(spec, extents, access_ints)
-    p.merge()
-    if p.extents[-2] < 7:  # short rows: walk along another axis that B ignores
-        nb = len(p.extents) - 2
-        best = max((k for k in range(nb) if p.shared(k)), key=lambda k: min(p.extents[k], 14), default=None)
-        if best is not None and p.extents[best] > p.extents[-2]:
-            p.swap(best)
-    p.sort()
+        p = _problem(spec, extents, access_ints)
+    elif steady or prod(extents[:-1]) >= PACKED_PIXELS:
+        near = _packed(spec, extents, inner, taps, access_ints, buffers, temp, tile)
+        if near is not None:
+            spec, taps, access_ints, buffers, packs = near
+            before = [packs]
+            p = _problem(spec, extents, access_ints)
     spec, ints = p.finished()
     *batch, rows, cols = p.extents
     size = BYTES[spec.dtype]
-    tile = _tile(host, spec.dtype, cols)
-    tile = replace(tile, heights=_heights(rows, tile.heights[0]))
     top = tile.heights[0]
     strips = ceil(cols / tile.columns)
-    shared = sum(1 for k in range(len(batch)) if p.shared(k))
+    shared = p.places
     outer, places = prod(batch[: len(batch) - shared]), prod(batch[len(batch) - shared :])
     k = inner * len(taps)
 
-    resume = k > 4 * STRETCH and strip_bytes(tile, spec.dtype, k) > A_BYTES and len(taps) > 16
+    resume = together == 1 and k > 4 * STRETCH and strip_bytes(tile, spec.dtype, k) > A_BYTES and len(taps) > 16
     tc = max(1, STRETCH // inner) if resume else len(taps)
     work = rows * cols * k
     wanted = max(1, min(CHUNKS, outer * places * work // CHUNK_WORK))
@@ -190,16 +265,16 @@ def plan_correlate(
     else:
         one = max(1, rows * inner * size)  # of the image at one place, about: neighbouring taps share it
         gc = max(1, min(places, A_BYTES // one))
-        gc = max(1, min(gc, ceil(places * outer / wanted)))
+        gc = min(places, round_up(max(1, min(gc, ceil(places * outer / wanted))), together))
     while chunks() < min(wanted, 4) and nc > 1:
         nc = ceil(nc / 2)
-    need = (gc * nc if resume else 1) * round_up(mc, top) * tile.columns * size
+    need = (gc * nc if resume else together) * round_up(mc, top) * tile.columns * size
     if need > SCRATCH_BYTES:
         raise ValueError(f"convolution blocks need {need} bytes of scratch: {spec}")
-    inline = not resume and host.masks and short_body(spec, INLINE_LENGTH)
+    inline = not resume and together == 1 and host.masks and short_body(spec, INLINE_LENGTH)
     far = int(k >= 48 and prod(p.extents) * size > C_BYTES)
     head = [rows, cols, inner, len(taps), mc, nc * tile.columns, gc, tc, far, *batch]
     sizes = [SIZE[a.dtype] for a in spec.accesses[:2]]
     table = [x * s for t in taps for x, s in zip(t, sizes, strict=True)]
-    source = Correlate(spec, tile, shared, resume, inline, pairs is not None)
+    source = Correlate(spec, tile, shared, resume, inline, pairs is not None, together)
     return [*before, Launch(source, list(buffers), [*head, *ints, *table], chunks())]

@@ -75,12 +75,17 @@ class _Shape:
 
 
 def lower(
-    g: Group, slot: Callable[[Storage], int], temp: Callable[[int], int], host: Host, steady: Container[Storage] = ()
+    g: Group,
+    slot: Callable[[Storage], int],
+    temp: Callable[[int], int],
+    host: Host,
+    steady: Container[Storage] = (),
+    lasting: Container[Storage] = (),
 ) -> tuple[list[Launch], Nest | Contract | None]:
     """The launches of a group, and what they compute as one nest or contraction (None: nothing to do).
 
     slot: the table's slot of a storage. temp: reserves bytes of temporary memory and returns its slot. steady: storages
-    that stay the same from run to run.
+    that are the same in every step of a loop; lasting: from run to run.
     """
     if g.scatter is not None:
         return [plan_scatter(g.scatter, slot)], None
@@ -155,9 +160,10 @@ def lower(
             return plan_depthwise(spec, g.walk, shape.extents, ints, slots, host), spec
         if g.taps:
             inner = g.dot[0].shape[-1]  # type: ignore[index]
-            return plan_correlate(spec, shape.extents, inner, g.taps, ints, slots, temp, host), spec
-        same = (a.storage in steady, b.storage in steady)
-        return plan_contract(spec, [*shape.extents, k], ints, slots, temp, host, same), spec
+            same = b.storage in lasting or b.storage in steady
+            return plan_correlate(spec, shape.extents, inner, g.taps, ints, slots, temp, host, same), spec
+        both = (a.storage in steady, b.storage in steady)
+        return plan_contract(spec, [*shape.extents, k], ints, slots, temp, host, both), spec
     axes = tuple(g.axes[x] for x in last) or ("p",)
     extents = shape.extents or [1]
     nest = Nest(axes, _vector(axes, extents, accesses), tuple(accesses), tuple(body), stores)

@@ -22,7 +22,7 @@ from gradloom.runtime.runner import Plan
 if TYPE_CHECKING:
     from gradloom.compiler.pipeline import Block
 
-__all__ = ["LEAST", "Early", "Prepared", "early"]
+__all__ = ["LEAST", "Early", "Prepared", "derived", "early"]
 
 LEAST = 32 << 10  # bytes below which computing them in every run costs less than looking whether they are still right
 ALIGN = 64
@@ -102,6 +102,16 @@ def early(
         kept[k] = total
         total += -(-max(memory.bytes[k], 1) // ALIGN) * ALIGN
     return Early(launches, kept, total) if least <= total <= most else None
+
+
+def derived(sequence: Sequence[Footprint], lasting: set[Storage]) -> set[Storage]:
+    """What depends on lasting storages alone, these included."""
+    out, groups = set(lasting), set()
+    for p in sequence if lasting else ():
+        if out.issuperset(p.reads):
+            groups.add(p.group)
+            out |= {s for s in p.writes if s.source is None and groups.issuperset(s.writers)}
+    return out
 
 
 def _packs(x: Launch, sure: set[int], storages: set[int]) -> bool:

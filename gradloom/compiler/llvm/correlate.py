@@ -49,7 +49,8 @@ class Correlate:
 
     spec: as of a product; ``shared`` of its batch axes, the last ones, B ignores. tile: heights that can make up any
     number of rows that comes. resume: sums pass through ``scratch``. inline: the body is part of the tiles. pairs: of
-    bfloat16 are multiplied.
+    bfloat16 are multiplied. together: how many shared places have their rows in one register tile; then its height is
+    that of a place, and neither sums nor body are elsewhere than in ``scratch``.
 
     ``ints``: rows, cols, inner (steps of a tap), taps, rows of a chunk, columns of a chunk, shared places of a chunk,
     taps of a stretch, whether C is far off, the batch extents, those of the accesses in turn, then for each tap the
@@ -62,6 +63,7 @@ class Correlate:
     resume: bool
     inline: bool
     pairs: bool = False
+    together: int = 1
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Emit the kernel under ``name``."""
@@ -86,6 +88,11 @@ class _Emitter:
             h: _emit_tile(module, f"{name}.tile.{h}", host, spec.dtype, stored, tile, h, source.resume, body)
             for h in tile.heights
         }
+        if source.together > 1:
+            high = tile.heights[0]
+            self.joint = _emit_tile(
+                module, f"{name}.joint", host, spec.dtype, stored, tile, high, False, None, source.together
+            )
         if not source.inline:
             self.epilogue = emit_epilogue(module, f"{name}.epilogue", host, spec.dtype, spec.accesses, ints_at,
                                           spec.body, spec.stores, 1, self.width)  # fmt: skip
@@ -107,6 +114,7 @@ class _Emitter:
         ]
         self.table = f.gep(ints, "i64", self.table_at)
         self.frame = f.alloca("i64", len(spec.accesses) + spec.batch)
+        self.joined = f.alloca("ptr", self.s.together)
         count = f.const("i64", 1)
         for e in self.places:
             count = f.mul(count, e)
@@ -138,7 +146,12 @@ class _Emitter:
                 src = f.gep(bases[1], "i8", f.mul(js.i, self.strides[1].axes[-1]))
                 cols = f.min_i(f.sub(j1, js.i), self.width)
                 words = masks_of(f, cols, self.s.tile) if self.host.masks else []
-                with f.loop(g0, g1, 1, name="place") as g:
+                start = g0
+                if self.s.together > 1:
+                    with f.loop(g0, f.sub(g1, self.s.together - 1), self.s.together, name="joint") as g:
+                        self._together(bases, len(outer), g.i, src, i0, rows, js.i, cols, taps, table, words)
+                    start = g.i
+                with f.loop(start, g1, 1, name="place") as g:
                     acc = f.arg("scratch")
                     if self.s.resume:
                         strip = f.mul(f.sdiv(f.sub(js.i, j0), self.width), f.sub(g1, g0))
@@ -147,17 +160,41 @@ class _Emitter:
                             _clear(f, acc, room)
                     self._place(bases, len(outer), g.i, src, acc, i0, rows, js.i, cols, taps, table, words, last)
 
+    def _walked(self, bases: list[V], outer: int, g: V) -> tuple[list[V], list[V]]:
+        """Where a shared place is: the addresses of all accesses, and its coordinates."""
+        coords = _coordinates(self.f, g, self.places)
+        return [_walk(self.f, p, s.axes[outer:], coords) for p, s in zip(bases, self.strides, strict=True)], coords
+
+    def _at(self, here: list[V], coords: list[V], outer: int) -> None:
+        """Tell the body where it is."""
+        f = self.f
+        for n, x in [*enumerate(here), *enumerate(coords, len(here) + outer)]:
+            f.store(x, f.gep(self.frame, "i64", n))
+
+    def _together(
+        self, bases: list[V], outer: int, g: V, src: V, i0: V, rows: V, j: V, cols: V, taps: V, table: V,
+        words: list[V],
+    ) -> None:  # fmt: skip
+        """Places from ``g`` on that share a register tile."""
+        f, s = self.f, self.strides
+        row, step = s[0].axes[-2:]
+        walked = [self._walked(bases, outer, f.add(g, q)) for q in range(self.s.together)]
+        for q, (here, _) in enumerate(walked):
+            f.store(f.gep(here[0], "i8", f.mul(i0, row)), f.gep(self.joined, "ptr", q))
+        args = [self.joined, row, step, src, s[1].axes[-2], self.inner, f.arg("scratch"), taps, table]
+        f.call(self.joint, "void", [*args, *words])
+        for q, (here, coords) in enumerate(walked):
+            self._at(here, coords, outer)
+            acc = f.gep(f.arg("scratch"), "i8", q * self.s.tile.heights[0] * self.row_bytes)
+            f.call(self.epilogue, "void", [f.arg("ints"), self.frame, acc, i0, rows, j, cols])
+
     def _place(
         self, bases: list[V], outer: int, g: V, src: V, acc: V, i0: V, rows: V, j: V, cols: V, taps: V, table: V,
         words: list[V], last: V,
     ) -> None:  # fmt: skip
         f, s = self.f, self.strides
-        coords = _coordinates(f, g, self.places)
-        here = [_walk(f, p, st.axes[outer:], coords) for p, st in zip(bases, s, strict=True)]
-        for n, x in enumerate(here):
-            f.store(x, f.gep(self.frame, "i64", n))
-        for n, x in enumerate(coords, len(bases) + outer):
-            f.store(x, f.gep(self.frame, "i64", n))
+        here, coords = self._walked(bases, outer, g)
+        self._at(here, coords, outer)
         row, step = s[0].axes[-2:]
         a = f.gep(here[0], "i8", f.mul(i0, row))
         start: V | int = 0
@@ -183,11 +220,13 @@ def _emit_tile(
     height: int,
     resume: bool,
     body: TileBody | None,
+    together: int = 1,
 ) -> str:
     """``void (ptr a, i64 row, i64 step, ptr b, i64 bstep, i64 inner, ptr acc, i64 taps, ptr table …)``.
 
     As :func:`~.microkernel.emit_tiles`, in a loop over taps: ``table`` holds the byte offsets of A and of B for each.
-    stored: the dtype of A and of B, or PAIRS.
+    stored: the dtype of A and of B, or PAIRS. together: above 1, ``a`` points to so many addresses, each of ``height``
+    rows.
     """
     n, nv, size, wide = tile.lanes, tile.vectors, BYTES[dtype], STORAGE[stored[1]]
     ty = vec(ELEMENT[dtype], n)
@@ -205,28 +244,30 @@ def _emit_tile(
             masks.append(f.cast("bitcast", f.cast("trunc", bits, f"i{n}"), f"<{n} x i1>"))
     if body and height == tile.heights[0]:
         body.start(f, height, nv * n)
-    at = [f.gep(f.arg("acc"), "i8", k * n * size) for k in range(height * nv)]
+    at = [f.gep(f.arg("acc"), "i8", k * n * size) for k in range(together * height * nv)]
+    starts = [f.arg("a")] if together == 1 else [f.load("ptr", f.gep(f.arg("a"), "ptr", q)) for q in range(together)]
     first = [f.load(ty, p) if resume else f.zero(ty) for p in at]
     with f.loop(0, f.arg("taps"), 1, carry=first, name="tap") as tap:
         entry = f.gep(f.arg("table"), "i64", f.mul(tap.i, 2))
-        a0 = f.gep(f.arg("a"), "i8", f.load("i64", entry))
+        offset = f.load("i64", entry)
+        a0 = [f.gep(p, "i8", offset) for p in starts]
         b0 = f.gep(f.arg("b"), "i8", f.load("i64", f.gep(entry, "i64", 1)))
-        with f.loop(0, f.arg("inner"), 1, carry=[a0, b0, *tap.vals], name="k") as it:
-            a, b, *acc = it.vals
+        with f.loop(0, f.arg("inner"), 1, carry=[*a0, b0, *tap.vals], name="k") as it:
+            a, (b, *acc) = it.vals[:together], it.vals[together:]
             if tile.ahead:
                 prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), tile.ahead)), nv * n * wide)
             bv = [
                 load_vector(f, host, stored[1], dtype, f.gep(b, "i8", v * n * wide), n, masks[v] if masks else None)
                 for v in range(nv)
             ]
-            p = a
-            for r in range(height):
-                p = f.gep(p, "i8", f.arg("row")) if r else p
+            p = a[0]
+            for r in range(together * height):
+                p = f.gep(p, "i8", f.arg("row")) if r % height else a[r // height]
                 x = broadcast(f, host, stored[0], dtype, p, n)
                 for v in range(nv):
                     acc[r * nv + v] = multiply_add(f, x, bv[v], acc[r * nv + v])
-            it.next([f.gep(a, "i8", f.arg("step")), f.gep(b, "i8", f.arg("bstep")), *acc])
-        tap.next(it.results[2:])
+            it.next([*(f.gep(p, "i8", f.arg("step")) for p in a), f.gep(b, "i8", f.arg("bstep")), *acc])
+        tap.next(it.results[together + 1 :])
     sums = tap.results
     if body:
         body.finish(f, [sums[r * nv : (r + 1) * nv] for r in range(height)], masks)
