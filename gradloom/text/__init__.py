@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gradloom.text import models, tokenizers
+from gradloom.text.beams import beam_search
 from gradloom.text.cache import KeyValueCache
-from gradloom.text.generation import beam_search, generate
+from gradloom.text.generation import generate, stream
 from gradloom.text.positions import (
     RotaryEmbedding,
     SinusoidalPositions,
@@ -16,5 +17,5 @@ from gradloom.text.positions import (
 
 __all__ = [
     "KeyValueCache", "RotaryEmbedding", "SinusoidalPositions", "alibi_mask", "alibi_slopes", "beam_search", "generate",
-    "models", "rotate", "sinusoids", "tokenizers",
+    "models", "rotate", "sinusoids", "stream", "tokenizers",
 ]  # fmt: skip

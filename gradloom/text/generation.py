@@ -1,4 +1,4 @@
-"""Text from models: the likeliest token, draws from the likeliest ones, and beams.
+"""Text from models: the likeliest token, or draws from the likeliest ones, all at once or as they come.
 
 A model has ``start(tokens, capacity, **given)``, which gives a state and the logits of the next token, ``next(state,
 tokens)`` and, for beams, a state that can ``reorder(rows)``. Encoder-decoder models are given their source.
@@ -6,72 +6,19 @@ tokens)`` and, for beams, a state that can ``reorder(rows)``. Encoder-decoder mo
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from gradloom import functions as G
-from gradloom.errors import ArgumentError, ShapeError
+from gradloom.errors import ArgumentError
 from gradloom.modes import no_grad
-from gradloom.nn import functional as F
 from gradloom.random import Generator
-from gradloom.tape import composite
 from gradloom.tensor import Tensor, tensor
+from gradloom.text.prompts import Prompts, ends, started
+from gradloom.text.sampling import Choice, Chooser
 
-__all__ = ["beam_search", "filtered", "generate", "penalised"]
-
-_sort, _topk, _multinomial, _cumsum = (G.PUBLIC[n] for n in ("sort", "topk", "multinomial", "cumsum"))
-
-
-@composite
-def penalised(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Logits (batch, vocabulary) of seen tokens made less likely: divided where positive, else multiplied.
-
-    seen: (batch, vocabulary) bool. Reference: Keskar et al. 2019.
-    """
-    return G.where(seen, G.where(logits > 0, logits / penalty, logits * penalty), logits)
-
-
-def filtered(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
-    """Logits with minus infinity for all but the likeliest.
-
-    Parameters
-    ----------
-    top_k : int
-        So many stay (Fan et al. 2018); of equal ones at the border all.
-    top_p : float
-        As few stay as have at least this probability together (Holtzman et al. 2020).
-    """
-    if top_k is not None:
-        if top_k < 1:
-            raise ArgumentError(f"top_k is {top_k}, expected at least 1")
-        least = _topk(logits, min(top_k, logits.shape[-1]))[0][:, -1:]
-        logits = G.where(logits < least, -math.inf, logits)
-    if top_p is not None:
-        if not 0.0 < top_p <= 1.0:
-            raise ArgumentError(f"top_p is {top_p}, expected more than 0, at most 1")
-        ordered, _ = _sort(logits, -1, True)
-        p = G.softmax(ordered, -1)
-        before = _cumsum(p, -1) - p
-        least = G.amin(G.where(before < top_p, ordered, math.inf), -1, True)
-        logits = G.where(logits < least, -math.inf, logits)
-    return logits
-
-
-def _ended(eos_id: int | Sequence[int] | None) -> np.ndarray:
-    return np.atleast_1d(np.asarray([] if eos_id is None else eos_id, np.int64))
-
-
-def _prompt(tokens: Any) -> Tensor:
-    t = tokens if isinstance(tokens, Tensor) else tensor(np.asarray(tokens, np.int64))
-    if t.ndim != 2 or not t.shape[1]:
-        raise ShapeError(
-            f"generate: the prompt has shape {tuple(t.shape)}", code="shape.generate",
-            hint="(batch, length) with at least one token; prompts of one length",
-        )  # fmt: skip
-    return t
+__all__ = ["generate", "stream"]
 
 
 def generate(
@@ -83,141 +30,107 @@ def generate(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
     repetition_penalty: float = 1.0,
+    frequency_penalty: float = 0.0,
+    presence_penalty: float = 0.0,
+    no_repeat_ngram_size: int = 0,
+    min_new_tokens: int = 0,
+    banned: Sequence[int] = (),
+    processors: Sequence[Callable[[list[np.ndarray], Tensor], Tensor]] = (),
     eos_id: int | Sequence[int] | None = None,
     pad_id: int = 0,
+    attention_mask: Any = None,
     generator: Generator | None = None,
     **given: Any,
 ) -> Tensor:
-    """Prompts (batch, length) with up to ``max_new_tokens`` more, (batch, longer); every step runs one program.
+    """Prompts with up to ``max_new_tokens`` more, (batch, longer); all steps run one program, or one of a few.
 
     Parameters
     ----------
+    tokens : (batch, length), or lists of different lengths
+        Shorter prompts are filled at the left.
     do_sample : bool
         Whether tokens are drawn; otherwise each is the likeliest.
     temperature : float
         What logits are divided by before a draw: below 1 the likely get likelier.
-    top_k, top_p
-        See :func:`filtered`; for draws.
+    top_k, top_p, min_p
+        See :func:`gradloom.text.sampling.filtered`; for draws.
     repetition_penalty : float
-        See :func:`penalised`; 1 is none.
+        See :func:`gradloom.text.sampling.penalised`; prompts count. 1 is none.
+    frequency_penalty, presence_penalty : float
+        Taken from a new token's logit: the first once for each time it was generated, the second once.
+    no_repeat_ngram_size : int
+        No run of so many tokens comes twice in a row of the batch. 0 is no limit.
+    min_new_tokens : int
+        So many tokens come before one that ends.
+    banned : tokens
+        They never come.
+    processors : callables
+        What else is done to logits: ``process(rows, logits)``, with the tokens of each row so far, gives new logits.
     eos_id : int or several
-        A sequence that has one is filled with ``pad_id``; all such end the generation.
+        A row that has one is filled with ``pad_id``; when all have, generation ends.
+    attention_mask : (batch, length)
+        0 at the padding of prompts, which is at the left.
     given
         Handed to the model's ``start``: ``source=ids`` for translation.
     """
-    if temperature <= 0:
-        raise ArgumentError(f"generate: temperature is {temperature}, expected more than 0", hint="do_sample=False")
-    prompt = _prompt(tokens)
-    ends = _ended(eos_id)
-    columns = [np.asarray(prompt.numpy(), np.int64)]
-    done = np.zeros(prompt.shape[0], bool)
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            state, logits = model.start(prompt, prompt.shape[1] + max_new_tokens, **given)
-            seen = np.zeros(tuple(logits.shape), bool)
-            np.put_along_axis(seen, columns[0], True, 1)
-            for step in range(max_new_tokens):
-                if repetition_penalty != 1.0:
-                    logits = penalised(logits, tensor(seen), repetition_penalty)
-                if do_sample:
-                    p = G.softmax(filtered(logits / temperature, top_k, top_p), -1)
-                    new = _multinomial(p, 1, True, generator=generator).numpy()
-                else:
-                    new = G.argmax(logits, -1, True).numpy()
-                new = np.asarray(new, np.int64)
-                np.put_along_axis(seen, new, True, 1)
-                columns.append(np.where(done[:, None], pad_id, new))
-                done |= np.isin(columns[-1][:, 0], ends)
-                if done.all() or step + 1 == max_new_tokens:
-                    break
-                logits = model.next(state, tensor(new))
-    finally:
-        model.train(training)
-    return tensor(np.concatenate(columns, 1))
+    prompts = Prompts.of(tokens, attention_mask, pad_id)
+    choice = Choice(
+        do_sample, temperature, top_k, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty,
+        no_repeat_ngram_size, min_new_tokens, banned, processors, generator,
+    )  # fmt: skip
+    new = list(_steps(model, prompts, max_new_tokens, choice, ends(eos_id), pad_id, given))
+    return tensor(np.concatenate([prompts.tokens, *new], 1))
 
 
-def beam_search(
+def stream(
     model: Any,
     tokens: Any,
     max_new_tokens: int,
     *,
-    num_beams: int = 4,
-    length_penalty: float = 1.0,
     eos_id: int | Sequence[int] | None = None,
     pad_id: int = 0,
-    repetition_penalty: float = 1.0,
-    **given: Any,
-) -> tuple[Tensor, Tensor]:
-    """The likeliest continuations found with ``num_beams`` kept at each step.
+    attention_mask: Any = None,
+    source: Any = None,
+    **options: Any,
+) -> Iterator[np.ndarray]:
+    """The new tokens as they come: an array (batch,) at each step.
 
-    Returns
-    -------
-    (batch, longer) tokens, filled with ``pad_id``, and (batch,) scores: the sum of the new tokens' log-probabilities
-    divided by their number to the power ``length_penalty``. A beam that has an ``eos_id`` is finished; a prompt is done
-    when it has ``num_beams`` finished ones that no other can overtake at its present length.
+    Parameters as of :func:`generate`; what a model's ``start`` is given is ``source`` alone.
     """
-    if num_beams < 1:
-        raise ArgumentError(f"beam_search: num_beams is {num_beams}, expected at least 1")
-    prompt, ends = _prompt(tokens), _ended(eos_id)
-    first = np.repeat(np.asarray(prompt.numpy(), np.int64), num_beams, 0)
-    batch, length = prompt.shape
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            state, logits = model.start(tensor(first), length + max_new_tokens, **given)
-            text = first
-            scores = np.full((batch, num_beams), -np.inf)
-            scores[:, 0] = 0.0  # all beams are the same at first
-            finished: list[list[tuple[float, np.ndarray]]] = [[] for _ in range(batch)]
-            for step in range(1, max_new_tokens + 1):
-                if repetition_penalty != 1.0:
-                    seen = np.zeros(tuple(logits.shape), bool)
-                    np.put_along_axis(seen, text, True, 1)
-                    logits = penalised(logits, tensor(seen), repetition_penalty)
-                vocabulary = logits.shape[-1]
-                count = min((1 + len(ends)) * num_beams, num_beams * vocabulary)
-                total = F.log_softmax(logits, -1) + tensor(scores.reshape(-1, 1).astype(np.float32))
-                best, at = _topk(G.reshape(total, (batch, num_beams * vocabulary)), count)
-                best, at = np.asarray(best.numpy(), np.float64), np.asarray(at.numpy())
-                rows, new = np.zeros((batch, num_beams), np.int64), np.full((batch, num_beams), pad_id)
-                scores = np.full((batch, num_beams), -np.inf)
-                for b in range(batch):
-                    kept = 0
-                    for rank, (s, place) in enumerate(zip(best[b], at[b], strict=True)):
-                        row, token = b * num_beams + int(place) // vocabulary, int(place) % vocabulary
-                        if kept == num_beams or s == -np.inf:
-                            break
-                        if token in ends:
-                            if rank < num_beams:
-                                finished[b].append((s / step**length_penalty, np.append(text[row], token)))
-                            continue
-                        rows[b, kept], new[b, kept], scores[b, kept] = row, token, s
-                        kept += 1
-                text = np.concatenate([text[rows.ravel()], new.reshape(-1, 1)], 1)
-                if step == max_new_tokens or all(
-                    _over(f, s.max(), step, num_beams, length_penalty) for f, s in zip(finished, scores, strict=True)
-                ):
-                    break
-                state.reorder(tensor(rows.ravel()))
-                logits = model.next(state, tensor(new.reshape(-1, 1)))
-    finally:
-        model.train(training)
-    for b in range(batch):
-        if len(finished[b]) < num_beams:
-            for k in range(num_beams):
-                finished[b].append((scores[b, k] / step**length_penalty, text[b * num_beams + k]))
-    chosen = [max(f, key=lambda x: x[0]) for f in finished]
-    out = np.full((batch, max(len(t) for _, t in chosen)), pad_id, np.int64)
-    for b, (_, t) in enumerate(chosen):
-        out[b, : len(t)] = t
-    return tensor(out), tensor(np.asarray([s for s, _ in chosen], np.float32))
+    prompts = Prompts.of(tokens, attention_mask, pad_id)
+    given = {} if source is None else {"source": source}
+    steps = _steps(model, prompts, max_new_tokens, Choice(**options), ends(eos_id), pad_id, given)
+    return (new[:, 0] for new in steps)
 
 
-def _over(finished: list[tuple[float, np.ndarray]], best: float, step: int, beams: int, penalty: float) -> bool:
-    if len(finished) < beams:
-        return False
-    return sorted((s for s, _ in finished), reverse=True)[beams - 1] >= best / step**penalty
+def _steps(
+    model: Any, prompts: Prompts, count: int, choice: Choice, ending: np.ndarray, pad_id: int, given: dict[str, Any]
+) -> Iterator[np.ndarray]:
+    """Columns (batch, 1) of new tokens. The model's mode and that of gradients are the caller's between them."""
+    if count < 0:
+        raise ArgumentError(f"generate: max_new_tokens is {count}, expected at least 0")
+    done = np.zeros(len(prompts.tokens), bool)
+    state: Any = None
+    chooser: Chooser | None = None
+    new = prompts.tokens[:, :0]
+    for _ in range(count):
+        training = model.training
+        model.eval()
+        try:
+            with no_grad():
+                if chooser is None:
+                    state, logits = started(model, prompts, count, given)
+                    chooser = Chooser(choice, prompts.tokens, prompts.real, ending, logits.shape[-1])
+                else:
+                    logits = model.next(state, tensor(new))
+                new = chooser.next(logits)
+        finally:
+            model.train(training)
+        chooser.add(new)
+        column = np.where(done[:, None], pad_id, new)
+        done |= np.isin(column[:, 0], ending)
+        yield column
+        if done.all():
+            return

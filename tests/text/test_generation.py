@@ -11,8 +11,8 @@ import gradloom as gl
 from gradloom.errors import ArgumentError, ShapeError
 from gradloom.tape import TAPE
 from gradloom.text import KeyValueCache, beam_search, generate
-from gradloom.text.generation import filtered, penalised
 from gradloom.text.models import GPT2Config, GPT2LMHeadModel
+from gradloom.text.sampling import filtered, penalised
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def test_every_step_runs_one_program(model: GPT2LMHeadModel) -> None:
             compiled.append(TAPE.compiled - before)
     assert sum(compiled[2:]) == 0, compiled
     assert cache.length == 13
-    with pytest.raises(ShapeError, match="do not fit into 24"):
-        model.next(cache, gl.zeros(2, 12).long())
+    with pytest.raises(ShapeError, match="33 tokens, n_positions is 32"):
+        model.next(cache, gl.zeros(2, 20).long())
 
 
 def test_end_fills_with_padding(model: GPT2LMHeadModel) -> None:

@@ -18,7 +18,7 @@ from gradloom.nn.module import Module, Parameter
 from gradloom.nn.norm import LayerNorm
 from gradloom.nn.sparse import Embedding
 from gradloom.tensor import Tensor
-from gradloom.text.cache import KeyValueCache
+from gradloom.text.cache import KeyValueCache, room
 from gradloom.text.models.shared import activation, drawn, loaded
 
 __all__ = ["GPT2Config", "GPT2LMHeadModel", "GPT2Model"]
@@ -154,14 +154,17 @@ class GPT2Model(Module):
         """
         batch, length = input_ids.shape
         limit = self.config.n_positions
-        if length > limit:
+        behind = length + (0 if cache is None else cache.position)
+        if behind > limit:
             raise ShapeError(
-                f"GPT2Model: {length} tokens, n_positions is {limit}", code="shape.gpt2", hint="cut the sequence"
+                f"GPT2Model: {behind} tokens, n_positions is {limit}", code="shape.gpt2", hint="cut the sequence"
             )
         mask = None
         if cache is not None:
             if attention_mask is not None:
-                raise ArgumentError("GPT2Model: attention_mask together with a cache", hint="prompts of one length")
+                raise ArgumentError(
+                    "GPT2Model: attention_mask together with a cache", hint="the cache has its own: padding="
+                )
             places = cache.places(length)
             mask = cache.mask(places)
         else:
@@ -169,7 +172,7 @@ class GPT2Model(Module):
         if attention_mask is not None:
             seen = G.reshape(G.cast(attention_mask, G.eq(places, 0).dtype), (batch, 1, 1, length))
             mask = G.logical_and(seen, G.unsqueeze(places, 1) >= places)
-        x = self.drop(self.wte(input_ids) + self.wpe(places))
+        x = self.drop(self.wte(input_ids) + self.wpe(places if cache is None else cache.positions(places)))
         for n, block in enumerate(self.h):
             x = block(x, mask, None if cache is None else _Cached(cache, n, places))
         if cache is not None:
@@ -217,13 +220,15 @@ class GPT2LMHeadModel(Module):
         loaded(self, full, "transformer", LEFT_OUT)
 
     # -- decoding -------------------------------------------------------------------------------------------
-    def start(self, tokens: Tensor, capacity: int) -> tuple[KeyValueCache, Tensor]:
-        """A cache that holds a prompt (batch, length), and the logits (batch, vocab_size) of what comes next."""
+    def start(self, tokens: Tensor, capacity: int, padding: Tensor | None = None) -> tuple[KeyValueCache, Tensor]:
+        """A cache that holds a prompt (batch, length), and the logits (batch, vocab_size) of what comes next.
+
+        padding (batch,): how many of a row's first tokens do not count.
+        """
         c = self.config
-        capacity = min(capacity, c.n_positions)
         like = self.lm_head.weight
         cache = KeyValueCache(
-            c.n_layer, tokens.shape[0], c.n_head, capacity, c.n_embd // c.n_head, like.dtype, like.device
+            c.n_layer, tokens.shape[0], c.n_head, room(capacity), c.n_embd // c.n_head, like.dtype, like.device, padding
         )
         return cache, self.next(cache, tokens)
 
