@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gradloom.compiler.attention import plan_attention
 from gradloom.compiler.loops import SCRATCH_BYTES, Launch
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ _PLANS: dict[str, Plan] = {
     "cumsum": _running("sum"), "cumprod": _running("prod"), "cummax": _running("max"), "cummin": _running("min"),
     "cummax_index": _running("max_index"), "cummin_index": _running("min_index"), "recurrence": _running("linear"),
     "sort": _radix(False), "argsort": _radix(True), "searchsorted": _search,
-    "topk_index": _top,
+    "topk_index": _top, "attend": plan_attention, "attend_back": plan_attention,
 }  # fmt: skip
 
 

@@ -161,8 +161,8 @@ def plan_contract(
             raise ValueError(f"access {n} ({a}) needs {spec.batch + 2} steps and {a.ints} integers, got {list(ints)}")
     if 0 in extents[:-1]:
         return []
-    ints = tuple(tuple(i) for i in access_ints)
-    problem = _unit_strides(_fold(Problem(spec, tuple(extents), ints, steady=steady)))
+    numbers = tuple(tuple(i) for i in access_ints)
+    problem = _unit_strides(_fold(Problem(spec, tuple(extents), numbers, steady=steady)))
     return build(choose(problem, host), buffers, temp, host)
 
 

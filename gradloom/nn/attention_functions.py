@@ -1,9 +1,11 @@
 """Scaled dot-product attention whose memory grows with the length, not with its square.
 
-Short sequences are computed at once, and the probabilities are kept for the derivative. Long ones go in blocks of
-queries: a block sees its keys, leaves the logarithm of its row sums, and the derivative computes the probabilities
-again from that (Dao et al. 2022, FlashAttention; the masked half of causal attention is not computed). Both are one
-rule of differentiation, written with public functions, so it can be differentiated again.
+Two primitives do it in blocks that stay in the cache, forward and backward (:mod:`gradloom.ops.attention`). What they
+do not do (dropout, masks with derivatives, a few queries, derivatives of the derivative) is composed: short sequences
+at once, with the probabilities kept; long ones in blocks of queries, where a block sees its keys, leaves the logarithm
+of its row sums, and the derivative computes the probabilities again from that (Dao et al. 2022, FlashAttention; the
+masked half of causal attention is not computed). All are one rule of differentiation; what is composed of public
+functions can be differentiated again.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from gradloom import functions as G
 from gradloom.autodiff.control import scan
 from gradloom.autodiff.custom import Rule, attach, avals_of, tracked
 from gradloom.autodiff.levels import quiet
+from gradloom.compiler.attention import strip_width
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops import structure as S
+from gradloom.ops.attention import Blocks, attend, attend_back
 from gradloom.ops.core import broadcast_shapes
 from gradloom.random import default_generator
 from gradloom.tape import TAPE, composite
@@ -34,6 +38,8 @@ BLOCK = 128
 """Queries of a block of a longer sequence."""
 PARTS = 8
 """Causal attention goes in so many parts, each of which sees the keys up to its end; a part is a loop over blocks."""
+LEAST = 16
+"""Rows of a key head and keys below which a kernel's tiles would be half empty."""
 _STREAMS = 1 << 32  # between the random streams of two blocks, as scan has it between two steps
 
 
@@ -44,7 +50,8 @@ class _How(NamedTuple):
     scale: float
     dropout: float
     learned: str  # what the cotangent of the mask has: "" none, "row" one row for all queries, "rows" one for each
-    rows: int  # queries of a block; 0: all at once
+    rows: int  # queries of a block; 0: all at once, and probabilities are kept
+    native: bool  # whether the primitives do it
 
 
 class _Part(NamedTuple):
@@ -182,6 +189,8 @@ def _attended(
 ) -> tuple[Tensor, Tensor]:
     """The result, and what the derivative needs: the probabilities, or each row's logarithm of the sum."""
     q = G.mul(q, G.const(how.scale))
+    if how.native:
+        return _native(q, k, v, mask, how)
     found = []
     for b in _parts(how, q.shape[-2], k.shape[-2]):
         ks, vs = _cut(k, -2, 0, b.keys), _cut(v, -2, 0, b.keys)
@@ -230,6 +239,90 @@ def _filled(x: Tensor, axis: int, size: int) -> Tensor:
     return G.cat([x, G.zeros(tuple(shape), dtype=x.dtype)], axis)
 
 
+# -- by the primitives -----------------------------------------------------------------------------------
+class _Laid:
+    """Operands as the primitives take them: features and keys padded to strips, rows of a key head together."""
+
+    def __init__(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: _How) -> None:
+        self.shape, self.own = tuple(q.shape), tuple(k.shape[:-2])
+        self.width = width = strip_width(q.dtype)
+        group = math.prod(self.shape[:-2]) // math.prod(self.own)
+        self.attrs = Blocks(group, how.causal, k.shape[-2], width, (q.shape[-1], v.shape[-1]))
+        self.rows, self.keys = group * self.shape[-2], _up(k.shape[-2], width)
+        self.features = tuple(width * n for n in self.attrs.strips)
+        self.masks = [] if mask is None else [self._mask(mask, q.dtype)]
+
+    def _mask(self, mask: Tensor, dtype: dtypes.DType) -> Tensor:
+        """With the axes of the scores, whose keys it tells apart; those before the heads all of size 1 or none."""
+        lead = self.shape[:-2]
+        m = G.reshape(mask, (1,) * (len(lead) + 2 - mask.ndim) + tuple(mask.shape))
+        front = m.shape[: max(len(lead) - 1, 0)]
+        if math.prod(front) != 1:
+            m = G.broadcast_to(m, (*lead[:-1], *m.shape[len(front) :]))
+        m = G.broadcast_to(m, (*m.shape[:-1], self.attrs.keys))
+        if self.keys != self.attrs.keys:
+            rest = (*m.shape[:-1], self.keys - self.attrs.keys)
+            m = G.cat([m, G.zeros(rest, dtype=m.dtype)], -1)
+        return m if m.dtype is dtypes.bool_ else G.cast(m, dtype)
+
+    def rows_of(self, x: Tensor, features: int) -> Tensor:
+        """Queries or their like."""
+        return _filled(G.reshape(x, (*self.own, self.rows, x.shape[-1])), -1, features)
+
+    def keys_of(self, x: Tensor, features: int) -> Tensor:
+        """Keys or values as rows."""
+        return _filled(_filled(x, -1, features), -2, self.keys)
+
+    def turned(self, x: Tensor) -> Tensor:
+        """Keys or values as columns."""
+        return _filled(G.swap_last(x), -1, self.keys)
+
+    def parts(self, record: Tensor, *sizes: tuple[int, int, int]) -> list[Tensor]:
+        """Results out of a record, (rows, features, features without padding) each; no features: a vector."""
+        out, at, d = [], 0, len(self.own)
+        for rows, wide, features in sizes:
+            n = rows * max(wide, 1)
+            x = G.narrow(record, d, at, n)
+            at += n
+            if wide:
+                x = G.reshape(x, (*self.own, wide // self.width, rows, self.width))
+                x = G.permute(x, (*range(d), d + 1, d, d + 2))
+                x = _cut(G.reshape(x, (*self.own, rows, wide)), -1, 0, features)
+            out.append(x)
+        return out
+
+
+def _up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
+
+
+def _native(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: _How) -> tuple[Tensor, Tensor]:
+    """The result, and the logarithms of the rows' sums."""
+    at = _Laid(q, k, v, mask, how)
+    a, b = at.features
+    record = G.apply(attend, (at.rows_of(q, a), at.turned(k), at.keys_of(v, b), *at.masks), at.attrs)
+    out, logs = at.parts(record, (at.rows, b, v.shape[-1]), (at.rows, 0, 0))
+    return G.reshape(out, (*at.shape[:-1], v.shape[-1])), G.reshape(logs, (*at.shape[:-1], 1))
+
+
+@composite
+def _native_back(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, ct: Tensor, logs: Tensor, mean: Tensor, how: _How
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cotangents of query, key and value; mean: of each row the sum of result times cotangent."""
+    scaled = G.mul(q, G.const(how.scale))
+    at = _Laid(q, k, v, mask, how)
+    a, b = at.features
+    stats = G.stack([G.reshape(x, (*at.own, at.rows)) for x in (logs, mean)], -2)
+    given = (at.rows_of(scaled, a), at.turned(k), at.keys_of(k, a), at.turned(v), at.rows_of(ct, b), stats)
+    record = G.apply(attend_back, (*given, *at.masks), at.attrs)
+    dq, dk, dv = at.parts(record, (at.rows, a, q.shape[-1]), (at.keys, a, q.shape[-1]), (at.keys, b, v.shape[-1]))
+    keys = k.shape[-2]
+    dq = G.mul(G.reshape(dq, at.shape), G.const(how.scale))
+    return dq, _cut(dk, -2, 0, keys), _cut(dv, -2, 0, keys)
+
+
+# -- the derivative -----------------------------------------------------------------------------------------
 class _Attention(Rule):
     """The derivative of attention."""
 
@@ -254,6 +347,8 @@ class _Attention(Rule):
         if how.rows:
             mean = G.sum(G.mul(G.cast(ct, rest.dtype), G.cast(out, rest.dtype)), -1, True)
             mean, more = mean if more is None else G.sub(mean, more), None
+        if how.native and mean is not None and not tracked([*inputs, ct, *saved]):
+            return [*_native_back(q, k, v, mask, ct, rest, mean, how), None][: len(inputs)]
         scaled = G.mul(q, G.const(how.scale))
         columns = mask.shape[-1] if mask is not None else 1
         whole = ((-2, k.shape[-2]), (-2, k.shape[-2]), (-1, columns))
@@ -391,9 +486,11 @@ def scaled_dot_product_attention(
         nothing = G.add(G.add(G.sum(q), G.sum(k)), G.sum(v))
         return G.broadcast_to(G.mul(nothing, G.const(0.0)), (*lead, length, value.shape[-1]))
     learned = "" if mask is None or not mask.requires_grad else "row" if mask.shape[-2] == 1 else "rows"
+    rows = math.prod(lead) // math.prod(k.shape[:-2]) * length
+    native = not (dropout_p or learned) and min(rows, keys) >= LEAST and q.dtype.itemsize >= 4
     how = _How(
         bool(is_causal), 1.0 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale), float(dropout_p),
-        learned, BLOCK if length * keys > AT_ONCE and length > BLOCK else 0,
+        learned, BLOCK if length * keys > AT_ONCE and length > BLOCK else length if native else 0, native,
     )  # fmt: skip
     drawn = tuple(map(TAPE.scalar, default_generator.draw())) if 0.0 < how.dropout < 1.0 else (None, None)
     inputs = [q, k, v] if mask is None else [q, k, v, mask]

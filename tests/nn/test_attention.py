@@ -39,12 +39,14 @@ CASES: dict[str, tuple[tuple[tuple[int, ...], ...], Any, dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(params=["at once", "blocks"])
+@pytest.fixture(params=["at once", "blocks", "native"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if request.param == "blocks":
         monkeypatch.setattr(A, "AT_ONCE", 0)
         monkeypatch.setattr(A, "BLOCK", 3)
         monkeypatch.setattr(A, "PARTS", 2)
+    if request.param == "native":
+        monkeypatch.setattr(A, "LEAST", 1)
     yield request.param
 
 

@@ -126,9 +126,9 @@ class _Again:
         gains = []
         for k, (root, own) in enumerate(members.items()):
             if len(own) > 1:
-                region = self._between(root, own)
+                cost = sum(COSTS[nodes[m].prim.name] for m in self._between(root, own))  # type: ignore[union-attr, misc]
                 saved = len(own) - (root not in self.stored and root not in self.later)
-                gains.append((KEPT * saved - sum(COSTS[nodes[m].prim.name] for m in region), -k, root, own))  # type: ignore[union-attr]
+                gains.append((KEPT * saved - cost, -k, root, own))
         for gain, _, root, own in sorted(gains, key=lambda g: g[:2], reverse=True):
             if gain > 0 and root not in out and not any(id(n) in out for n in own):
                 out |= self._between(root, own)
@@ -213,8 +213,7 @@ class _Again:
 
         It gains where all it works on is computed again here: it shares its kernel with what wants it joined.
         """
-        assert n.prim is not None
-        if n.prim.kind != "elementwise" or self.uses[id(n)] != 1:
+        if n.prim is None or n.prim.kind != "elementwise" or self.uses[id(n)] != 1:
             return None
         ins: list[Node | None] = []
         for i in n.ins:
