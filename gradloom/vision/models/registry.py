@@ -30,15 +30,17 @@ class Builder(Protocol[M_co]):
 _BUILDERS: dict[str, Builder[Any]] = {}
 
 
-def builder(name: str, about: str, make: Callable[..., M], *, sized: bool = False, **defaults: Any) -> Builder[M]:
+def builder(name: str, about: str, make: Callable[..., M], **defaults: Any) -> Builder[M]:
     """Register a model under a name and return its builder.
 
     The builder takes ``weights``: None for a fresh model; a path, a state dict, or a name (``"DEFAULT"``,
     ``"IMAGENET1K_V1"``, or an entry of the model's enumeration of weights) for a trained one. A name is fetched into
     the cache folder, and checked. ``progress`` shows how far that is; ``pretrained`` is old programs' way to ask for
     ``"IMAGENET1K_V1"``. The other keywords go to the model's class, over
-    those of the table. A ``sized`` model has an ``image_size``, which is that of its weights.
+    those of the table. A model with ``sized=True`` there has an ``image_size``, which is that of its weights.
     """
+
+    sized = defaults.pop("sized", False)
 
     def build(
         *, weights: Source | None = None, progress: bool = True, pretrained: bool | None = None, **options: Any

@@ -14,6 +14,7 @@ from gradloom.nn import functional as F
 from gradloom.nn import init
 from gradloom.nn.module import Parameter
 from gradloom.tensor import Tensor, tensor
+from gradloom.vision.models.drawing import zero_bias
 from gradloom.vision.models.registry import builder
 from gradloom.vision.ops.layers import MLP, Conv2dNormActivation, Layer
 
@@ -46,7 +47,7 @@ class EncoderBlock(nn.Module):
         self.ln_2 = norm_layer(hidden_dim)
         self.mlp = MLP(hidden_dim, [mlp_dim, hidden_dim], activation_layer=nn.GELU, dropout=dropout)
         for m in self.mlp.modules():
-            if isinstance(m, nn.Linear):
+            if isinstance(m, nn.Linear) and m.bias is not None:
                 init.xavier_uniform_(m.weight)
                 init.normal_(m.bias, std=1e-6)
 
@@ -102,7 +103,7 @@ class VisionTransformer(nn.Module):
         if conv_stem_configs is None:
             patches = nn.Conv2d(3, hidden_dim, kernel_size=patch_size, stride=patch_size)
             init.trunc_normal_(patches.weight, std=math.sqrt(1 / (3 * patch_size**2)))
-            init.zeros_(patches.bias)
+            zero_bias(patches)
             self.conv_proj: nn.Module = patches
         else:
             self.conv_proj = _stem(conv_stem_configs, hidden_dim)
@@ -116,12 +117,12 @@ class VisionTransformer(nn.Module):
         if representation_size is not None:
             before = nn.Linear(hidden_dim, representation_size)
             init.trunc_normal_(before.weight, std=math.sqrt(1 / hidden_dim))
-            init.zeros_(before.bias)
+            zero_bias(before)
             self.heads.add_module("pre_logits", before)
             self.heads.add_module("act", nn.Tanh())
         head = nn.Linear(hidden_dim if representation_size is None else representation_size, num_classes)
         init.zeros_(head.weight)
-        init.zeros_(head.bias)
+        zero_bias(head)
         self.heads.add_module("head", head)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,7 +157,7 @@ def _stem(settings: Sequence[ConvStemConfig], hidden_dim: int) -> nn.Sequential:
         width = c.out_channels
     last = nn.Conv2d(width, hidden_dim, kernel_size=1)
     init.normal_(last.weight, std=math.sqrt(2.0 / hidden_dim))
-    init.zeros_(last.bias)
+    zero_bias(last)
     out.add_module("conv_last", last)
     return out
 
