@@ -39,7 +39,6 @@ def builder(name: str, about: str, make: Callable[..., M], **defaults: Any) -> B
     ``"IMAGENET1K_V1"``. The other keywords go to the model's class, over
     those of the table. A model with ``sized=True`` there has an ``image_size``, which is that of its weights.
     """
-
     sized = defaults.pop("sized", False)
 
     def build(
