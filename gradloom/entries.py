@@ -17,7 +17,7 @@ class Entry:
 
     __slots__ = (
         "abstract", "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "inputs", "ins", "leaf",
-        "leaves", "next", "outs", "parent", "prim", "programs", "rg", "segment",
+        "leaves", "next", "outs", "parent", "prim", "programs", "rg", "segment", "zero",
     )  # fmt: skip
 
     def __init__(
@@ -25,6 +25,7 @@ class Entry:
     ) -> None:
         self.parent, self.prim, self.ins, self.attrs, self.aval = parent, prim, ins, attrs, aval
         self.rg, self.grad_mode = rg, gm
+        self.zero = any(type(a) is float and a == 0 for a in attrs)  # equal attributes may differ in its sign
         # hangs on a placeholder of a function that is being recorded: it has no value
         self.abstract: bool = getattr(prim, "placeholder", False) or any(i.abstract for i in ins)
         self.depth: int = parent.depth + 1 if parent is not None else 0

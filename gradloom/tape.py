@@ -90,8 +90,9 @@ class Tape:
         pos, gm = self.pos, self.grad
         e = pos.next
         if e is not None and e.prim is prim and e.ins == ins and e.attrs == attrs and e.grad_mode is gm:
-            self.pos = e
-            return e
+            if not e.zero or _hashable(e.attrs) == _hashable(attrs):
+                self.pos = e
+                return e
         key = (id(prim), tuple(map(id, ins)), _hashable(attrs), gm)
         if pos.branches is None:
             pos.branches = {}
@@ -190,8 +191,9 @@ class Tape:
                 self.flush()
             ins = self.entries_of(ts)
             e = self.pos.next
-            if e is not None and e.prim is prim and e.ins == ins and e.attrs == attrs and e.grad_mode is self.grad:
-                self.pos = e
+            same = e is not None and e.prim is prim and e.ins == ins and e.attrs == attrs and e.grad_mode is self.grad
+            if same and not e.zero:  # type: ignore[union-attr]
+                self.pos = e  # type: ignore[assignment]
             else:
                 e = self.step(prim, ins, attrs, lambda: self._infer(prim, ins, attrs))
             v = Value(e.aval, e)  # type: ignore[arg-type]
@@ -590,7 +592,7 @@ def composite(fn: Callable[..., Any]) -> Callable[..., Any]:
                 static.append(_HOLE)
                 ts.append(a)
             else:
-                static.append(tuple(a) if isinstance(a, list) else a)
+                static.append(tuple(a) if isinstance(a, list) else _exact(a))
         for k in kwargs:
             a = kwargs[k]
             static.append(k)
@@ -598,7 +600,7 @@ def composite(fn: Callable[..., Any]) -> Callable[..., Any]:
                 static.append(_HOLE)
                 ts.append(a)
             else:
-                static.append(tuple(a) if isinstance(a, list) else a)
+                static.append(tuple(a) if isinstance(a, list) else _exact(a))
         shape: list[bool] = []
 
         def run() -> list[Any]:
@@ -614,6 +616,14 @@ def composite(fn: Callable[..., Any]) -> Callable[..., Any]:
         return tuple(out) if many else out[0]
 
     return call
+
+
+def _exact(a: Any) -> Any:
+    """A key that tells 1, 1.0 and True apart, and 0.0 from -0.0."""
+    kind = type(a)
+    if kind is float:
+        return kind, a or str(a)
+    return (kind, a) if kind is bool else a
 
 
 _HOLE = type("_Hole", (), {"__repr__": lambda s: "<tensor>"})()

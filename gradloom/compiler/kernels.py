@@ -25,12 +25,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from gradloom.compiler.disk_cache import DiskCache, default_folder
 from gradloom.compiler.llvm.text import Module
+from gradloom.compiler.sources import sources_hash
 
 if TYPE_CHECKING:
     from gradloom.compiler.llvm.host import Host
     from gradloom.compiler.llvm.loading import LoadedObjects
 
-__all__ = ["Progress", "Source", "Stats", "addresses", "clear_memory_cache", "ir", "on_compile", "stats"]
+__all__ = [
+    "Progress", "Source", "Stats", "addresses", "clear_memory_cache", "disk", "ir", "name_at", "named", "on_compile",
+    "stats",
+]  # fmt: skip
 
 
 class Source(Protocol):
@@ -55,6 +59,7 @@ class Stats:
     """Counts since the process began.
 
     compiled, disk_hits, memory_hits : kernels by where they came from.
+    programs_from_disk : programs whose kernels were not even planned (:mod:`gradloom.compiler.plans`).
     seconds : spent compiling. kernel_seconds : the same by kernel name, for those compiled.
     disk_failures : reads and writes of the disk cache that failed.
     """
@@ -62,6 +67,7 @@ class Stats:
     compiled: int = 0
     disk_hits: int = 0
     memory_hits: int = 0
+    programs_from_disk: int = 0
     seconds: float = 0.0
     kernel_seconds: dict[str, float] = field(default_factory=dict)
     disk_failures: int = 0
@@ -72,6 +78,8 @@ PATIENCE = 1.0  # seconds of compiling before a line on the terminal says how fa
 
 _lock = threading.RLock()
 _memory: dict[Host, dict[str, int]] = {}  # by host, then by what _identity gives
+_loaded: dict[str, int] = {}  # by name
+_names: dict[int, str] = {}  # of all code that was ever loaded
 _code: list[LoadedObjects] = []
 # Worker threads may be inside this code while Python is torn down, so it is never unloaded.
 ctypes.pythonapi.Py_IncRef(ctypes.py_object(_code))
@@ -79,7 +87,6 @@ _hooks: list[Callable[[Progress], None]] = []
 _stats = Stats()
 _disks: dict[tuple[Path, int], DiskCache] = {}
 _default_host: Host | None = None
-_generator: str | None = None
 
 if hasattr(os, "register_at_fork"):  # a child must not begin with LLVM in the middle of something
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
@@ -133,15 +140,16 @@ def _obtain(sources: dict[str, Source], host: Host) -> dict[str, int]:
     """With the lock held: objects from disk or from LLVM, loaded together. Sources and addresses by identity."""
     if not sources:
         return {}
-    from gradloom.compiler.llvm.loading import LoadedObjects
-
-    disk = _disk()
+    store = disk()
     key = host.key
     names = {identity: _name(identity, key) for identity in sources}
     objects: dict[str, bytes] = {}
     todo: list[tuple[str, Source]] = []
     for identity, name in names.items():
-        stored = disk.get(name)
+        if name in _loaded:  # by a program that was not planned here
+            _stats.memory_hits += 1
+            continue
+        stored = store.get(name)
         if stored is None:
             todo.append((name, sources[identity]))
         else:
@@ -155,14 +163,47 @@ def _obtain(sources: dict[str, Source], host: Host) -> dict[str, int]:
         _stats.compiled += 1
         _stats.seconds += seconds
         _stats.kernel_seconds[name] = _stats.kernel_seconds.get(name, 0.0) + seconds
-        disk.put(name, objects[name])
+        store.put(name, objects[name])
         for hook in list(_hooks):
             hook(Progress(done, len(todo), source, seconds))
         line.show(done)
     line.clear()
-    loaded = LoadedObjects(objects, host)
-    _code.append(loaded)
-    return {identity: loaded.addresses[name] for identity, name in names.items()}
+    _load(objects, host)
+    return {identity: _loaded[name] for identity, name in names.items()}
+
+
+def _load(objects: dict[str, bytes], host: Host) -> None:
+    """With the lock held."""
+    if objects:
+        from gradloom.compiler.llvm.loading import LoadedObjects
+
+        made = LoadedObjects(objects, host)
+        _code.append(made)
+        _loaded.update(made.addresses)
+        _names.update((address, name) for name, address in made.addresses.items())
+
+
+def named(names: Sequence[str]) -> list[int] | None:
+    """The addresses of kernels for this process's host by the names of their objects; None where one is nowhere."""
+    with _lock:
+        store = disk()
+        objects: dict[str, bytes] = {}
+        for name in names:
+            if name not in _loaded:
+                stored = store.get(name)
+                if stored is None:
+                    return None
+                objects[name] = stored
+        _stats.disk_hits += len(objects)
+        _stats.memory_hits += len(names) - len(objects)
+        _stats.programs_from_disk += 1
+        _load(objects, _default_host or _detect())
+        return [_loaded[name] for name in names]
+
+
+def name_at(address: int) -> str | None:
+    """The name of the object that holds the kernel at an address."""
+    return _names.get(address)
 
 
 class _Line:
@@ -211,23 +252,14 @@ def _name(identity: str, host_key: str) -> str:
     return f"k{digest.hexdigest()[:40]}"
 
 
-def _generator_hash() -> str:
+def _generator_hash() -> str | None:
     """Hash of the files that decide what code a source becomes."""
-    global _generator
-    if _generator is None:
-        here = Path(__file__).parent
-        digest = hashlib.sha256()
-        for path in [here / "loops.py", *sorted((here / "llvm").rglob("*.py"))]:
-            try:
-                digest.update(path.name.encode() + path.read_bytes())
-            except OSError:  # packed in an archive: its version must do
-                digest.update(path.name.encode())
-        _generator = digest.hexdigest()
-    return _generator
+    here = Path(__file__).parent
+    return sources_hash(here / "loops.py", here / "llvm")
 
 
-def _disk() -> DiskCache:
-    """The cache that the environment names now."""
+def disk() -> DiskCache:
+    """The cache that the environment names now; one that is off where the code generator was changed under way."""
     try:
         limit = int(os.environ.get("GRADLOOM_CACHE_BYTES") or _DEFAULT_LIMIT)
     except ValueError:
@@ -236,6 +268,8 @@ def _disk() -> DiskCache:
         folder = default_folder()
     except RuntimeError:  # no home folder
         folder, limit = Path(), 0
+    if _generator_hash() is None:
+        limit = 0
     return _disks.setdefault((folder, limit), DiskCache(folder, limit))
 
 
@@ -263,3 +297,4 @@ def clear_memory_cache() -> None:
     with _lock:
         for known in _memory.values():
             known.clear()
+        _loaded.clear()

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from gradloom.compiler import plans
 from gradloom.compiler.along import plan_along
 from gradloom.compiler.fuse import Fuser
 from gradloom.compiler.groups import Storage
@@ -34,7 +35,7 @@ from gradloom.compiler.passes.norms import fold_norms
 from gradloom.compiler.passes.planes import split_complex
 from gradloom.compiler.passes.recompute import recompute
 from gradloom.compiler.passes.spare import spare
-from gradloom.compiler.prepared import Prepared, early
+from gradloom.compiler.prepared import Prepared, derived, early
 from gradloom.compiler.program import Executable, HostCall, Line, Note, Parts, host_call, told
 from gradloom.compiler.schedule import Footprint, close, donations, order
 from gradloom.graph.node import Graph
@@ -58,28 +59,44 @@ def compile_graph(graph: Graph, lasting: Sequence[int] = ()) -> Executable:
     """Compile a program.
 
     lasting: the numbers of inputs that will rarely change; what depends on them alone is computed once and kept.
-    Kernels are found in the caches of :mod:`gradloom.compiler.kernels` or compiled. Raises what LLVM raises, and
-    RuntimeError where the compiler has gone wrong.
+    Kernels are found in the caches of :mod:`gradloom.compiler.kernels` or compiled; a large program that an earlier
+    process compiled is found whole (:mod:`gradloom.compiler.plans`). Raises what LLVM raises, and RuntimeError where
+    the compiler has gone wrong.
     """
     with _undisturbed():
-        for p in PASSES:
-            if p is lower_convolutions and lasting:
-                graph = fold_norms(graph, [graph.inputs[k] for k in lasting])
-            graph = p(graph)
-        limit = get_memory_limit()
-        whole = _assemble(graph, *_scheduled(graph), lasting, limit)
-        if whole is not None:
-            return whole
-        graph = spare(graph)
-        exe = _assemble(graph, *_scheduled(graph), lasting, None)
-        assert exe is not None and limit is not None
-        if exe.arena_bytes > limit:
-            warnings.warn(
-                f"a program's temporaries take {exe.arena_bytes} bytes, the limit is {limit}: use smaller batches or "
-                "gradloom.utils.checkpoint",
-                ResourceWarning, stacklevel=2,
-            )  # fmt: skip
+        name = plans.name_of(graph, lasting)
+        if name is not None:
+            found = plans.load(name, lambda: _compile(graph, lasting).describe())
+            if found is not None:
+                return found
+        exe = _compile(graph, lasting)
+        if name is not None:
+            plans.store(name, exe)
         return exe
+
+
+def _compile(graph: Graph, lasting: Sequence[int]) -> Executable:
+    """Compile a program that is not kept."""
+    for p in PASSES:
+        if p is lower_convolutions and lasting:
+            fixed = [graph.inputs[k] for k in lasting]
+            graph = lower_convolutions(fold_norms(graph, fixed), fixed)
+        else:
+            graph = p(graph)
+    limit = get_memory_limit()
+    whole = _assemble(graph, *_scheduled(graph), lasting, limit)
+    if whole is not None:
+        return whole
+    graph = spare(graph)
+    exe = _assemble(graph, *_scheduled(graph), lasting, None)
+    assert exe is not None and limit is not None
+    if exe.arena_bytes > limit:
+        warnings.warn(
+            f"a program's temporaries take {exe.arena_bytes} bytes, the limit is {limit}: use smaller batches or "
+            "gradloom.utils.checkpoint",
+            ResourceWarning, stacklevel=2,
+        )  # fmt: skip
+    return exe
 
 
 @contextmanager
@@ -218,8 +235,9 @@ def _assemble(
             memory.fix(s, slots)
             outputs.append(slots)
             slots += 1
-    block = _block(graph, fuser, sequence, in_place, memory)
-    once = early(block, sequence, {fuser.storages[id(graph.inputs[k])] for k in lasting}) if lasting else None
+    fixed = {fuser.storages[id(graph.inputs[k])] for k in lasting}
+    block = _block(graph, fuser, sequence, in_place, memory, lasting=derived(sequence, fixed))
+    once = early(block, sequence, fixed) if lasting else None
     first = once.take(block) if once is not None else []
     _place(block, once.kept if once is not None else {})
     if limit is not None and block.arena > limit:
@@ -278,8 +296,12 @@ def _block(
     in_place: dict[Storage, Storage],
     memory: _Memory,
     steady: Container[Storage] = (),
+    lasting: Container[Storage] = (),
 ) -> Block:
-    """The launches of groups in order. steady: storages that are the same in all steps of a loop."""
+    """The launches of groups in order.
+
+    steady: storages that are the same in all steps of a loop. lasting: storages that are the same from run to run.
+    """
     host = detect_host()
     block = Block(memory, [partial(show_graph, graph)])
     steps, notes, lines = block.steps, block.notes, block.lines
@@ -316,7 +338,7 @@ def _block(
             lines.append(f"host {g.host[0].prim}")
             block.work += QUICK_WORK
             continue
-        launches, source = lower(g, memory.slot, memory.new, host, steady)
+        launches, source = lower(g, memory.slot, memory.new, host, steady, lasting)
         for s in p.writes:  # also where there was nothing to do
             memory.slot(s)
         if joins and _together(steps[-1], launches):

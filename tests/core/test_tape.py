@@ -331,6 +331,14 @@ def test_a_value_used_many_times_gathers_every_share() -> None:
     np.testing.assert_allclose(x.grad.numpy(), [1024.0])
 
 
+def test_a_step_is_not_taken_for_one_with_the_other_zero_or_another_type() -> None:
+    x = gl.tensor([3.0, 4.0])
+    for value in (0.0, -0.0, 0.0, -0.0):
+        assert np.signbit(gl.full((2,), value).numpy()).all() == (str(value) == "-0.0")
+        padded = gl.nn.functional.pad(x, (1, 0), value=value).numpy()
+        assert np.signbit(padded[0]) == (str(value) == "-0.0")
+
+
 def test_explain_tells_of_the_program() -> None:
     text = gl.explain(lambda a: a * 2 + 1, gl.ones(4))
     assert "mul" in text and "programs built" in text
