@@ -3,6 +3,7 @@
 from gradloom.train.batches import ArrayBatches, IterableBatches
 from gradloom.train.callbacks import Callback, CallbackList, History
 from gradloom.train.loop import Steps, evaluate, fit, predict
+from gradloom.train.trainer import Trainer
 
 __all__ = [
     "ArrayBatches",
@@ -11,6 +12,7 @@ __all__ = [
     "History",
     "IterableBatches",
     "Steps",
+    "Trainer",
     "evaluate",
     "fit",
     "predict",

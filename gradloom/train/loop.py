@@ -71,6 +71,7 @@ def fit(
     *,
     epochs: int,
     initial_epoch: int = 0,
+    start: int = 0,
     validation: Batches | None = None,
     validation_freq: int = 1,
     callbacks: Iterable[Callback] = (),
@@ -86,6 +87,7 @@ def fit(
     steps : what is trained.
     batches : of training.
     epochs : number of the epoch at which to stop, not the number of epochs to run.
+    start : batches of the first epoch that are behind us, their sums in ``steps``: an interrupted epoch goes on.
     validation : batches that each ``validation_freq``-th epoch is judged by; their values are named ``val_``.
     callbacks : called in their order, after the history.
     model : what callbacks see as ``self.model``; ``steps`` by default.
@@ -116,7 +118,8 @@ def fit(
             for epoch in range(initial_epoch, epochs):
                 listeners.call("on_epoch_begin", epoch, {})
                 progress.begin_epoch(epoch, count)
-                done = _one_epoch(steps, batches, epoch, listeners, progress, interrupt)
+                done = _one_epoch(steps, batches, epoch, start, listeners, progress, interrupt)
+                start = 0
                 logs = steps.results()
                 if validation is not None and (epoch + 1) % validation_freq == 0:
                     found = evaluate(steps, validation, listeners=listeners, interrupt=interrupt)
@@ -137,14 +140,15 @@ def _one_epoch(
     steps: Steps,
     batches: Batches,
     epoch: int,
+    done: int,
     listeners: CallbackList,
     progress: Progress,
     interrupt: StepwiseInterrupt,
 ) -> int:
-    """Train on the batches of one epoch; how many there were."""
+    """Train on the batches of one epoch that are left when ``done`` are behind us; how many it had."""
     steps.set_training(True)
-    steps.reset()
-    done = 0
+    if not done:
+        steps.reset()
     train_step, due = steps.train_step, progress.due
     begin, end = listeners.at_batch_begin, listeners.at_batch_end
     for batch in batches.epoch(epoch):
