@@ -134,9 +134,13 @@ def _blocks(axes: Axes, spans: Spans) -> list[list[_Piece]]:
     return [[p] for p in _pieces(spans[0])]
 
 
+def _reach(spans: Spans) -> int:
+    """How many places a window has."""
+    return math.prod(s.step for s in spans) if len(spans) > 1 else spans[0].extent
+
+
 def _place_dtype(spans: Spans) -> DType:
-    reach = math.prod(s.step for s in spans) if len(spans) > 1 else spans[0].extent
-    return dtypes.uint8 if reach <= 256 else dtypes.int32
+    return dtypes.uint8 if _reach(spans) <= 256 else dtypes.int32
 
 
 def _lowest(dtype: DType) -> float:
@@ -438,6 +442,7 @@ def _fills(s: Span, b: int) -> np.ndarray:
 def _drop_term(xs: list[Tensor], axes: Axes, spans: Spans, b: int) -> Tensor:
     y, place = xs
     number: Tensor | None = None
+    least = most = 0
     for j, s in enumerate(spans):
         first = b * s.step + s.low
         i = _along(s.step, _cell_axis(axes, j), y.ndim, 1, first)
@@ -445,8 +450,11 @@ def _drop_term(xs: list[Tensor], axes: Axes, spans: Spans, b: int) -> Tensor:
             number = i if number is None else add(mul(number, const(s.step)), i)
         else:
             number = i
+        least, most = least * s.step + first, most * s.step + first + s.step - 1
     assert number is not None
-    hit = eq(cast(place, dtypes.int32), number)
+    # places are compared as they lie in memory, unless a number that is none of them would wrap round to one
+    narrow = place.dtype is dtypes.int32 or (least >= _reach(spans) - 256 and most < 256)
+    hit = eq(place, cast(number, place.dtype)) if narrow else eq(cast(place, dtypes.int32), number)
     return where(hit, y, const(0))
 
 

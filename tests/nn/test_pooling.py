@@ -66,6 +66,13 @@ def test_max_pool(n, window):
         same(f"max_pool{n}d", x[0], *window[:4], window[4])
 
 
+@pytest.mark.parametrize("kernel", [200, 255, 256, 257])
+@pytest.mark.parametrize("stride", [7, 90, 300])
+def test_long_windows(kernel, stride):
+    """Places around the 256 that a byte can tell apart."""
+    same("max_pool1d", normal(2, 620), kernel, stride, min(kernel // 2, 60))
+
+
 @pytest.mark.parametrize(("n", "window"), [c for c in CASES if c[1][3] == 1])
 def test_avg_and_lp_pool(n, window):
     k, s, p, _, ceil = window
