@@ -15,6 +15,10 @@ from gradloom.keras.names import lookup
 from gradloom.tensor import Tensor, from_numpy
 
 
+def _box(x: np.ndarray) -> np.ndarray:
+    return (np.abs(x) <= 0.5).astype(float)
+
+
 def _triangle(x: np.ndarray) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(x))
 
@@ -35,7 +39,7 @@ KERNELS: dict[str, Any] = {
     "bicubic": _cubic,
     "lanczos3": lambda x: _lanczos(x, 3.0),
     "lanczos5": lambda x: _lanczos(x, 5.0),
-    "nearest": None,
+    "nearest": _box,
 }
 
 
@@ -78,25 +82,29 @@ def cropped(images: Tensor, top: int, left: int, height: int, width: int, first:
     return images[..., top : top + height, left : left + width, :]
 
 
+def folded(at: Tensor, size: int, fill_mode: str) -> tuple[Tensor, Any]:
+    """Positions inside of an axis; for "constant" where they were inside already too, None else."""
+    if fill_mode == "constant":
+        return G.clamp(at, 0, size - 1), G.logical_and(at >= 0, at <= size - 1)
+    if fill_mode == "nearest":
+        return G.clamp(at, 0, size - 1), None
+    if fill_mode == "wrap":
+        return G.remainder(at, size), None
+    if fill_mode == "mirror":  # the edge is not repeated
+        at = G.remainder(at, max(2 * size - 2, 1))
+        return G.where(at < size, at, (2 * size - 2) - at), None
+    at = G.remainder(at, 2 * size)
+    return G.where(at < size, at, (2 * size - 1) - at), None
+
+
 def transformed(x: Tensor, rows: Tensor, columns: Tensor, fill_mode: str, interpolation: str, fill: float) -> Tensor:
     """Images (n, h, w, c) looked at in other places: rows and columns (n, h, w), by interpolation."""
     n, h, w, c = x.shape
     flat = x.reshape(n * h * w, c)
     start = (G.arange(n) * (h * w)).reshape(n, 1, 1)
 
-    def folded(at: Tensor, size: int) -> tuple[Tensor, Any]:
-        """Positions inside of an axis, and where they were inside already."""
-        if fill_mode == "constant":
-            return G.clamp(at, 0, size - 1), G.logical_and(at >= 0, at <= size - 1)
-        if fill_mode == "nearest":
-            return G.clamp(at, 0, size - 1), None
-        if fill_mode == "wrap":
-            return G.remainder(at, size), None
-        at = G.remainder(at, 2 * size)
-        return G.where(at < size, at, (2 * size - 1) - at), None
-
     def pixel(i: Tensor, j: Tensor) -> Tensor:
-        (i, a), (j, b) = folded(i, h), folded(j, w)
+        (i, a), (j, b) = folded(i, h, fill_mode), folded(j, w, fill_mode)
         found = G.index_select(flat, 0, (start + i * w + j).reshape(-1)).reshape(n, h, w, c)
         if a is None:
             return found

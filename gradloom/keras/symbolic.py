@@ -161,9 +161,7 @@ class OpCall:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result, or for symbolic tensors a node."""
-        from gradloom.keras import ops
-
-        fn = getattr(ops, self.function).__wrapped__
+        fn = _op(self.function).__wrapped__
         if not any_symbolic(args, kwargs):
             return fn(*args, **kwargs)
         outputs = infer(fn, *args, **kwargs)
@@ -182,8 +180,13 @@ class OpCall:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> OpCall:
         """The operation that gave this configuration. ValueError for a name that is not in ``keras.ops``."""
-        from gradloom.keras import ops
-
-        if config.get("function") not in ops.__all__:
+        if _op(config.get("function")) is None:
             raise ValueError(f"there is no operation {config.get('function')!r} in keras.ops")
         return cls(**config)
+
+
+def _op(name: Any) -> Any:
+    """The function of ``keras.ops``, or of ``keras.ops.image``, of a name; None where there is none."""
+    from gradloom.keras.ops import _ALL, _IMAGES
+
+    return _ALL.get(name) or _IMAGES.get(name)

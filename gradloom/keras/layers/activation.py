@@ -152,6 +152,6 @@ class Softmax(_Pointwise):
         keep = as_tensor(mask)
         pairs = zip(reversed(keep.shape), reversed(x.shape))
         if keep.ndim > x.ndim or any(m not in (1, n) for m, n in pairs):
-            raise ValueError("The `mask` must be broadcastable to `inputs` and must not have more dimensions. Received: "
-                             f"inputs.shape={tuple(x.shape)}, mask.shape={tuple(keep.shape)}")  # fmt: skip
+            raise ValueError("The `mask` must be broadcastable to `inputs` and must not have more dimensions. "
+                             f"Received: inputs.shape={tuple(x.shape)}, mask.shape={tuple(keep.shape)}")  # fmt: skip
         return keep if keep.dtype is dtypes.bool_ else keep > 0.5

@@ -84,7 +84,7 @@ class Embedding(_Weighted):
 
 
 class ReversibleEmbedding(Embedding):
-    """An embedding that, called with ``reverse=True``, gives the scores of all numbers for vectors (Press and Wolf 2017).
+    """An embedding that, called with ``reverse=True``, gives vectors' scores of all numbers (Press and Wolf 2017).
 
     Parameters
     ----------

@@ -202,8 +202,8 @@ def _rooted(initializer: Any) -> Any:
 def _checked_clipping(given: Any) -> dict[str, Any]:
     found = dict(given or {})
     if set(found) - {"rmax", "rmin", "dmax"}:
-        raise ValueError(f"Received invalid keys for `renorm_clipping` argument: {found}. Supported values: rmax, rmin, "
-                         "dmax.")  # fmt: skip
+        raise ValueError(f"Received invalid keys for `renorm_clipping` argument: {found}. Supported values: rmax, "
+                         "rmin, dmax.")  # fmt: skip
     low, high, most = (found.get(k) for k in ("rmin", "rmax", "dmax"))
     if low is not None and high is not None and high < low:
         raise ValueError(f"rmax should be greater than rmin in the `renorm_clipping` argument. Received: rmax={high}, "
@@ -241,8 +241,9 @@ class LayerNormalization(_Scaled):
             raise TypeError(f"Expected an int or a list/tuple of ints for the argument 'axis', but received: {axis}")
         self._affine_options(
             axis=list(axis) if isinstance(axis, list | tuple) else axis, epsilon=epsilon, center=center, scale=scale,
-            rms_scaling=rms_scaling, beta_initializer=beta_initializer, gamma_initializer=gamma_initializer, beta_regularizer=beta_regularizer,
-            gamma_regularizer=gamma_regularizer, beta_constraint=beta_constraint, gamma_constraint=gamma_constraint,
+            rms_scaling=rms_scaling, beta_initializer=beta_initializer, gamma_initializer=gamma_initializer,
+            beta_regularizer=beta_regularizer, gamma_regularizer=gamma_regularizer, beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
         )  # fmt: skip
 
     def build(self, input_shape: Any) -> None:

@@ -78,8 +78,8 @@ class InputSpec:
         if expected is not None:
             found = f", which have {shape[-1]} features" if "features" in expected and shape else ""
             raise ShapeError(
-                f"layer {layer.name!r} ({type(layer).__name__}): inputs of shape {shape}{found}: it takes {expected}, so "
-                "the inputs are incompatible with the layer",
+                f"layer {layer.name!r} ({type(layer).__name__}): inputs of shape {shape}{found}: it takes {expected}, "
+                "so the inputs are incompatible with the layer",
                 code="keras.input-shape",
                 hint="give samples of the size that the layer was built with, the batch first, or reshape them before",
             )
