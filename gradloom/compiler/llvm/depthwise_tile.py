@@ -99,18 +99,18 @@ def emit_table(
 
     size: of the image. steps: in bytes, along its axes. Both may be left on one side or more.
     """
-    table = f.alloca("ptr", len(rows) * len(cols), align=64)
-    columns = []
-    for q in cols:
-        j = f.add(first[1], q)
-        columns.append((f.icmp("ult", j, size[1]), f.mul(j, steps[1])))
+    n = len(cols)
+    table, ty = f.alloca("ptr", len(rows) * n, align=64), vec("i64", n)
+    numbers = V(ty, "<" + ", ".join(f"i64 {q}" for q in cols) + ">") if n > 1 else f.const(ty, cols[0])
+    columns = f.add(numbers, f.splat(first[1], n))
+    inside, far = f.icmp("ult", columns, f.splat(size[1], n)), f.mul(columns, f.splat(steps[1], n))
+    nothing = f.splat(f.cast("ptrtoint", zeros, "i64"), n)
     for a, p in enumerate(rows):
         i = f.add(first[0], p)
-        inside = f.icmp("ult", i, size[0])
-        row = f.gep(image, "i8", f.mul(i, steps[0]))
-        for b, (fits, far) in enumerate(columns):
-            at = f.select(f.and_(inside, fits), f.gep(row, "i8", far), zeros)
-            f.store(at, f.gep(table, "ptr", a * len(cols) + b))
+        row = f.add(f.cast("ptrtoint", image, "i64"), f.mul(i, steps[0]))
+        fits = f.and_(inside, f.splat(f.icmp("ult", i, size[0]), n))
+        at = f.select(fits, f.add(far, f.splat(row, n)), nothing)
+        f.store(at, f.gep(table, "ptr", a * n))
     return table
 
 
