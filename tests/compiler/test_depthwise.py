@@ -222,6 +222,7 @@ CASES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((2, 32, 40), (32, 1, 5), {"padding": 2, "stride": 3, "groups": 32}),
     ((1, 16, 5, 6, 7), (16, 1, 3, 3, 3), {"padding": 1, "groups": 16}),
     ((2, 32, 3, 3), (32, 1, 2, 2), {"stride": 2, "padding": 1, "groups": 32}),
+    ((1, 32, 3, 7), (32, 1, 1, 2), {"stride": 3, "groups": 32}),  # pixels that no filter sees
 ]
 
 

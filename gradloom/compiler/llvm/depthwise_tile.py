@@ -100,6 +100,8 @@ def emit_table(
     size: of the image. steps: in bytes, along its axes. Both may be left on one side or more.
     """
     n = len(cols)
+    if not n:  # a stride longer than the filters: pixels that no result sees
+        return zeros
     table, ty = f.alloca("ptr", len(rows) * n, align=64), vec("i64", n)
     numbers = V(ty, "<" + ", ".join(f"i64 {q}" for q in cols) + ">") if n > 1 else f.const(ty, cols[0])
     columns = f.add(numbers, f.splat(first[1], n))
