@@ -176,3 +176,35 @@ def test_pooling_reads_a_turned_gradient_in_lines():
     (pool,) = [s for s in TAPE.latest.exe.describe().split("nest ") if "extents (16, 6, 2, 6, 2, 32)" in s]
     lines = [line for line in pool.split("\n") if ": buffer" in line and " f32 " in line]
     assert len(lines) == 2 and all(line.endswith(", 1]") for line in lines)
+
+
+def test_norms_write_into_the_borders_of_the_next_convolution():
+    """Between a 1x1 and a 3x3 convolution that train, no kernel only copies images, forward or backward."""
+
+    def net(lib):
+        n = lib.nn
+        layers = n.Sequential(
+            n.Conv2d(WIDE, WIDE, 1, bias=False), n.BatchNorm2d(WIDE), n.ReLU(),
+            n.Conv2d(WIDE, WIDE, 3, padding=1, bias=False), n.BatchNorm2d(WIDE), n.ReLU(),
+            n.Conv2d(WIDE, WIDE, 1, bias=False), n.BatchNorm2d(WIDE),
+        )  # fmt: skip
+        for k, p in enumerate(layers.parameters()):
+            if p.ndim > 1:
+                draw = np.random.default_rng(k).normal(size=tuple(p.shape)).astype("f4") / math.sqrt(p[0].numel())
+                p.data = lib.tensor(draw)
+        return layers
+
+    x = np.random.default_rng(5).normal(size=(N, WIDE, SIZE, SIZE)).astype("f4")
+    found = []
+    for lib in (gl, torch):
+        layers, images = net(lib), lib.tensor(x).requires_grad_()
+        rule = lib.optim.SGD(layers.parameters(), lr=0.1)
+        for _ in range(2):
+            rule.zero_grad()
+            (layers(images) ** 3).mean().backward()
+            rule.step()
+        if lib is gl:
+            assert len(copies()) <= 1  # of what the user gave, channels first
+        found.append([images.grad.numpy(), *(p.detach().numpy() for p in layers.parameters())])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)

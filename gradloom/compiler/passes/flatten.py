@@ -2,6 +2,9 @@
 
 A product of a flattened batch, ``reshape(dot(x, w), (b, t, n))``, is followed by biases, activations and norms over the
 last axis. Done before the reshape they share the product's kernel, and the next product needs no reshape at all.
+
+What has to wait for sums over the joined axes (a batch norm) is no part of that kernel. It stays in the shape of images
+and can be written into the borders that the next convolution wants around them.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from gradloom.graph.node import Aval, Graph, Node
 
 __all__ = ["complete", "flat", "sink"]
 
+NEAR = 64  # instructions that are looked at behind a value
 DEPTH = 4  # of what is recomputed in the flat shape: a random mask
 
 
@@ -71,6 +75,23 @@ def _cheap(n: Node) -> bool:
     return False
 
 
+def _sums_up(n: Node, reshape: Node, lead: int) -> bool:
+    """Whether an operand beside what is reshaped is made of all of that and the same along the split axes: a mean."""
+    own = n.aval.shape
+    if n is reshape or any(s != 1 for s in own[: max(0, lead + len(own) - len(reshape.aval.shape))]):
+        return False
+    ends = (reshape, reshape.ins[0])
+    todo, seen = [n], {id(n)}
+    while todo and len(seen) < NEAR:
+        for i in todo.pop().ins:
+            if any(i is end for end in ends):
+                return True
+            if id(i) not in seen:
+                seen.add(id(i))
+                todo.append(i)
+    return False
+
+
 def sink(graph: Graph) -> Graph:
     """Move reshapes that split a leading axis behind elementwise instructions and reductions."""
 
@@ -80,7 +101,7 @@ def sink(graph: Graph) -> Graph:
         if prim.kind == "elementwise":
             for r in ins:
                 lead = _split(r)
-                if not lead or r.aval.shape != n.aval.shape:
+                if not lead or r.aval.shape != n.aval.shape or any(_sums_up(i, r, lead) for i in ins):
                     continue
                 rows = [flat(i, lead, n.aval.shape, r) for i in ins]
                 if any(x is None for x in rows):
