@@ -31,6 +31,7 @@ from gradloom.compiler.passes.fold import fold
 from gradloom.compiler.passes.grouped import by_group
 from gradloom.compiler.passes.joined import join
 from gradloom.compiler.passes.layout import layout
+from gradloom.compiler.passes.looked_up import look_up_products
 from gradloom.compiler.passes.norms import fold_norms
 from gradloom.compiler.passes.planes import split_complex
 from gradloom.compiler.passes.recompute import recompute
@@ -46,8 +47,8 @@ from gradloom.runtime.runner import Command, Loop
 __all__ = ["PASSES", "compile_body", "compile_graph"]
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    dead, split_complex, simplify, fold, join, sink, simplify, layout, lower_convolutions, simplify, by_group, sink,
-    simplify, common, recompute, open_barriers, dead,
+    dead, split_complex, simplify, fold, join, look_up_products, sink, simplify, layout, lower_convolutions, simplify,
+    by_group, sink, simplify, common, recompute, open_barriers, dead,
 )  # fmt: skip
 """What is done to a program before its kernels are formed, in order."""
 
