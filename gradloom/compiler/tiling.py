@@ -21,11 +21,11 @@ class Tilings(Kernels):
 
     def _tiling(self, n: Node) -> None:
         assert n.prim is not None
-        if n.aval.dtype.code not in ("f32", "f64"):
-            self._host(n)  # type: ignore[attr-defined]
-            return
         if n.prim.name == "winograd":
             self._winograd(n)
+            return
+        if n.aval.dtype.code not in ("f32", "f64"):
+            self._host(n)  # type: ignore[attr-defined]
             return
         s = self.storages[id(n)] = Storage(n)
         to = View.whole(s, n.aval.shape)
@@ -41,7 +41,7 @@ class Tilings(Kernels):
         for v in (x, u):
             for writer in v.storage.writers:
                 self.depend(g, writer)
-        g.dot = (x, u, TAPS * TAPS * x.shape[-1], n.aval.dtype.code)
+        g.dot = (x, u, TAPS * TAPS * x.shape[-1], n.ins[1].aval.dtype.code)
         g.winograd = n.attrs[0]
         self.put(g, n, g.body.add("acc", g.dot[3]), tuple(k if e != 1 else None for k, e in enumerate(n.aval.shape)))
 

@@ -17,7 +17,7 @@ from .llvm.microkernel import BYTES, Tile, tile_of
 from .llvm.winograd import Winograd
 from .loops import SCRATCH_BYTES, Contract, Launch
 
-__all__ = ["plan_winograd"]
+__all__ = ["block_of", "plan_winograd"]
 
 IMAGE_BYTES = 1 << 20  # of transformed images that a block has, at most
 TILES = 28  # of a block, at most
@@ -33,6 +33,12 @@ def _tile(host: Host, dtype: str, block: int, total: int) -> Tile:
     high = ceil(block / ceil(block / tile.heights[0]))
     heights = {high, block % high, total % block % high} - {0}
     return replace(tile, heights=tuple(sorted(heights, reverse=True)))
+
+
+def block_of(channels: int, places: int, total: int, top: int, size: int) -> int:
+    """The most tiles that a block may have: their transformed images stay in the second level cache."""
+    most = min(TILES, max(1, IMAGE_BYTES // (places * (channels * size + APART))))
+    return total if total <= most else max(most // top * top, min(most, top))
 
 
 def plan_winograd(
@@ -63,7 +69,7 @@ def plan_winograd(
     pitch = channels * size + APART
     work = total * places * channels * cols
     wanted = max(1, min(CHUNKS, work // CHUNK_WORK))
-    most = max(top, min(TILES, IMAGE_BYTES // (places * pitch)) // top * top)
+    most = block_of(channels, places, total, top, size)
     blocks = ceil(total / most)
     each = strips  # of a chunk
     near = places * channels * cols * size <= NEAR_BYTES

@@ -18,13 +18,14 @@ from ..loops import Contract
 from .contract import _ABI, _ceil_div, _int, _walk
 from .epilogue import SIZE, Strides, emit_epilogue
 from .host import Host
-from .microkernel import BYTES, ELEMENT, Tile, emit_tiles, masks_of, prefetch
+from .microkernel import BYTES, ELEMENT, STORAGE, Tile, emit_tiles, load_vector, masks_of, prefetch
 from .text import Module, V, vec
 from .transforms import Matrix, Vectors, transform
 
 __all__ = ["Winograd"]
 
 TAPS = 3
+LINE = 64  # bytes that a prefetch brings
 _HEADER = 13  # integers before those of the accesses
 
 
@@ -33,8 +34,8 @@ class Winograd:
     """The kernel.
 
     spec: a contraction over (images, rows, columns | channels of the results), float32, whose A is padded images
-    (N, rows, columns, C) and whose B the transformed filters (places, panels, C, columns of a panel), both with unit
-    stride along their last axis. images, results: the matrices of the transforms.
+    (N, rows, columns, C), float32 or halves, and whose B the transformed filters (places, panels, C, columns of a
+    panel), both with unit stride along their last axis. images, results: the matrices of the transforms.
 
     ``ints``: tiles down, tiles across, tiles in all; rows, columns and channels of the results; channels of the
     images; tiles of a block, channels of the results of a chunk, columns of a panel; bytes between tiles of transformed
@@ -63,7 +64,7 @@ class _Emitter:
             self.ints_at.append(at)
             at += a.ints
         self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, False, spec.dtype)
-        self.into = _emit_in(module, f"{name}.in", host, spec.dtype, source.images)
+        self.into = _emit_in(module, f"{name}.in", host, spec.accesses[0].dtype, spec.dtype, source.images)
         stored = {a for _, a in spec.stores}
         used = stored | {i.attrs[0] for i in spec.body if i.op == "load"}
         steps = {a: spec.accesses[a].steps for a in sorted(used)}
@@ -159,7 +160,7 @@ class _Emitter:
                 f.call(self.epilogue, "void", [f.arg("ints"), self.frame, at, x0, left, j, cols])
 
 
-def _emit_in(m: Module, name: str, host: Host, dtype: str, matrix: Matrix) -> str:
+def _emit_in(m: Module, name: str, host: Host, storage: str, dtype: str, matrix: Matrix) -> str:
     """``void (ptr src, i64 down, i64 across, ptr dst, i64 place, i64 channels)``: one tile, a register at a time.
 
     down, across: bytes between pixels; place: bytes between the places of the transformed tile. What the next tile to
@@ -167,19 +168,20 @@ def _emit_in(m: Module, name: str, host: Host, dtype: str, matrix: Matrix) -> st
     """
     args = [("ptr", "src"), ("i64", "down"), ("i64", "across"), ("ptr", "dst"), ("i64", "place"), ("i64", "channels")]
     f = m.function(name, "void", args, "internal", "nounwind noinline")
-    q, size, n = len(matrix), BYTES[dtype], host.lanes(8 * BYTES[dtype])
-    ty, on = vec(ELEMENT[dtype], n), Vectors(f)
+    q, size, n, on = len(matrix), STORAGE[storage], host.lanes(8 * BYTES[dtype]), Vectors(f)
+    fresh = q - TAPS + 1  # columns of pixels that the next tile adds
     next_tile = f.mul(f.arg("across"), q)
     with f.loop(0, f.arg("channels"), n, carry=[f.arg("src"), f.arg("dst")], name="lanes") as it:
-        column, to = it.vals
+        src, dst = it.vals
+        column, to = src, dst
         columns = []
-        start = f.gep(f.gep(f.arg("src"), "i8", next_tile), "i8", f.mul(it.i, (q - TAPS + 1) * size))
-        ahead = [f.gep(start, "i8", k * n * size) for k in range(q - TAPS + 1)]
+        start = f.gep(f.gep(f.arg("src"), "i8", next_tile), "i8", f.mul(it.i, fresh * size))
+        ahead = [f.gep(start, "i8", at) for at in range(0, fresh * n * size, LINE)]
         for k in range(q):
             p, values = column, []
             for _ in range(q):
-                values.append(f.load(ty, p))
-                if k >= TAPS - 1:
+                values.append(load_vector(f, host, storage, dtype, p, n, None))
+                if 0 <= k - TAPS + 1 < len(ahead):
                     prefetch(f, ahead[k - TAPS + 1], 1, 3)
                     ahead[k - TAPS + 1] = f.gep(ahead[k - TAPS + 1], "i8", f.arg("down"))
                 p = f.gep(p, "i8", f.arg("down"))
@@ -189,7 +191,7 @@ def _emit_in(m: Module, name: str, host: Host, dtype: str, matrix: Matrix) -> st
             for x in transform(on, matrix, [c[i] for c in columns]):
                 f.store(x, to)
                 to = f.gep(to, "i8", f.arg("place"))
-        it.next([f.gep(v, "i8", n * size) for v in it.vals])
+        it.next([f.gep(src, "i8", n * size), f.gep(dst, "i8", n * BYTES[dtype])])
     f.ret()
     return name
 
