@@ -56,6 +56,7 @@ from gradloom.nn.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from gradloom.nn.crf import CRF
 from gradloom.nn.dropout import (
     AlphaDropout,
     Dropout,
@@ -121,6 +122,7 @@ from gradloom.nn.losses.layers import (
     SigmoidFocalLoss,
     TverskyLoss,
 )
+from gradloom.nn.losses.sampled import SampledSoftmaxLoss
 from gradloom.nn.module import (
     Module,
 )
@@ -241,6 +243,7 @@ __all__ = [
     "BatchNorm3d",
     "Bilinear",
     "Buffer",
+    "CRF",
     "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
@@ -353,6 +356,7 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "SampledSoftmaxLoss",
     "Sequential",
     "SiLU",
     "Sigmoid",

@@ -111,6 +111,7 @@ from gradloom.nn.losses.overlap import (
     sigmoid_focal_loss,
     tversky_loss,
 )
+from gradloom.nn.losses.sampled import sampled_softmax_loss
 from gradloom.nn.noise_functions import (
     alpha_dropout,
     dropout,
@@ -280,6 +281,7 @@ __all__ = [
     "rms_norm",
     "rrelu",
     "rrelu_",
+    "sampled_softmax_loss",
     "scaled_dot_product_attention",
     "selu",
     "selu_",
