@@ -1,0 +1,1 @@
+"""Recurrent and attention networks beside the peers."""
