@@ -13,7 +13,7 @@ from gradloom import functions as G
 from gradloom.audio.activity import Speech, speech_of
 from gradloom.audio.checks import finite, mono, same_rate
 from gradloom.errors import ArgumentError, FileError, ShapeError
-from gradloom.io import load
+from gradloom.io.files import load
 from gradloom.modes import no_grad
 from gradloom.nn import functional as F
 from gradloom.nn.convolution import Conv1d

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradloom.audio.models.whisper import ModelDimensions, Whisper
 from gradloom.errors import FileError
-from gradloom.io import load
+from gradloom.io.files import load
 from gradloom.tensor import Tensor, tensor
 
 __all__ = ["load_whisper", "read_ctranslate2"]
