@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import importlib
-import math
+import math as _math
 from typing import TYPE_CHECKING, Any
 
 from gradloom import functions as _functions
@@ -41,16 +41,22 @@ __version__ = "0.1.0"
 
 float, double, half, long, int, short = float32, float64, float16, int64, int32, int16
 cfloat, cdouble = complex64, complex128
-e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
+e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
 
 if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
     "__config__", "accelerator", "amp", "array_api", "audio", "autograd", "backends", "control", "cpu", "cuda",
-    "data", "datasets", "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps", "nn",
-    "optim", "profiler", "random", "signal", "special", "testing", "text", "train", "utils", "version", "vision", "xpu",
+    "data", "datasets", "debug", "distributions", "fft", "func", "io", "keras", "linalg", "masked", "metrics", "mps",
+    "nn", "optim", "profiler", "random", "signal", "special", "testing", "text", "train", "utils", "version", "vision", "xpu",
 )  # fmt: skip
+
+# TensorFlow's and Keras' modules that go by another name here
+_ALIASES = {
+    "config": "tensorflow.config", "image": "tensorflow.image", "initializers": "keras.initializers",
+    "losses": "keras.losses", "math": "tensorflow.math", "optimizers": "keras.optimizers",
+}  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for
 _LAZY = {
@@ -65,6 +71,10 @@ _LAZY = {
         "keras.gradient_tape": "GradientTape",
         "options": "channels_last channels_last_3d contiguous_format layout memory_format preserve_format strided",
         "printing": "set_printoptions",
+        "tensorflow.core": "TensorSpec Variable boolean_mask cast clip_by_global_norm clip_by_norm clip_by_value "
+        "constant convert_to_tensor ensure_shape executing_eagerly function global_norm group identity map_fn no_op "
+        "numpy_function pad py_function rank reduce_all reduce_any reduce_logsumexp reduce_max reduce_mean reduce_min "
+        "reduce_prod reduce_std reduce_sum reduce_variance reverse sequence_mask shape size slice stop_gradient",
         "amp": "GradScaler autocast autocast_decrement_nesting autocast_increment_nesting clear_autocast_cache "
         "get_autocast_cpu_dtype get_autocast_dtype get_autocast_gpu_dtype is_autocast_available "
         "is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled set_autocast_cache_enabled "
@@ -73,11 +83,11 @@ _LAZY = {
         "debug": "is_anomaly_check_nan_enabled is_anomaly_enabled set_anomaly_enabled",
         "settings": "OutOfMemoryError are_deterministic_algorithms_enabled compiled_with_cxx11_abi "
         "get_deterministic_debug_mode get_float32_matmul_precision get_num_interop_threads "
-        "get_rng_state has_lapack has_mkl has_openmp has_spectral "
+        "get_rng_state get_winograd has_lapack has_mkl has_openmp has_spectral "
         "is_deterministic_algorithms_warn_only_enabled is_distributed is_signed is_storage "
         "is_warn_always_enabled seed set_default_tensor_type set_deterministic_debug_mode "
         "set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_rng_state "
-        "set_warn_always typename use_deterministic_algorithms",
+        "set_warn_always set_winograd typename use_deterministic_algorithms",
         "random": "default_generator",
         "utils.dlpack": "to_dlpack",
     }.items()
@@ -159,10 +169,14 @@ def compile(model: Any = None, **options: Any) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _functions.PUBLIC:
-        value: Any = _functions.with_out(_functions.PUBLIC[name])
+    if name in ("fill", "gather", "one_hot", "split"):  # of PyTorch and of TensorFlow
+        value: Any = getattr(importlib.import_module("gradloom.tensorflow.both"), name)
+    elif name in _functions.PUBLIC:
+        value = _functions.with_out(_functions.PUBLIC[name])
     elif name in _SUBMODULES:
         value = importlib.import_module(f"gradloom.{name}")
+    elif name in _ALIASES:
+        value = importlib.import_module(f"gradloom.{_ALIASES[name]}")
     elif name in _LAZY:
         value = getattr(importlib.import_module(f"gradloom.{_LAZY[name]}"), name)
     elif name in _FUNCTIONAL and hasattr(functional := importlib.import_module("gradloom.nn.functional"), name):

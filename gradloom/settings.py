@@ -13,16 +13,20 @@ from gradloom import dtypes
 from gradloom.errors import DTypeError
 from gradloom.functions.conversion import is_signed
 from gradloom.random import default_generator
+from gradloom.runtime.limits import get_winograd
+from gradloom.runtime.limits import set_winograd as _set_winograd
+from gradloom.tape import TAPE
 from gradloom.tensor import Tensor, from_numpy
 
 __all__ = [
     "OutOfMemoryError", "has_lapack", "has_mkl", "has_openmp", "has_spectral", "is_signed",
     "are_deterministic_algorithms_enabled", "compiled_with_cxx11_abi", "get_deterministic_debug_mode",
     "get_float32_matmul_precision", "get_num_interop_threads", "get_rng_state",
+    "get_winograd",
     "is_deterministic_algorithms_warn_only_enabled", "is_distributed", "is_storage", "is_warn_always_enabled", "seed",
     "set_default_tensor_type",
     "set_deterministic_debug_mode", "set_float32_matmul_precision", "set_flush_denormal", "set_num_interop_threads",
-    "set_rng_state", "set_warn_always", "typename", "use_deterministic_algorithms",
+    "set_rng_state", "set_warn_always", "set_winograd", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
 
 OutOfMemoryError = MemoryError
@@ -182,3 +186,22 @@ def set_default_tensor_type(t: Any) -> None:
     if found is None:
         raise DTypeError(f"set_default_tensor_type: {t!r} names no type", code="dtype.unknown")
     dtypes.set_default_dtype(found)
+
+
+# -- how convolutions are summed ----------------------------------------------------------------------------
+
+
+def set_winograd(mode: str) -> None:
+    """Say whether 3x3 filters with stride 1 may go by Winograd's transforms.
+
+    ``"auto"``, the default: where that is quicker. ``"off"``: never; every result is then a plain sum of products.
+    ``"on"``: wherever it can be done. Against float64, float32 results of deviation 1 are off by some 1e-6 (root mean
+    square) that way, by 4e-7 as plain sums; halves by the rounding of the result alone. Float64 is always summed
+    plainly. ``GRADLOOM_WINOGRAD`` in the environment says what holds at first. What runs from now on heeds it.
+    Raises ValueError for another mode.
+    """
+    before = get_winograd()
+    TAPE.flush()
+    _set_winograd(mode)
+    if mode != before:
+        TAPE.forget()  # programs known already were compiled for the other mode

@@ -49,12 +49,7 @@ def get_winograd() -> str:
 
 
 def set_winograd(mode: str) -> None:
-    """Say whether 3x3 filters with stride 1 of float32 may go by Winograd's transforms.
-
-    ``"auto"``, the default: where that is quicker. ``"off"``: never; every result is then a plain sum of products.
-    ``"on"``: wherever it can be done. Against float64, results of deviation 1 are off by 1e-6 (root mean square)
-    where plain sums are off by 2e-7. Programs compiled from now on heed it. Raises ValueError for another mode.
-    """
+    """Set it, for programs compiled from now on. Raises ValueError for another mode."""
     if mode not in WINOGRAD:
         raise ValueError(f"set_winograd: expects one of {', '.join(map(repr, WINOGRAD))}, got {mode!r}")
     _winograd[:] = [mode]
