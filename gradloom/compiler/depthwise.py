@@ -12,7 +12,7 @@ from math import ceil, prod
 from gradloom import dtypes
 from gradloom.compiler.contract_plan import short_body
 from gradloom.compiler.correlations import Correlations, readable, wide_of
-from gradloom.compiler.llvm.depthwise import Depthwise
+from gradloom.compiler.llvm.depthwise import PACKED, Depthwise
 from gradloom.compiler.llvm.depthwise_filter import DepthwiseFilter
 from gradloom.compiler.llvm.depthwise_tile import Reach
 from gradloom.compiler.llvm.epilogue import SIZE
@@ -24,7 +24,7 @@ from gradloom.dtypes import DType
 from gradloom.graph.node import Node
 from gradloom.ops.convolution import Geometry
 
-__all__ = ["Depthwises", "Walk", "filter_pieces", "fits", "plan_depthwise"]
+__all__ = ["Depthwises", "Walk", "filter_pieces", "fits", "packed_lanes", "plan_depthwise"]
 
 MOST_STEPS = 640  # multiply-adds written out in a tile
 ACROSS = 14  # results of a row in a tile, at most
@@ -37,6 +37,7 @@ PIECES = 16  # of the sums for a filter, at most
 PIECE_WORK = 1 << 19  # multiply-adds below which another piece is not worth it
 PIECE_PIXELS = 128  # results below which a piece's sums take longer to be added up than to be made
 ZERO_BYTES = 1 << 20  # of the pixel outside of images
+PACKED_BYTES = 3 << 10  # of the filters of a vector of channels from which on they are packed
 NEAR_BYTES = 512 << 10  # of images that are in a cache near by when they are read
 STRIDE = 4  # largest stride that images are computed from results with
 
@@ -81,16 +82,18 @@ class Depthwises(Correlations):
             self._depthwise_filter(n)
 
     def _pixels(self, x: Node, n: Node) -> View:
-        """An operand whose channels are read by vectors."""
+        """An operand whose channels are read by vectors; packed filters lie together."""
         if not readable(x, n):
             return self.converted(x, wide_of(n))
         v = self.view(x)
-        return v if v.strides[-1] == 1 or v.shape[-1] == 1 else self.compact(x)
+        loose = len(v.shape) == PACKED and not v.contiguous
+        return v if not loose and (v.strides[-1] == 1 or v.shape[-1] == 1) else self.compact(x)
 
     def _depthwise(self, n: Node) -> None:
         x, w = n.ins
         g, size, transposed = n.attrs
-        *kernel, part, wide = w.aval.shape
+        *kernel, part, _ = w.aval.shape[-4:]
+        wide = n.aval.shape[-1]
         walk = Walk(
             g, tuple(kernel), part, wide // g.groups, tuple(size), x.aval.shape[1:-1], x.aval.shape[0], transposed
         )
@@ -98,8 +101,8 @@ class Depthwises(Correlations):
 
     def _depthwise_filter(self, n: Node) -> None:
         x, y = n.ins
-        g, kernel, pieces = n.attrs
-        part, wide = n.aval.shape[-2:]
+        g, kernel, pieces, _ = n.attrs
+        part, wide = n.aval.shape[-2], y.aval.shape[-1]
         sizes = y.aval.shape[1:-1], x.aval.shape[1:-1]
         walk = Walk(g, tuple(kernel), part, wide // g.groups, *sizes, x.aval.shape[0], pieces=pieces)
         terms = prod(y.aval.shape[:-1]) // n.aval.shape[0]
@@ -133,6 +136,16 @@ def fits(geometry: Geometry, kernel: Sequence[int], part: int, each: int, dtype:
     return tall * least * rows * kernel[1] * part <= MOST_STEPS
 
 
+def packed_lanes(kernel: Sequence[int], part: int, wide: int, dtype: DType) -> int:
+    """The lanes of the vectors by which filters are packed; 0 where they are not.
+
+    Filters of many elements, far apart from one another, would push each other out of the cache.
+    """
+    size = 8 if dtype is dtypes.float64 else 4
+    lanes = detect_host().lanes(8 * size)
+    return lanes if wide % lanes == 0 and prod(kernel) * part * lanes * size >= PACKED_BYTES else 0
+
+
 def filter_pieces(results: Sequence[int], kernel: Sequence[int], part: int) -> tuple[int, int]:
     """How many images and rows of results a piece of the sums for a filter is made over."""
     n, rows, cols, _ = results
@@ -152,7 +165,7 @@ def plan_depthwise(
     if 0 in extents:
         return []
     down, across = walk.reaches()
-    wide = extents[-1]
+    wide = extents[-1] if walk.pieces is None else prod(extents[1:]) // (prod(walk.kernel) * walk.part)
     ragged = wide % host.lanes(8 * BYTES[spec.dtype]) != 0
     head = [*walk.size, wide, *walk.images, wide // walk.each * walk.part]
     flat = [i for own in ints for i in own]
@@ -161,7 +174,9 @@ def plan_depthwise(
         images, rows = walk.pieces
         some = max(1, min(walk.part, host.registers * 3 // 8 // walk.kernel[1]))
         tall, widths = _filter_tile(walk, rows, some, host)
-        source = DepthwiseFilter(spec, down, across, walk.part, walk.each, tall, widths, some, ragged, far)
+        source = DepthwiseFilter(
+            spec, down, across, walk.part, walk.each, tall, widths, some, ragged, far, len(extents) > 5
+        )
         head += [walk.count, images, rows, prod(walk.kernel) * walk.part * wide]
         own = sum(a.ints for a in spec.accesses[:2]) + 1  # of the store only the offset: it is in C order
         return [Launch(source, list(buffers), [*head, *flat[:own]], extents[0])]

@@ -1,7 +1,8 @@
 """What the compiler makes of convolutions whose groups have few channels: one depthwise.
 
 Images lie channels-last and are not padded; what is outside of them counts as zero. Two spatial axes. A group has
-``part`` channels of images and ``each`` of results; filters ``w (*K, part, groups * each)``.
+``part`` channels of images and ``each`` of results; filters ``w (*K, part, groups * each)``, or packed by vectors of so
+many ``lanes``: ``(groups * each / lanes, *K, part, lanes)``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from gradloom.ops.convolution import Convolution, convolve, convolve_filter, con
 __all__ = ["depthwise", "depthwise_filter"]
 
 Array = np.ndarray
+PACKED = 5  # axes of packed filters
 
 
 def _turned(w: Array, groups: int) -> Array:
@@ -26,13 +28,19 @@ def _turned(w: Array, groups: int) -> Array:
     return np.swapaxes(w.reshape(*k, c, groups, wide // groups), -3, -1).reshape(*k, wide // groups, groups * c)
 
 
+def _plain(w: Array) -> Array:
+    """Packed filters as others are."""
+    return np.moveaxis(w, 0, -2).reshape(*w.shape[1:-1], -1) if w.ndim == PACKED else w
+
+
 def _aval(a: Sequence[Aval], t: tuple) -> Aval:
     (x, w), (_, size, _) = a, t
-    return Aval((x.shape[0], *size, w.shape[-1]), dtypes.promote(x.dtype, w.dtype))
+    wide = w.shape[-1] * (w.shape[0] if len(w.shape) == PACKED else 1)
+    return Aval((x.shape[0], *size, wide), dtypes.promote(x.dtype, w.dtype))
 
 
 def _reference(arrays: Sequence[Array], t: tuple, v: Aval) -> Array:
-    (x, w), (g, size, transposed) = arrays, t
+    (x, w), (g, size, transposed) = (arrays[0], _plain(arrays[1])), t
     if transposed:
         return convolve_input.reference((x, _turned(w, g.groups)), (g, size), v)
     return convolve.reference((x, w), (g, ()), v)
@@ -43,22 +51,26 @@ def _blocks(count: int, step: int) -> list[slice]:
 
 
 def _filter_aval(a: Sequence[Aval], t: tuple) -> Aval:
-    (x, y), (g, size, (images, rows)) = a, t
+    (x, y), (g, size, (images, rows), lanes) = a, t
     pieces = len(_blocks(y.shape[0], images)) * len(_blocks(y.shape[1], rows))
     wide = dtypes.float64 if dtypes.promote(x.dtype, y.dtype) is dtypes.float64 else dtypes.float32
-    return Aval((pieces, *size, x.shape[-1] // g.groups, y.shape[-1]), wide)
+    part, channels = x.shape[-1] // g.groups, y.shape[-1]
+    if lanes:
+        return Aval((pieces, channels // lanes, *size, part, lanes), wide)
+    return Aval((pieces, *size, part, channels), wide)
 
 
 def _filter_reference(arrays: Sequence[Array], t: tuple, v: Aval) -> Array:
-    (x, y), (g, size, (images, rows)) = arrays, t
-    each = v._replace(shape=v.shape[1:])
+    (x, y), (g, size, (images, rows), lanes) = arrays, t
+    each = v._replace(shape=(*size, x.shape[-1] // g.groups, y.shape[-1]))
     out = []
     for i in _blocks(y.shape[0], images):
         for r in _blocks(y.shape[1], rows):
             part: Any = np.zeros(y[i].shape, y.dtype)
             part[:, r] = y[i][:, r]
             out.append(convolve_filter.reference((x[i], part), (g, size), each))
-    return np.stack(out)
+    sums = np.stack(out)
+    return np.moveaxis(sums.reshape(*sums.shape[:-1], -1, lanes), -2, 1) if lanes else sums
 
 
 depthwise = Convolution("depthwise", _reference, _aval)
@@ -66,4 +78,4 @@ depthwise = Convolution("depthwise", _reference, _aval)
 transposed, the geometry is that of the convolution whose gradient for its images this is."""
 depthwise_filter = Convolution("depthwise_filter", _filter_reference, _filter_aval)
 """operands (x, y) -> sums (pieces, *K, part, groups * each), in float32 or float64; attrs (geometry, size of w,
-(images, rows) of y that a piece is summed over)."""
+(images, rows) of y that a piece is summed over, lanes); packed as filters are unless lanes is 0."""

@@ -100,10 +100,18 @@ def expected(prim: Any, arrays: list[np.ndarray], attrs: tuple, code: str) -> np
 @settings(max_examples=40, deadline=None)
 @given(
     axes=st.tuples(AXES, AXES), kind=GROUPS, code=st.sampled_from(list(CODES)), transposed=st.booleans(),
-    groups=st.sampled_from([3, 8, 16, 21]), n=st.integers(1, 3), seed=st.integers(0, 9),
+    groups=st.sampled_from([3, 8, 16, 21]), n=st.integers(1, 3), packed=st.booleans(), seed=st.integers(0, 9),
 )  # fmt: skip
 def test_images_and_results(
-    host: str, axes: Any, kind: tuple[int, int], code: str, transposed: bool, groups: int, n: int, seed: int
+    host: str,
+    axes: Any,
+    kind: tuple[int, int],
+    code: str,
+    transposed: bool,
+    groups: int,
+    n: int,
+    packed: bool,
+    seed: int,
 ) -> None:
     drawn, (part, each), h = geometry(axes, groups), kind, host_named(host)
     if drawn is None:
@@ -115,6 +123,9 @@ def test_images_and_results(
         return
     rng = np.random.default_rng(seed)
     x, w = values(rng, code, n, *read, groups * part), values(rng, code, *kernel, part, groups * each)
+    lanes = h.lanes(64 if wide == "f64" else 32)
+    if packed and groups * each % lanes == 0:
+        w = np.ascontiguousarray(np.moveaxis(w.reshape(*w.shape[:-1], -1, lanes), -2, 0))
     want = expected(depthwise, [x, w], (g, size, transposed), code)
     accesses, ints = zip(*(whole(b, c, a) for b, (c, a) in enumerate([(code, x.shape), (code, w.shape),
                                                                       (wide, want.shape)])), strict=True)  # fmt: skip
@@ -133,10 +144,11 @@ def test_images_and_results(
 @settings(max_examples=40, deadline=None)
 @given(
     axes=st.tuples(AXES, AXES), kind=GROUPS, code=st.sampled_from(list(CODES)),
-    groups=st.sampled_from([3, 8, 16, 21]), n=st.integers(1, 4), cut=st.booleans(), seed=st.integers(0, 9),
+    groups=st.sampled_from([3, 8, 16, 21]), n=st.integers(1, 4), cut=st.booleans(), packed=st.booleans(),
+    seed=st.integers(0, 9),
 )  # fmt: skip
 def test_filters(
-    host: str, axes: Any, kind: tuple[int, int], code: str, groups: int, n: int, cut: bool, seed: int
+    host: str, axes: Any, kind: tuple[int, int], code: str, groups: int, n: int, cut: bool, packed: bool, seed: int
 ) -> None:
     drawn, (part, each), h = geometry(axes, groups), kind, host_named(host)
     if drawn is None:
@@ -148,10 +160,12 @@ def test_filters(
     pieces = (1, min(results[0], 4)) if cut else (2, results[0])
     rng = np.random.default_rng(seed)
     x, y = values(rng, code, n, *images, groups * part), values(rng, code, n, *results, groups * each)
-    want = expected(depthwise_filter, [x, y], (g, kernel, pieces), code)
+    lanes = h.lanes(64 if wide == "f64" else 32)
+    lanes = lanes if packed and groups * each % lanes == 0 else 0
+    want = expected(depthwise_filter, [x, y], (g, kernel, pieces, lanes), code)
     accesses, ints = zip(*(whole(b, c, a) for b, (c, a) in enumerate([(code, x.shape), (code, y.shape),
                                                                       (wide, want.shape)])), strict=True)  # fmt: skip
-    spec = Contract(wide, 3, tuple(accesses), (Inst("acc", wide),), ((0, 2),))
+    spec = Contract(wide, want.ndim - 2, tuple(accesses), (Inst("acc", wide),), ((0, 2),))
     walk = Walk(g, kernel, part, each, results, images, n, pieces=pieces)
     (launch,) = plan_depthwise(spec, walk, want.shape, ints, [0, 1, 2], h)
     got = guarded(np.full(want.shape, np.nan, CODES[wide]))

@@ -20,9 +20,10 @@ from .host import Host
 from .microkernel import BYTES, ELEMENT, load_vector
 from .text import Module, V, vec
 
-__all__ = ["Depthwise"]
+__all__ = ["PACKED", "Depthwise"]
 
 _HEADER = 8  # integers before those of the accesses
+PACKED = 5  # axes of packed filters
 _CLEAR = 64  # bytes of zeros written at a time
 
 
@@ -30,11 +31,11 @@ _CLEAR = 64  # bytes of zeros written at a time
 class Depthwise:
     """The kernel.
 
-    spec: A is the images over ``(n, row, column, channel)``, B the filters over ``(row, column, c, channel)``; the
-    other accesses and the body run over ``(n, row, column, channel)`` of the results. Channels of A and B have unit
-    stride. down, across: how filters walk. tall, wide: rows of results in a tile and its columns; the larger first,
-    then what is left. inline: the body is written out for every result of a tile. ragged: the last vector of channels
-    is not full. far: the images are not in a cache near by.
+    spec: A is the images over ``(n, row, column, channel)``, B the filters over ``(row, column, c, channel)``, or packed,
+    over ``(vector, row, column, c, lane)``; the other accesses and the body run over ``(n, row, column, channel)`` of
+    the results. Channels of A and B have unit stride. down, across: how filters walk. tall, wide: rows of results in a
+    tile and its columns; the larger first, then what is left. inline: the body is written out for every result of a
+    tile. ragged: the last vector of channels is not full. far: the images are not in a cache near by.
 
     ``ints``: rows and columns and channels of the results, rows and columns and channels of the images, rows of a
     chunk, images; then those of the accesses.
@@ -110,7 +111,8 @@ class _Emitter:
         ints = f.arg("ints")
         _, _, channels, high, across, _, _, _ = (_int(f, ints, n) for n in range(_HEADER))
         x, w = (Strides.read(f, ints, self.ints_at[a], spec.accesses[a]) for a in (0, 1))
-        self.filters, self.filter_steps = f.load("ptr", f.gep(f.arg("frame"), "ptr", 1)), w.axes
+        self.filters, self.filter_steps = f.load("ptr", f.gep(f.arg("frame"), "ptr", 1)), w.axes[-4:]
+        self.packed = w.axes[0] if len(w.axes) == PACKED else None
         self.cols = s.across.links(wide)
         down = s.down.links(tall)
         self.looped = tall == 1 and s.down.single and len(down) > 1
@@ -159,7 +161,9 @@ class _Emitter:
         if s.far:
             self._look_ahead(c, o, far)
         sums = [zero(f, s.spec.dtype, c.lanes)] * (self.height * self.width)
-        filters = f.gep(self.filters, "i8", f.mul(o, SIZE[s.spec.accesses[1].dtype]))
+        size = SIZE[s.spec.accesses[1].dtype]
+        at = f.mul(o, size) if self.packed is None else f.mul(f.sdiv(o, c.lanes), self.packed)
+        filters = f.gep(self.filters, "i8", at)
         if self.looped:
             step = len(self.places)
             with f.loop(0, s.down.taps, 1, carry=[self.table, filters, *sums], name="tap") as it:

@@ -29,8 +29,9 @@ class DepthwiseFilter:
     """The kernel.
 
     spec: A is the images, B the results, both over ``(n, row, column, channel)`` with channels of unit stride; its one
-    store, in C order, is over ``(piece, row, column, c, channel)`` of the filters. down, across, tall, wide, ragged,
-    far: as of :class:`~.depthwise.Depthwise`. some: channels of a group whose sums are in registers at once.
+    store, in C order, is over ``(piece, row, column, c, channel)`` of the filters, or where they are packed over
+    ``(piece, vector, row, column, c, lane)``. down, across, tall, wide, ragged, far: as of
+    :class:`~.depthwise.Depthwise`. some: channels of a group whose sums are in registers at once.
 
     ``ints``: rows and columns and channels of the results, rows and columns and channels of the images, images; images
     and rows of a piece; elements of a piece; then those of the first two accesses and the offset of the store.
@@ -46,6 +47,7 @@ class DepthwiseFilter:
     some: int
     ragged: bool
     far: bool
+    packed: bool
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Emit the kernel under ``name``."""
@@ -153,8 +155,10 @@ class _Emitter:
             count, at = (c.span, far) if a == 0 else (c.lanes, near)
             ask_for(f, f.gep(p, "i8", at), steps, rows, cols, count * SIZE[s.spec.accesses[a].dtype])
         ys = [load_vector(f, self.host, b, s.spec.dtype, f.gep(p, "i8", near), c.lanes, mask) for p in self.results]
-        row_bytes = f.mul(self.channels, self.size)
-        corner = f.gep(f.arg("sums"), "i8", f.mul(o, self.size))
+        row_bytes, step = f.mul(self.channels, self.size), self.size
+        if s.packed:
+            row_bytes, step = f.const("i64", c.lanes * self.size), self.size * s.down.taps * s.across.taps * s.part
+        corner = f.gep(f.arg("sums"), "i8", f.mul(o, step))
         for channel in range(0, s.part, s.some):
             own = range(channel, min(channel + s.some, s.part))
             sums = f.gep(corner, "i8", f.mul(row_bytes, channel))

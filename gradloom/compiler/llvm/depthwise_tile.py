@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .host import Host
-from .microkernel import ELEMENT, load_converted, prefetch
+from .microkernel import ELEMENT, STORAGE, broadcast, load_converted, prefetch
 from .text import Function, V, vec
 
 __all__ = ["Channels", "Link", "Reach", "ask_for", "emit_table", "lanes_below", "load_pixels", "zero"]
@@ -130,11 +130,10 @@ def load_pixels(f: Function, host: Host, stored: str, dtype: str, p: V, c: Chann
     mask: of the channels of images.
     """
     if c.lanes == 1:
-        size = 8 if stored == "f64" else 4 if stored == "f32" else 2
-        return load_converted(f, host, stored, dtype, f.gep(p, "i8", channel * size), 1)
+        return load_converted(f, host, stored, dtype, f.gep(p, "i8", channel * STORAGE[stored]), 1)
+    if c.each == c.lanes:  # one group
+        return broadcast(f, host, stored, dtype, f.gep(p, "i8", channel * STORAGE[stored]), c.lanes)
     x = load_converted(f, host, stored, dtype, p, c.span, mask)
-    if c.span == 1:
-        return f.splat(x, c.lanes)
     picked = c.picked(channel)
     return x if picked is None else f.shuffle(x, None, picked)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gradloom.compiler.depthwise import filter_pieces, fits
+from gradloom.compiler.depthwise import filter_pieces, fits, packed_lanes
 from gradloom.graph.node import Aval, Node
 from gradloom.ops import elementwise as E
 from gradloom.ops import structure as S
@@ -38,7 +38,10 @@ def _plane(kernel: Sequence[int], g: Geometry) -> tuple[tuple[int, ...], Geometr
 def _convolved(
     low: Lowering, x: Node, w: Node, kernel: tuple[int, ...], g: Geometry, out: Aval, transposed: bool
 ) -> Node:
-    filters = low.reshape(w, (*kernel, *w.aval.shape[-2:]))
+    part, wide = w.aval.shape[-2:]
+    filters, lanes = low.reshape(w, (*kernel, part, wide)), packed_lanes(kernel, part, wide, out.dtype)
+    if lanes:
+        filters = low.permute(low.reshape(filters, (*kernel, part, wide // lanes, lanes)), (3, 0, 1, 2, 4))
     size = out.shape[1:-1] if len(out.shape) == 4 else (1, out.shape[1])
     y = low.node(depthwise, [_flat(low, x), filters], g, size, transposed)
     return low.reshape(y, out.shape)
@@ -73,9 +76,12 @@ def filter_gradient(low: Lowering, x: Node, y: Node, g: Geometry, out: Aval) -> 
         return None
     x, y = _flat(low, x), _flat(low, y)
     pieces = filter_pieces(y.aval.shape, kernel, part)
-    w = low.node(depthwise_filter, [x, y], plane, kernel, pieces)
+    lanes = packed_lanes(kernel, part, y.aval.shape[-1], out.dtype)
+    w = low.node(depthwise_filter, [x, y], plane, kernel, pieces, lanes)
     if w.aval.shape[0] > 1:
         w = low.node(S.sum_, [w], (0,), False, w.aval.dtype)
     if w.aval.dtype is not out.dtype:
         w = low.node(E.cast, [w], out.dtype)
+    if lanes:
+        w = low.permute(low.reshape(w, w.aval.shape[-5:]), (1, 2, 3, 0, 4))
     return low.reshape(w, out.shape)
