@@ -25,6 +25,12 @@ CANDIDATES = 4
 SMALL = 1 << 14  # elements of a padded array that is filled whole before its inside is written
 
 
+def _inside(pad: Node, s: Storage) -> View:
+    """What a padded array has of its operand."""
+    strides = View.whole(s, pad.aval.shape).strides
+    return View(s, pad.ins[0].aval.shape, strides, sum(p * st for p, st in zip(pad.attrs[0], strides, strict=True)))
+
+
 class Fuser(Depthwises, Tilings, Looping):
     """Kernels of a graph.
 
@@ -270,31 +276,42 @@ class Fuser(Depthwises, Tilings, Looping):
             assert region is not None
             self.write(x, region, before, alone=True)
             return
-        s = self.storages[id(n)] = Storage(n)
-        whole = View.whole(s, n.aval.shape)
+        if n.prim.name == "pad":
+            self._pad(n)
+            return
+        whole = self._room(n)
         if n.prim.name == "cat":
             (axis,) = n.attrs
-            at = 0
+            at = whole.offset
             for x in n.ins:
-                v = View(s, x.aval.shape, whole.strides, at * whole.strides[axis])
-                at += x.aval.shape[axis]
-                self.write(x, v)
+                self.write(x, View(whole.storage, x.aval.shape, whole.strides, at))
+                at += x.aval.shape[axis] * whole.strides[axis]
             return
         if n.prim.name == "interleave":
             for x, region in zip(n.ins, n.attrs[1], strict=True):
                 part = move(whole, "slice", region)
                 assert part is not None
                 self.write(x, part)
-            return
-        if n.prim.name == "pad":
-            self._pad(n, s)
 
-    def _pad(self, n: Node, s: Storage) -> None:
+    def _room(self, n: Node) -> View:
+        """Where pieces are put together: by themselves, or within the borders that are put around them alone."""
+        (user, *more) = self.users.get(id(n), [None])
+        if user is not None and not more and user.prim is not None and user.prim.name == "pad":
+            if user.aval.size >= SMALL and n.aval.dtype.native:
+                s = self.storages[id(user)] = Storage(user)
+                self.views[id(n)] = _inside(user, s)
+                return self.views[id(n)]
+        s = self.storages[id(n)] = Storage(n)
+        return View.whole(s, n.aval.shape)
+
+    def _pad(self, n: Node) -> None:
         """The borders are filled; what computes the inside writes it there, and others find it there."""
+        there = self.storages.get(id(n))  # whether the inside lies there already
+        s = self.storages[id(n)] = there or Storage(n)
         low, _, value = n.attrs
         whole = View.whole(s, n.aval.shape)
         (x,) = n.ins
-        inside = View(s, x.aval.shape, whole.strides, sum(p * st for p, st in zip(low, whole.strides, strict=True)))
+        inside = _inside(n, s)
         if n.aval.size < SMALL:
             g, dims = self.open_for(n.aval.shape)
             g.store(g.body.const(value, n.aval.dtype.code), dims, whole)
@@ -310,6 +327,8 @@ class Fuser(Depthwises, Tilings, Looping):
                     g, dims = self.open_for(v.shape)
                     g.store(g.body.const(value, n.aval.dtype.code), dims, v)
             starts[k], stops[k] = p, p + m
+        if there is not None:
+            return
         self.write(x, inside)
         made = x.prim is not None and not moves(x) and not is_leaf(x) and x.aval.dtype.native
         if made and id(x) not in self.storages and id(x) not in self.views:

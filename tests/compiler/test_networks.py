@@ -208,3 +208,34 @@ def test_norms_write_into_the_borders_of_the_next_convolution():
         found.append([images.grad.numpy(), *(p.detach().numpy() for p in layers.parameters())])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+
+
+def test_joined_channels_lie_within_the_borders_of_the_next_convolution():
+    """A skip connection: both halves are written where the padded images want them."""
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(N, WIDE, SIZE, SIZE)).astype("f4")
+    w = [rng.normal(size=(o, i, 3, 3)).astype("f4") / 20 for o, i in ((WIDE, WIDE), (WIDE, WIDE), (8, 2 * WIDE))]
+
+    def net(lib):
+        f, images = lib.nn.functional, lib.tensor(x)
+        a, b, c = (lib.tensor(v) for v in w)
+        y = f.relu(f.conv2d(images, a, padding=1))
+        y = lib.cat([y, lib.tanh(f.conv2d(y, b, padding=1))], 1)
+        return f.conv2d(y, c, padding=1)
+
+    np.testing.assert_allclose(net(gl).numpy(), net(torch).numpy(), rtol=1e-3, atol=1e-4)
+    assert len(copies()) <= 1  # of what the user gave, channels first
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_joined_pieces_within_borders(value):
+    """Pieces and borders of large arrays, where others read what was joined as well, and where they do not."""
+    x, y = (np.random.default_rng(k).normal(size=(4, 40, 30 + k)).astype("f4") for k in range(2))
+    want = np.pad(np.concatenate([x * 2, np.sin(y)], 2), ((0, 0), (5, 6), (1, 70)), constant_values=value)
+    joined = gl.cat([gl.tensor(x) * 2, gl.sin(gl.tensor(y))], 2)
+    got = F.pad(joined, (1, 70, 5, 6), value=value)
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-6, atol=1e-6)
+    joined = gl.cat([gl.tensor(x) * 2, gl.sin(gl.tensor(y))], 2)
+    got, other = F.pad(joined, (1, 70, 5, 6), value=value) + 1, joined.sum(1)
+    np.testing.assert_allclose(got.numpy(), want + 1, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(other.numpy(), want[:, 5:-6, 1:-70].sum(1), rtol=1e-4, atol=1e-4)
