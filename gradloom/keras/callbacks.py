@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from gradloom.errors import StateError
+from gradloom.keras import absent
 from gradloom.keras.names import lookup
+from gradloom.keras.reporting import RemoteMonitor, TensorBoard
 from gradloom.keras.schedules import LearningRateSchedule
 from gradloom.train.callbacks import Callback, CallbackList, History, Logs
 
 __all__ = [
     "BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
-    "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau", "SwapEMAWeights",
-    "TerminateOnNaN",
+    "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau", "RemoteMonitor",
+    "SwapEMAWeights", "TensorBoard", "TerminateOnNaN",
 ]  # fmt: skip
 
 
@@ -474,3 +476,6 @@ class BackupAndRestore(Callback):
         """Remove the folder."""
         if self.delete_checkpoint and self.backup_dir.exists():
             shutil.rmtree(self.backup_dir)
+
+
+__getattr__ = absent.names_of("callbacks")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradloom.keras import config
+from gradloom.keras import absent, config
 
 __all__ = ["DTypePolicy", "DTypePolicyMap", "FloatDTypePolicy", "deserialize", "get", "serialize"]
 
@@ -125,3 +125,6 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> An
     from gradloom.keras.saving import deserialize_keras_object
 
     return deserialize_keras_object(config, custom_objects)
+
+
+__getattr__ = absent.names_of("dtype_policies")

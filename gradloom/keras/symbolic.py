@@ -150,6 +150,48 @@ def any_symbolic(args: Any, kwargs: Any = None) -> bool:
     return any_symbolic(tuple(kwargs.values())) if kwargs else False
 
 
+class Operation:
+    """Base of one's own functions of tensors: ``call`` computes, ``compute_output_spec`` says what comes out.
+
+    Called with symbolic tensors it becomes a node of a functional model.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or config.unique_name(config.snake_case(type(self).__name__))
+        self._inbound_nodes: list[Node] = []
+        self.built = True
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute."""
+        raise NotImplementedError(f"{type(self).__name__} has no `call` method: write one")
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Symbolic results; found by recording ``call`` unless a class says them."""
+        return infer(self.call, *args, **kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The result, or for symbolic tensors a node."""
+        if not any_symbolic(args, kwargs):
+            return self.call(*args, **kwargs)
+        outputs = self.compute_output_spec(*args, **kwargs)
+        Node(self, args, kwargs, outputs)
+        return outputs
+
+    @property
+    def output(self) -> Any:
+        """What the only call gave."""
+        return self._inbound_nodes[0].outputs[0]
+
+    def get_config(self) -> dict[str, Any]:
+        """The name; a class with arguments of its own adds them."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The operation that gave this configuration."""
+        return cls(**config)
+
+
 class OpCall:
     """A function of ``keras.ops`` as a node of a functional model."""
 

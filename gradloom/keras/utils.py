@@ -14,9 +14,17 @@ from typing import Any
 import numpy as np
 
 from gradloom.errors import FileError, NotSupportedError
-from gradloom.keras.config import clear_session, standardize_dtype
+from gradloom.keras import absent
+from gradloom.keras.config import (
+    clear_session,
+    disable_interactive_logging,
+    enable_interactive_logging,
+    is_interactive_logging_enabled,
+    standardize_dtype,
+)
 from gradloom.keras.inputs import check_labels
 from gradloom.keras.models.trainer import unpack_x_y_sample_weight
+from gradloom.keras.plotting import model_to_dot, plot_model
 from gradloom.keras.saving import (
     CustomObjectScope,
     custom_object_scope,
@@ -32,12 +40,37 @@ from gradloom.train.progress import Progress
 
 __all__ = [
     "CustomObjectScope", "Progbar", "PyDataset", "Sequence", "array_to_img", "clear_session", "custom_object_scope",
-    "deserialize_keras_object", "get_custom_objects", "get_file", "get_registered_name", "get_registered_object",
-    "image_dataset_from_directory", "img_to_array", "is_keras_tensor", "load_img", "normalize",
-    "pack_x_y_sample_weight", "pad_sequences", "register_keras_serializable", "save_img", "serialize_keras_object",
+    "deserialize_keras_object", "disable_interactive_logging", "enable_interactive_logging", "get_custom_objects",
+    "get_file", "get_registered_name", "get_registered_object", "get_source_inputs", "image_dataset_from_directory",
+    "img_to_array", "is_interactive_logging_enabled", "is_keras_tensor", "load_img", "model_to_dot", "normalize",
+    "pack_x_y_sample_weight", "pad_sequences", "plot_model", "register_keras_serializable", "save_img",
+    "serialize_keras_object",
     "set_random_seed", "split_dataset", "standardize_dtype", "text_dataset_from_directory",
     "timeseries_dataset_from_array", "to_categorical", "unpack_x_y_sample_weight",
 ]  # fmt: skip
+
+
+__getattr__ = absent.names_of("utils")
+
+
+def get_source_inputs(tensor: Any) -> list[Any]:
+    """The symbolic inputs that a symbolic tensor hangs on, each once."""
+    if not is_keras_tensor(tensor):
+        raise ValueError(f"Argument `tensor` must be a symbolic tensor. Received: {tensor}")
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+    todo = [tensor]
+    while todo:
+        x = todo.pop()
+        if id(x) in seen:
+            continue
+        seen.add(id(x))
+        history = x._keras_history
+        before = history.operation._inbound_nodes[history.node_index].inputs if history is not None else []
+        if not before:
+            found[id(x)] = x
+        todo.extend(reversed(before))
+    return list(found.values())
 
 
 def set_random_seed(seed: int) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 import gradloom as gl
 from gradloom.errors import ShapeError
 from gradloom.utils.tensorboard import SummaryWriter
-from gradloom.utils.tensorboard.records import crc32c
+from gradloom.io.event_records import crc32c
 
 
 def fields(data: bytes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradloom.keras import absent
 from gradloom.keras.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from gradloom.keras.layers.attention import AdditiveAttention, Attention
 from gradloom.keras.layers.base import Layer
@@ -306,3 +307,5 @@ __all__ = [
     "serialize",
     "subtract",
 ]
+
+__getattr__ = absent.names_of("layers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradloom.keras import schedules
+from gradloom.keras import absent, schedules
 from gradloom.keras.names import from_identifier, identifier_of
 from gradloom.keras.optimizers.base import Optimizer
 from gradloom.keras.optimizers.loss_scale import LossScaleOptimizer
@@ -74,3 +74,6 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> An
     """The optimiser of a configuration."""
     found = from_identifier("optimizer", config, _TABLE, custom_objects)
     return found() if isinstance(found, type) else found
+
+
+__getattr__ = absent.names_of("optimizers")

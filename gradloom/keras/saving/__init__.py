@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradloom.keras import absent
 from gradloom.keras.saving.registry import (
     CustomObjectScope,
     custom_object_scope,
@@ -44,4 +45,4 @@ def __getattr__(name: str) -> Any:
         from gradloom.keras.saving import archive
 
         return getattr(archive, name)
-    raise AttributeError(f"module 'gradloom.keras.saving' has no attribute {name!r}")
+    return absent.names_of("saving")(name)

@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from gradloom.errors import ShapeError
 from gradloom.tensor import Tensor
-from gradloom.utils.tensorboard.records import blob, double, doubles, event, fixed, number, png, record, text
+from gradloom.io.event_records import blob, double, doubles, event, fixed, number, png, record, text
 
 __all__ = ["SummaryWriter"]
 
@@ -193,18 +193,6 @@ class SummaryWriter:
         shape = blob(2, blob(2, number(1, 1)))
         data = number(1, 7) + shape + blob(8, text_string.encode())
         self._summary(f"{tag}/text_summary", blob(8, data), global_step, walltime, blob(1, text(1, "text")))
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("add_"):
-                from gradloom.absent import AbsentError
-
-                raise AbsentError(
-                    f"SummaryWriter deliberately has no {name!r}",
-                    hint="it has add_scalar, add_scalars, add_histogram, add_image, add_images, add_figure, add_text",
-                )
-            raise AttributeError(f"'SummaryWriter' object has no attribute {name!r}")
 
     # -- the end --------------------------------------------------------------------------------------------
     def get_logdir(self) -> str:

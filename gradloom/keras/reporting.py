@@ -1,0 +1,162 @@
+"""Callbacks that report elsewhere: into a folder that TensorBoard watches, and to an address."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradloom.errors import NotSupportedError
+from gradloom.io.events import SummaryWriter
+from gradloom.train.callbacks import Callback, Logs
+
+__all__ = ["RemoteMonitor", "TensorBoard"]
+
+
+class TensorBoard(Callback):
+    """Write losses, metrics, learning rate and weights as TensorBoard shows them, without needing it.
+
+    Parameters
+    ----------
+    log_dir : the folder; training goes into "train" in it, validation into "validation".
+    histogram_freq : every so many epochs the weights' histograms are written; 0: never.
+    write_graph : whether the model's layers are written as a text.
+    write_images : whether the weights are written as images too, with the histograms.
+    write_steps_per_second : whether the pace is written.
+    update_freq : "epoch", "batch", or a number of batches, after which the values so far are written too.
+    profile_batch, embeddings_freq : absent; ``gradloom.profiler`` tells times.
+    """
+
+    def __init__(
+        self, log_dir: str | os.PathLike[str] = "logs", histogram_freq: int = 0, write_graph: bool = True,
+        write_images: bool = False, write_steps_per_second: bool = False, update_freq: str | int = "epoch",
+        profile_batch: Any = 0, embeddings_freq: int = 0, embeddings_metadata: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if profile_batch or embeddings_freq or embeddings_metadata:
+            raise NotSupportedError(
+                "TensorBoard: profile_batch and embeddings are not offered", code="keras.tensorboard",
+                hint="gradloom.profiler.profile() tells times; leave both out here",
+            )  # fmt: skip
+        if update_freq not in ("epoch", "batch") and (not isinstance(update_freq, int) or update_freq < 1):
+            raise ValueError(f"update_freq={update_freq!r}: expected 'epoch', 'batch' or a number of batches")
+        self.log_dir, self.histogram_freq = os.fspath(log_dir), histogram_freq
+        self.write_graph, self.write_images = write_graph, write_images
+        self.write_steps_per_second = write_steps_per_second
+        self._every = 1 if update_freq == "batch" else 0 if update_freq == "epoch" else int(update_freq)
+        self.update_freq = update_freq
+        self._writers: dict[str, SummaryWriter] = {}
+        self._steps = 0
+        self._began = 0.0
+        if self._every or write_steps_per_second:
+            # only then are values looked at after batches, which costs a step something
+            self.on_train_batch_end = self._batch_ended  # type: ignore[method-assign]
+
+    def _writer(self, name: str) -> SummaryWriter:
+        if name not in self._writers:
+            self._writers[name] = SummaryWriter(Path(self.log_dir) / name)
+        return self._writers[name]
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Write the model's layers."""
+        self._steps = 0
+        if self.write_graph:
+            lines: list[str] = []
+            self.model.summary(print_fn=lines.append)
+            text = "\n".join(f"    {line}" for whole in lines for line in str(whole).splitlines())
+            self._writer("train").add_text("model", text, 0)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Note the time."""
+        import time
+
+        self._began, self._first = time.perf_counter(), self._steps
+
+    def _batch_ended(self, batch: int, logs: Logs | None = None) -> None:
+        self._steps += 1
+        if self._every and self._steps % self._every == 0:
+            for name, value in (logs or {}).items():
+                self._writer("train").add_scalar(f"batch_{name}", value, self._steps)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Write the epoch's values, the learning rate, and histograms where they are due."""
+        import time
+
+        writer = self._writer("train")
+        for name, value in (logs or {}).items():
+            if name.startswith("val_"):
+                self._writer("validation").add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
+            else:
+                writer.add_scalar(f"epoch_{name}", value, epoch)
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is not None:
+            writer.add_scalar("epoch_learning_rate", float(optimizer.learning_rate), epoch)
+        if self.write_steps_per_second:
+            pace = (self._steps - self._first) / max(time.perf_counter() - self._began, 1e-9)
+            writer.add_scalar("epoch_steps_per_second", pace, epoch)
+        if self.histogram_freq and epoch % self.histogram_freq == 0:
+            for weight in self.model.weights:
+                values = np.asarray(weight.numpy(), np.float32)
+                if np.isfinite(values).all() and values.size:
+                    writer.add_histogram(f"{weight.path}/histogram", values, epoch)
+                    if self.write_images:
+                        writer.add_image(f"{weight.path}/image", _picture(values), epoch, dataformats="HW")
+        for one in self._writers.values():
+            one.flush()
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Write what an evaluation by itself gave."""
+        if not self._writers.get("train") and logs:
+            for name, value in logs.items():
+                self._writer("validation").add_scalar(f"evaluation_{name}", value, 0)
+            self._writer("validation").flush()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Close the files."""
+        for one in self._writers.values():
+            one.close()
+        self._writers.clear()
+
+
+def _picture(values: np.ndarray) -> np.ndarray:
+    """Weights as grey from 0 to 1, two axes."""
+    flat = values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values.reshape(1, -1)
+    span = float(flat.max() - flat.min())
+    return (flat - flat.min()) / span if span else np.zeros_like(flat)
+
+
+class RemoteMonitor(Callback):
+    """Send each epoch's values to an address by POST; a failure is warned of, and training goes on.
+
+    Parameters
+    ----------
+    root, path : of the address. field : the form's field that holds the JSON. headers : of the request.
+    send_as_json : whether the JSON is the body itself.
+    """
+
+    def __init__(
+        self, root: str = "http://localhost:9000", path: str = "/publish/epoch/end/", field: str = "data",
+        headers: dict[str, str] | None = None, send_as_json: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.root, self.path, self.field, self.headers, self.send_as_json = root, path, field, headers, send_as_json
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Send the values."""
+        from urllib.parse import urlencode
+
+        text = json.dumps({"epoch": epoch, **{k: float(v) for k, v in (logs or {}).items()}})
+        body = text if self.send_as_json else urlencode({self.field: text})
+        kind = "application/json" if self.send_as_json else "application/x-www-form-urlencoded"
+        headers = {"Content-Type": kind, **(self.headers or {})}
+        request = urllib.request.Request(self.root + self.path, body.encode(), headers)
+        try:
+            urllib.request.urlopen(request, timeout=5).close()
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            warnings.warn(f"RemoteMonitor: {self.root} was not reached: {error}", stacklevel=2)
