@@ -266,7 +266,7 @@ def plan_correlate(
         one = max(1, rows * inner * size)  # of the image at one place, about: neighbouring taps share it
         gc = max(1, min(places, A_BYTES // one))
         gc = min(places, round_up(max(1, min(gc, ceil(places * outer / wanted))), together))
-    while chunks() < min(wanted, 4) and nc > 1:
+    while chunks() < min(wanted, 8) and nc > 1:
         nc = ceil(nc / 2)
     need = (gc * nc if resume else together) * round_up(mc, top) * tile.columns * size
     if need > SCRATCH_BYTES:
