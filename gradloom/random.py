@@ -5,6 +5,7 @@ The same seed and the same calls give the same numbers, whatever the number of t
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from collections.abc import Iterator
@@ -107,3 +108,11 @@ def manual_seed(seed: int) -> Generator:
 def initial_seed() -> int:
     """The default generator's seed."""
     return (_thread.generator or default_generator).seed_value
+
+
+def __getattr__(name: str) -> Any:
+    """TensorFlow's functions, `tf.random.normal` and its kin: they are the face's."""
+    functions = None if name.startswith("_") else importlib.import_module("gradloom.tensorflow.random")
+    if functions is None or name not in functions.__all__:
+        raise AttributeError(f"module 'gradloom.random' has no attribute {name!r}")
+    return getattr(functions, name)

@@ -37,7 +37,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "random",
         "autodiff",
     ),
-    ("nn", "optim", "data", "metrics", "io", "datasets"),
+    ("nn", "optim", "data", "metrics", "io", "datasets", "amp"),
     ("train",),
     ("keras", "learn"),
     ("vision", "text", "audio", "tabular", "collab"),

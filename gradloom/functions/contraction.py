@@ -22,8 +22,10 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return apply(S.dot, (a, b))
 
 
-def matmul(input: Tensor, other: Tensor) -> Tensor:
+def matmul(input: Tensor, other: Tensor, *, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
     """Matrix product as NumPy and PyTorch have it: 1-d operands are vectors, leading axes broadcast.
+
+    transpose_a, transpose_b: swap the last two axes of an operand before, as TensorFlow has it.
 
     Raises
     ------
@@ -42,6 +44,10 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             f"matmul: dtypes {a.dtype.name} and {b.dtype.name} differ", code="dtype.matmul",
             hint="convert one of them with .to(dtype)",
         )  # fmt: skip
+    if transpose_a and a.ndim > 1:
+        a = swap_last(a)
+    if transpose_b and b.ndim > 1:
+        b = swap_last(b)
     va, vb = a.ndim == 1, b.ndim == 1
     x = unsqueeze(a, 0) if va else a
     y = unsqueeze(b, 1) if vb else b

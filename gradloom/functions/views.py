@@ -217,11 +217,13 @@ def permute_dims(input: Tensor, axes: Sequence[int]) -> Tensor:
     return permute(input, axes)
 
 
-def transpose(input: Tensor, dim0: Any = None, dim1: int | None = None, *, axes: Any = None) -> Tensor:
+def transpose(
+    input: Tensor, dim0: Any = None, dim1: int | None = None, *, axes: Any = None, perm: Any = None
+) -> Tensor:
     """Two axes swapped; without axes all in reverse order, with a sequence in that order, as in NumPy."""
     n = input.ndim
     if dim1 is None:
-        order = pick(dim0, axes)
+        order = pick(dim0, axes if perm is None else perm)
         return _permuted(input, tuple(range(n))[::-1]) if order is None else permute(input, order)
     a, b = axes_of("transpose", dim0, n), axes_of("transpose", dim1, n)
     order = list(range(n))

@@ -1,5 +1,8 @@
 """Layers, losses and what they are made of, under the names of `torch.nn`."""
 
+import importlib
+from typing import Any
+
 from gradloom.nn import functional, grad, init, modules, parallel, parameter, utils
 from gradloom.nn.activation import (
     CELU,
@@ -399,3 +402,11 @@ __all__ = [
     "parameter",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """TensorFlow's functions, `tf.nn.relu` and its kin, which PyTorch's `torch.nn` has not: they are the face's."""
+    functions = None if name.startswith("_") else importlib.import_module("gradloom.tensorflow.nn")
+    if functions is None or name not in functions.__all__:
+        raise AttributeError(f"module 'gradloom.nn' has no attribute {name!r}")
+    return getattr(functions, name)
