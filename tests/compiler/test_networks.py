@@ -9,6 +9,7 @@ import pytest
 
 import gradloom as gl
 from gradloom import nn
+from gradloom.compiler.llvm.host import detect_host
 from gradloom.nn import functional as F
 from gradloom.tape import TAPE
 
@@ -156,7 +157,10 @@ def test_large_filters_are_brought_in_order_once():
     *got, kernels = steps_of_training(gl, w, x, 2)
     for a, b in zip(got, steps_of_training(torch, w, x, 2), strict=False):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
-    assert sorted(n.name for n in kernels) == ["copy", "copy", "dot", "mul add"]  # filters there, gradients back
+    names = sorted(n.name for n in kernels)
+    assert names[-2:] == ["dot", "mul add"]
+    # filters there, gradients back; hosts without masks copy filters once more, into memory that may be read beyond
+    assert names[:-2] == ["copy"] * (2 if detect_host().masks else 3)
 
 
 def test_pooling_reads_a_turned_gradient_in_lines():
