@@ -110,9 +110,9 @@ def transcribe(
         )  # fmt: skip
         silent = no_speech_threshold is not None and result.no_speech_prob > no_speech_threshold
         if silent and not (logprob_threshold is not None and result.avg_logprob > logprob_threshold):
-            seek += size
-            continue
-        pieces, step = _split(result.tokens, tokenizer.timestamp_begin, size)
+            pieces, step = iter(()), size
+        else:
+            pieces, step = _split(result.tokens, tokenizer.timestamp_begin, size)
         for first, last, tokens in pieces:
             text = tokenizer.decode(tokens)
             if first == last or not text.strip():
