@@ -18,7 +18,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     from gradloom.compiler.llvm.loading import LoadedObjects
 
 __all__ = [
-    "Progress", "Source", "Stats", "addresses", "clear_memory_cache", "disk", "ir", "name_at", "named", "on_compile",
-    "stats",
+    "Progress", "Source", "Stats", "addresses", "clear_memory_cache", "compiling_ahead", "disk", "expect", "ir",
+    "name_at", "named", "on_compile", "stats",
 ]  # fmt: skip
 
 
@@ -88,8 +90,25 @@ _stats = Stats()
 _disks: dict[tuple[Path, int], DiskCache] = {}
 _default_host: Host | None = None
 
+_MOST_THREADS = 8
+_local = threading.local()  # ahead: what this thread has begun
+_under_way: set[Ahead] = set()
+
+
+def _before_fork() -> None:
+    _lock.acquire()
+    for ahead in list(_under_way):
+        ahead.settle()
+
+
+def _in_child() -> None:
+    for ahead in _under_way:
+        ahead.alone()
+    _lock.release()
+
+
 if hasattr(os, "register_at_fork"):  # a child must not begin with LLVM in the middle of something
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+    os.register_at_fork(before=_before_fork, after_in_parent=_lock.release, after_in_child=_in_child)
 
 
 def addresses(sources: Sequence[Source], host: Host | None = None) -> list[int]:
@@ -140,26 +159,24 @@ def _obtain(sources: dict[str, Source], host: Host) -> dict[str, int]:
     """With the lock held: objects from disk or from LLVM, loaded together. Sources and addresses by identity."""
     if not sources:
         return {}
-    store = disk()
-    key = host.key
-    names = {identity: _name(identity, key) for identity in sources}
+    ahead: Ahead | None = getattr(_local, "ahead", None)
+    if ahead is None or ahead.host != host:
+        ahead = Ahead(host, 1)
+    names = {identity: _name(identity, host.key) for identity in sources}
     objects: dict[str, bytes] = {}
     todo: list[tuple[str, Source]] = []
     for identity, name in names.items():
         if name in _loaded:  # by a program that was not planned here
             _stats.memory_hits += 1
-            continue
-        stored = store.get(name)
-        if stored is None:
+        elif ahead.ask(name, sources[identity]):
             todo.append((name, sources[identity]))
         else:
-            objects[name] = stored
+            objects[name] = ahead.stored[name]
             _stats.disk_hits += 1
     line = _Line(len(todo))
+    store = disk()
     for done, (name, source) in enumerate(todo, 1):
-        start = time.perf_counter()
-        objects[name] = _compile(source, name, host)
-        seconds = time.perf_counter() - start
+        objects[name], seconds = ahead.get(name, source)
         _stats.compiled += 1
         _stats.seconds += seconds
         _stats.kernel_seconds[name] = _stats.kernel_seconds.get(name, 0.0) + seconds
@@ -170,6 +187,86 @@ def _obtain(sources: dict[str, Source], host: Host) -> dict[str, int]:
     line.clear()
     _load(objects, host)
     return {identity: _loaded[name] for identity, name in names.items()}
+
+
+class Ahead:
+    """Kernels that will be asked for, compiled by other threads while their program is still being planned.
+
+    stored: objects that were found on disk, by name.
+    """
+
+    def __init__(self, host: Host, threads: int) -> None:
+        self.host, self.threads = host, threads
+        self.stored: dict[str, bytes] = {}
+        self._work: dict[str, Future[tuple[bytes, float]] | None] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def ask(self, name: str, source: Source) -> bool:
+        """Begin with a kernel, unless that was done; with the lock held. False where it is on disk."""
+        if name in self.stored:
+            return False
+        if name not in self._work:
+            found = disk().get(name)
+            if found is not None:
+                self.stored[name] = found
+                return False
+            self._work[name] = None
+            if self.threads > 1:
+                if self._pool is None:
+                    self._pool = ThreadPoolExecutor(self.threads, "gradloom-compile")
+                self._work[name] = self._pool.submit(_timed, source, name, self.host)
+        return True
+
+    def get(self, name: str, source: Source) -> tuple[bytes, float]:
+        """The object of a kernel that was asked for, and the seconds that it took."""
+        work = self._work[name]
+        return _timed(source, name, self.host) if work is None else work.result()
+
+    def settle(self) -> None:
+        """Wait for what was begun."""
+        wait([w for w in self._work.values() if w is not None])
+
+    def alone(self) -> None:
+        """In a child of the process: the other threads are not there any more."""
+        self.threads, self._pool = 1, None
+
+    def close(self) -> None:
+        """Drop what was not begun, and wait for the rest."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def compiling_ahead() -> Iterator[None]:
+    """Kernels that this thread names to :func:`expect` inside are compiled by others from then on.
+
+    As many threads as kernels run on take part; with one, nothing is done ahead.
+    """
+    from gradloom.runtime.threads import get_num_threads
+
+    before = getattr(_local, "ahead", None)
+    mine = _local.ahead = Ahead(_default_host or _detect(), min(get_num_threads(), _MOST_THREADS))
+    _under_way.add(mine)
+    try:
+        yield
+    finally:
+        _local.ahead = before
+        _under_way.discard(mine)
+        mine.close()
+
+
+def expect(source: Source) -> None:
+    """Say that a kernel will be asked for soon."""
+    ahead: Ahead | None = getattr(_local, "ahead", None)
+    if ahead is None or ahead.threads < 2:
+        return
+    identity = _identity(source)
+    if identity in _memory.get(ahead.host, ()):
+        return
+    name = _name(identity, ahead.host.key)
+    with _lock:
+        if name not in _loaded:
+            ahead.ask(name, source)
 
 
 def _load(objects: dict[str, bytes], host: Host) -> None:
@@ -230,6 +327,12 @@ class _Line:
         if self.shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+def _timed(source: Source, name: str, host: Host) -> tuple[bytes, float]:
+    start = time.perf_counter()
+    made = _compile(source, name, host)
+    return made, time.perf_counter() - start
 
 
 def _compile(source: Source, name: str, host: Host) -> bytes:

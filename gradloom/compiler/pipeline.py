@@ -17,7 +17,7 @@ from gradloom.compiler import plans
 from gradloom.compiler.along import plan_along
 from gradloom.compiler.fuse import Fuser
 from gradloom.compiler.groups import Storage
-from gradloom.compiler.kernels import addresses
+from gradloom.compiler.kernels import addresses, compiling_ahead, expect
 from gradloom.compiler.llvm.host import detect_host
 from gradloom.compiler.looping import Inner, Job, Where, launches_of, loop_commands
 from gradloom.compiler.loops import Contract, Launch, Nest, show
@@ -70,7 +70,8 @@ def compile_graph(graph: Graph, lasting: Sequence[int] = ()) -> Executable:
             found = plans.load(name, lambda: _compile(graph, lasting).describe())
             if found is not None:
                 return found
-        exe = _compile(graph, lasting)
+        with compiling_ahead():
+            exe = _compile(graph, lasting)
         if name is not None:
             plans.store(name, exe)
         return exe
@@ -340,6 +341,8 @@ def _block(
             block.work += QUICK_WORK
             continue
         launches, source = lower(g, memory.slot, memory.new, host, steady, lasting)
+        for x in launches:
+            expect(x.source)  # type: ignore[arg-type]
         for s in p.writes:  # also where there was nothing to do
             memory.slot(s)
         if joins and _together(steps[-1], launches):

@@ -15,9 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from gradloom.compiler import kernels
+from gradloom.compiler import kernels, sources
 from gradloom.compiler.disk_cache import DiskCache, default_folder
-from gradloom.compiler.kernels import addresses, clear_memory_cache, ir, on_compile, stats
+from gradloom.compiler.kernels import (
+    addresses,
+    clear_memory_cache,
+    compiling_ahead,
+    expect,
+    ir,
+    on_compile,
+    stats,
+)
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,12 @@ def call(address):
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADLOOM_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("GRADLOOM_CACHE_BYTES", raising=False)
+    monkeypatch.setattr(sources, "_SINCE", float("inf"))  # whatever somebody edits while the tests run
+    sources.sources_hash.cache_clear()
     clear_memory_cache()
     yield tmp_path / "kernels"
     clear_memory_cache()
+    sources.sources_hash.cache_clear()
 
 
 class Counts:
@@ -281,6 +292,104 @@ def test_threads_compile_once(folder):
     assert len(results) == 8
     assert all(r == results[0] for r in results)
     assert counts.since()[0] == 2
+
+
+@pytest.fixture
+def two_threads():
+    from gradloom.runtime.threads import get_num_threads, set_num_threads
+
+    before = get_num_threads()
+    set_num_threads(2)
+    yield
+    set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Watched(Constant):
+    """Says by which thread it was emitted."""
+
+    def emit(self, module, name, host):
+        _emitted_by.append(threading.current_thread())
+        super().emit(module, name, host)
+
+
+_emitted_by: list[threading.Thread] = []
+
+
+def test_kernels_that_are_expected_are_compiled_by_other_threads(folder, two_threads):
+    _emitted_by.clear()
+    counts = Counts()
+    seen = []
+    end = on_compile(seen.append)
+    sources = [Watched(k + 50.5) for k in range(6)]
+    try:
+        with compiling_ahead():
+            for s in sources:
+                expect(s)
+            expect(sources[0])
+            got = addresses([*sources, Watched(60.5)])
+    finally:
+        end()
+    assert [call(a) for a in got] == [*(k + 50.5 for k in range(6)), 60.5]
+    assert counts.since() == (7, 0, 0, 0)
+    assert [(p.done, p.total) for p in seen] == [(k, 7) for k in range(1, 8)]
+    assert len(_emitted_by) == 7 and threading.current_thread() not in _emitted_by
+    assert len(list(folder.glob("*.o"))) == 7
+    assert not any(t.is_alive() for t in _emitted_by)  # they end with the program
+    with compiling_ahead():
+        for s in sources:
+            expect(s)  # in memory
+        clear_memory_cache()
+        for s in sources:
+            expect(s)  # on disk
+        addresses(sources)
+    assert counts.since() == (0, 6, 0, 0)
+
+
+def test_with_one_thread_nothing_is_done_ahead(folder):
+    from gradloom.runtime.threads import get_num_threads, set_num_threads
+
+    before = get_num_threads()
+    set_num_threads(1)
+    _emitted_by.clear()
+    try:
+        with compiling_ahead():
+            expect(Watched(70.5))
+            assert not _emitted_by
+            addresses([Watched(70.5)])
+    finally:
+        set_num_threads(before)
+    assert _emitted_by == [threading.current_thread()]
+
+
+def test_errors_of_other_threads_arrive_where_the_kernel_is_asked_for(folder, two_threads):
+    with compiling_ahead():
+        expect(Broken())
+        expect(Constant(71.5))
+        assert call(addresses([Constant(71.5)])[0]) == 71.5
+        with pytest.raises(RuntimeError):
+            addresses([Broken()])
+    with pytest.raises(KeyError), compiling_ahead():
+        for k in range(30):
+            expect(Constant(k + 0.75))
+        raise KeyError  # planning failed: what nobody asked for is dropped
+    expect(Broken())  # outside, nothing happens
+    assert call(addresses([Constant(0.75)])[0]) == 0.75
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_while_kernels_are_compiled_ahead(folder, two_threads):
+    with compiling_ahead():
+        for k in range(20):
+            expect(Constant(k + 0.0625))
+        pid = os.fork()
+        if pid == 0:
+            ok = call(addresses([Constant(3.0625)])[0]) == 3.0625 and call(addresses([Constant(41.5)])[0]) == 41.5
+            os._exit(0 if ok else 1)
+        assert [call(a) for a in addresses([Constant(k + 0.0625) for k in range(20)])] == [
+            k + 0.0625 for k in range(20)
+        ]
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def _compile_many(folder, queue):

@@ -5,6 +5,7 @@ This file and its neighbours are the only importers of llvmlite.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -105,11 +106,33 @@ def detect_host() -> Host:
     return host_named(os.environ.get("GRADLOOM_HOST") or detect_name())
 
 
-@lru_cache(maxsize=8)
+_machines: dict[Host, list[llvm.TargetMachine]] = {}
+"""Machines that nobody uses at the moment: one serves one thread at a time, and all live as long as the process."""
+
+
 def _machine(host: Host) -> llvm.TargetMachine:
     _init()
     target = llvm.Target.from_triple(host.triple)
     return target.create_target_machine(cpu=host.cpu, features=host.features, opt=2, reloc="pic", codemodel="default")
+
+
+def _generate(tm: llvm.TargetMachine, mod: llvm.ModuleRef) -> bytes:
+    """The object of a module that has a context of its own, without llvmlite's lock, so that threads work at once.
+
+    LLVM allows that where threads share no context. Where llvmlite's inside is another one, with the lock.
+    """
+    call = getattr(llvm.ffi.lib.LLVMPY_TargetMachineEmitToMemory, "_cfn", None)
+    if call is None:
+        return tm.emit_object(mod)
+    with llvm.ffi.OutputString() as error:
+        memory = call(tm, mod, 1, error)
+        if not memory:
+            raise RuntimeError(str(error))
+    lib = llvm.ffi.lib
+    try:
+        return ctypes.string_at(lib.LLVMPY_GetBufferStart(memory), lib.LLVMPY_GetBufferSize(memory))
+    finally:
+        lib.LLVMPY_DisposeMemoryBuffer(memory)
 
 
 def compile_object(ir: str, host: Host, verify: bool = False) -> bytes:
@@ -118,8 +141,20 @@ def compile_object(ir: str, host: Host, verify: bool = False) -> bytes:
     The IR is vector code already, so the pipeline only cleans up: promotion of stack slots, common subexpressions,
     hoisting out of loops, dead code.
     """
-    tm = _machine(host)
-    mod = llvm.parse_assembly(ir)
+    free = _machines.setdefault(host, [])
+    try:
+        tm = free.pop()
+    except IndexError:
+        tm = _machine(host)
+    try:
+        return _compile(ir, host, tm, verify)
+    finally:
+        free.append(tm)
+
+
+def _compile(ir: str, host: Host, tm: llvm.TargetMachine, verify: bool) -> bytes:
+    context = llvm.create_context()
+    mod = llvm.parse_assembly(ir, context)
     if verify or os.environ.get("GRADLOOM_VERIFY"):
         mod.verify()
     mod.triple = host.triple
@@ -134,7 +169,7 @@ def compile_object(ir: str, host: Host, verify: bool = False) -> bytes:
     for fn in mod.functions:
         if not fn.is_declaration:
             pm.run(fn, pb)
-    return tm.emit_object(mod)
+    return _generate(tm, mod)
 
 
 class Loaded:
