@@ -57,6 +57,15 @@ def track(tracker: Mean, value: Tensor, rows: int) -> None:
         tracker.count._write(count)
 
 
+def packed(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    """What a step of a user's own is given: (x, y, sample_weight), without what is missing; x itself where it is alone."""
+    if sample_weight is not None:
+        return x, y, sample_weight
+    if y is not None:
+        return x, y
+    return (x,) if isinstance(x, list | tuple) else x
+
+
 class ModelSteps:
     """What the training loop drives; see :class:`gradloom.train.loop.Steps`.
 
@@ -177,7 +186,7 @@ class ModelSteps:
     def train_step(self, batch: tuple[Any, ...]) -> None:
         """One step on a flat batch."""
         if self._custom_train:
-            self._logs = dict(self.model.train_step(self.data(batch)) or {})
+            self._logs = dict(self.model.train_step(packed(*self.data(batch))) or {})
             TAPE.flush()
             return
         assert self.optimizer is not None
@@ -282,7 +291,7 @@ class ModelSteps:
     def test_step(self, batch: tuple[Any, ...]) -> None:
         """Loss and metrics of a flat batch."""
         if self._custom_test:
-            self._logs = dict(self.model.test_step(self.data(batch)) or {})
+            self._logs = dict(self.model.test_step(packed(*self.data(batch))) or {})
             TAPE.flush()
             return
         arrays = [a for a in batch if a is not None]

@@ -16,7 +16,7 @@ from gradloom.keras.losses import Loss
 from gradloom.keras.metrics import Mean, Metric
 from gradloom.keras.models.compiled import CompiledLoss, CompiledMetrics, check_losses, check_metrics
 from gradloom.keras.models.feeding import Feed, feed_of, validation_of
-from gradloom.keras.steps import ModelSteps
+from gradloom.keras.steps import ModelSteps, packed
 from gradloom.keras.symbolic import infer
 from gradloom.modes import no_grad
 from gradloom.tensor import Tensor
@@ -368,7 +368,7 @@ class Trainer:
 
     def _predict_one(self, x: Any) -> Any:
         with no_grad():
-            return self.predict_step((x,))
+            return self.predict_step(packed(x))
 
     def train_on_batch(
         self,
