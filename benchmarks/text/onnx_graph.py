@@ -15,7 +15,7 @@ def model(w: Workload) -> bytes:
     constants, nodes = [], []
 
     def constant(array: np.ndarray, name: str) -> str:
-        constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        constants.append(numpy_helper.from_array(array.copy(), name))
         return name
 
     def put(op: str, ins: list[str], out: str, **attributes: object) -> str:
