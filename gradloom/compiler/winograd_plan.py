@@ -19,9 +19,10 @@ from .loops import SCRATCH_BYTES, Contract, Launch
 
 __all__ = ["block_of", "plan_winograd"]
 
-IMAGE_BYTES = 1 << 20  # of transformed images that a block has, at most
+IMAGE_BYTES = 512 << 10  # of transformed images that a block has, beside the filters in the second level cache
+MOST_BYTES = 1 << 20  # that it has where fewer tiles would not fill a register tile, or where there are no more
 TILES = 28  # of a block, at most
-CHUNKS = 32  # as many chunks as this are enough to level the load
+ENOUGH, FEW = 8, 4  # chunks that are wanted where they cost little, and at any price
 CHUNK_WORK = 1 << 17  # multiply-adds below which another chunk is not worth it
 NEAR_BYTES = 1 << 20  # of filters that every block may read again
 APART = 64  # bytes between tiles of transformed images, so that neighbours do not lie in the same sets of the cache
@@ -37,8 +38,9 @@ def _tile(host: Host, dtype: str, block: int, total: int) -> Tile:
 
 def block_of(channels: int, places: int, total: int, top: int, size: int) -> int:
     """The most tiles that a block may have: their transformed images stay in the second level cache."""
-    most = min(TILES, max(1, IMAGE_BYTES // (places * (channels * size + APART))))
-    return total if total <= most else max(most // top * top, min(most, top))
+    tile = places * (channels * size + APART)
+    most = max(1, min(TILES, MOST_BYTES // tile))
+    return total if total <= most else max(min(TILES, IMAGE_BYTES // tile) // top * top, min(most, top))
 
 
 def plan_winograd(
@@ -68,17 +70,18 @@ def plan_winograd(
 
     pitch = channels * size + APART
     work = total * places * channels * cols
-    wanted = max(1, min(CHUNKS, work // CHUNK_WORK))
+    wanted = max(1, work // CHUNK_WORK)
     most = block_of(channels, places, total, top, size)
     blocks = ceil(total / most)
     each = strips  # of a chunk
     near = places * channels * cols * size <= NEAR_BYTES
-    while blocks * ceil(strips / each) < min(wanted, 8):
-        if near and total / blocks > 2 * top:
+    while (chunks := blocks * ceil(strips / each)) < min(wanted, ENOUGH):
+        few = chunks < min(wanted, FEW)
+        if near and total / blocks > top:
             blocks *= 2
-        elif each > 1:
+        elif each > (1 if few else 2):  # each chunk of columns transforms the images again
             each = ceil(each / 2)
-        elif total / blocks > top:
+        elif few and total / blocks > top:  # each block reads the filters again
             blocks *= 2
         else:
             break
