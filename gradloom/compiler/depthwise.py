@@ -130,10 +130,8 @@ def fits(geometry: Geometry, kernel: Sequence[int], part: int, each: int, dtype:
         return False
     if geometry.groups * max(part * 8, each * 8) > ZERO_BYTES or geometry.groups * each < lanes // 2:
         return False
-    tall = geometry.stride[0] if transposed else 1
-    rows = kernel[0] if transposed and geometry.stride[0] > 1 else 1  # of the filters that are written out
-    least = geometry.stride[1] if transposed else 1
-    return tall * least * rows * kernel[1] * part <= MOST_STEPS
+    rows = kernel[0] if transposed and max(geometry.stride) > 1 else 1  # of the filters that are written out
+    return rows * kernel[1] * part <= MOST_STEPS
 
 
 def packed_lanes(kernel: Sequence[int], part: int, wide: int, dtype: DType) -> int:
@@ -200,13 +198,14 @@ def _pairs(walk: Walk, rows: int, host: Host) -> bool:
 def _tile(walk: Walk, host: Host) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Heights and widths of tiles."""
     rows, across = walk.kernel
-    tall, unit, most, written = 1, 1, ACROSS, 1
+    tall, unit, most, steps = 1, 1, ACROSS, across * walk.part  # steps: for each column of results
     if walk.transposed and max(walk.geometry.stride) > 1:
-        (tall, unit), written = walk.geometry.stride, rows
+        tall, unit = walk.geometry.stride
+        steps = max(1, steps * rows // unit)
     elif _pairs(walk, walk.size[0], host):
-        tall, most, written = 2, PAIR, rows
+        tall, most, steps = 2, PAIR, steps * rows * 2
     live = across * (min(rows, 3) if tall > 1 else 1)
-    top = min(most, (host.registers - live - 3) // tall, MOST_STEPS // (tall * written * across * walk.part))
+    top = min(most, (host.registers - live - 3) // tall, MOST_STEPS // steps)
     return _parts(walk.size[0], tall, tall), _parts(walk.size[1], max(1, top), unit)
 
 
