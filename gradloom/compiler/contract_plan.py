@@ -32,8 +32,8 @@ PACK_CYCLES = {"width": 0.8, "k": 0.8, "none": 3.0}  # for each element packed i
 PACK_STRIPS = 32  # of B that pay for packing the rows of A once more
 FEW_CHUNKS = 8  # with fewer than this, packing A more often is the lesser evil
 A_DIRECT_BYTES = 1 << 20  # an A above which it is better packed, though its rows do not conflict
-STREAM_BYTES = 8 << 20  # a B above which a product of few rows reads it by whole rows
-STREAM_STEPS = 8  # of k that it reads at a time: so many rows of B, from end to end
+STREAM_BYTES = 1 << 20  # a matrix above which a product of few rows reads it by whole rows, or asks for rows early
+STREAM_STEPS = 8  # of k that it reads at a time: so many rows of B, from end to end; twice as many of half the size
 STRIPS = 32  # of B in a block, at most: longer blocks of C leave the cache before the next row of tiles
 
 
@@ -317,7 +317,7 @@ def _structure(p: Problem, shape: str, host: Host) -> _Structure:
     if tile.dot:
         max_kc = k
     elif shape == "stream":
-        max_kc = STREAM_STEPS
+        max_kc = STREAM_STEPS * BYTES[dtype] // STORAGE[b.dtype]
     else:  # without masks the last strip is packed to be read whole
         max_kc = MAX_KC if pack_a or b_mode != DIRECT or not host.masks else k
         if pack_a and b_mode == DIRECT and rows > 64 and k > 2 * DIRECT_KC:
@@ -368,7 +368,7 @@ def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
     least = 1
     if s.pack_a:
         least = PACK_STRIPS
-    elif s.max_kc == STREAM_STEPS:
+    elif s.shape == "stream":
         least = max(1, 4096 // (tile.columns * size))  # whole pages of B's rows
     if row_blocks * col_blocks < wanted:
         col_blocks = max(col_blocks, min(strips // least, ceil(wanted / row_blocks)))
@@ -429,6 +429,10 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
     p = c.problem
     spec, nb = p.spec, p.spec.batch
     tile = tile_of(host, spec.dtype, c.shape)
+    if tile.dot and p.rows * p.k * STORAGE[spec.accesses[0].dtype] > STREAM_BYTES:
+        tile = replace(tile, ahead=1)
+    elif c.shape == "stream":
+        tile = replace(tile, ahead=c.kc)
     size = BYTES[spec.dtype]
     strips = ceil(p.cols / tile.columns)
     launches, slots = [], list(buffers)

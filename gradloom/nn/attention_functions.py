@@ -188,9 +188,10 @@ def _attended(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, seed: Tensor | None, stream: Tensor | None, how: _How
 ) -> tuple[Tensor, Tensor]:
     """The result, and what the derivative needs: the probabilities, or each row's logarithm of the sum."""
-    q = G.mul(q, G.const(how.scale))
     if how.native:
-        return _native(q, k, v, mask, how)
+        wide = q if q.dtype.itemsize >= 4 else G.cast(q, dtypes.float32)
+        return _native(G.mul(wide, G.const(how.scale)), k, v, mask, how)
+    q = G.mul(q, G.const(how.scale))
     found = []
     for b in _parts(how, q.shape[-2], k.shape[-2]):
         ks, vs = _cut(k, -2, 0, b.keys), _cut(v, -2, 0, b.keys)
@@ -241,18 +242,21 @@ def _filled(x: Tensor, axis: int, size: int) -> Tensor:
 
 # -- by the primitives -----------------------------------------------------------------------------------
 class _Laid:
-    """Operands as the primitives take them: features and keys padded to strips, rows of a key head together."""
+    """Operands as the primitives take them: features and keys padded to strips, rows of a key head together, in single
+    precision at least.
+    """
 
     def __init__(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: _How) -> None:
         self.shape, self.own = tuple(q.shape), tuple(k.shape[:-2])
-        self.width = width = strip_width(q.dtype)
+        self.dtype = q.dtype if q.dtype.itemsize >= 4 else dtypes.float32
+        self.width = width = strip_width(self.dtype)
         group = math.prod(self.shape[:-2]) // math.prod(self.own)
         self.attrs = Blocks(group, how.causal, k.shape[-2], width, (q.shape[-1], v.shape[-1]))
         self.rows, self.keys = group * self.shape[-2], _up(k.shape[-2], width)
         self.features = tuple(width * n for n in self.attrs.strips)
-        self.masks = [] if mask is None else [self._mask(mask, q.dtype)]
+        self.masks = [] if mask is None else [self._mask(mask)]
 
-    def _mask(self, mask: Tensor, dtype: dtypes.DType) -> Tensor:
+    def _mask(self, mask: Tensor) -> Tensor:
         """With the axes of the scores, whose keys it tells apart; those before the heads all of size 1 or none."""
         lead = self.shape[:-2]
         m = G.reshape(mask, (1,) * (len(lead) + 2 - mask.ndim) + tuple(mask.shape))
@@ -263,19 +267,19 @@ class _Laid:
         if self.keys != self.attrs.keys:
             rest = (*m.shape[:-1], self.keys - self.attrs.keys)
             m = G.cat([m, G.zeros(rest, dtype=m.dtype)], -1)
-        return m if m.dtype is dtypes.bool_ else G.cast(m, dtype)
+        return m if m.dtype is dtypes.bool_ else G.cast(m, self.dtype)
 
     def rows_of(self, x: Tensor, features: int) -> Tensor:
         """Queries or their like."""
-        return _filled(G.reshape(x, (*self.own, self.rows, x.shape[-1])), -1, features)
+        return _filled(G.reshape(G.cast(x, self.dtype), (*self.own, self.rows, x.shape[-1])), -1, features)
 
     def keys_of(self, x: Tensor, features: int) -> Tensor:
         """Keys or values as rows."""
-        return _filled(_filled(x, -1, features), -2, self.keys)
+        return _filled(_filled(G.cast(x, self.dtype), -1, features), -2, self.keys)
 
     def turned(self, x: Tensor) -> Tensor:
         """Keys or values as columns."""
-        return _filled(G.swap_last(x), -1, self.keys)
+        return _filled(G.swap_last(G.cast(x, self.dtype)), -1, self.keys)
 
     def parts(self, record: Tensor, *sizes: tuple[int, int, int]) -> list[Tensor]:
         """Results out of a record, (rows, features, features without padding) each; no features: a vector."""
@@ -297,12 +301,13 @@ def _up(n: int, unit: int) -> int:
 
 
 def _native(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: _How) -> tuple[Tensor, Tensor]:
-    """The result, and the logarithms of the rows' sums."""
+    """The result of scaled queries, and the logarithms of the rows' sums."""
     at = _Laid(q, k, v, mask, how)
     a, b = at.features
     record = G.apply(attend, (at.rows_of(q, a), at.turned(k), at.keys_of(v, b), *at.masks), at.attrs)
     out, logs = at.parts(record, (at.rows, b, v.shape[-1]), (at.rows, 0, 0))
-    return G.reshape(out, (*at.shape[:-1], v.shape[-1])), G.reshape(logs, (*at.shape[:-1], 1))
+    out = G.cast(G.reshape(out, (*at.shape[:-1], v.shape[-1])), v.dtype)
+    return out, G.reshape(logs, (*at.shape[:-1], 1))
 
 
 @composite
@@ -310,16 +315,17 @@ def _native_back(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, ct: Tensor, logs: Tensor, mean: Tensor, how: _How
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cotangents of query, key and value; mean: of each row the sum of result times cotangent."""
-    scaled = G.mul(q, G.const(how.scale))
     at = _Laid(q, k, v, mask, how)
+    scaled = G.mul(G.cast(q, at.dtype), G.const(how.scale))
     a, b = at.features
     stats = G.stack([G.reshape(x, (*at.own, at.rows)) for x in (logs, mean)], -2)
     given = (at.rows_of(scaled, a), at.turned(k), at.keys_of(k, a), at.turned(v), at.rows_of(ct, b), stats)
     record = G.apply(attend_back, (*given, *at.masks), at.attrs)
     dq, dk, dv = at.parts(record, (at.rows, a, q.shape[-1]), (at.keys, a, q.shape[-1]), (at.keys, b, v.shape[-1]))
     keys = k.shape[-2]
-    dq = G.mul(G.reshape(dq, at.shape), G.const(how.scale))
-    return dq, _cut(dk, -2, 0, keys), _cut(dv, -2, 0, keys)
+    found = (G.mul(G.reshape(dq, at.shape), G.const(how.scale)), _cut(dk, -2, 0, keys), _cut(dv, -2, 0, keys))
+    dq, dk, dv = (G.cast(x, y.dtype) for x, y in zip(found, (q, k, v), strict=True))
+    return dq, dk, dv
 
 
 # -- the derivative -----------------------------------------------------------------------------------------
@@ -487,7 +493,7 @@ def scaled_dot_product_attention(
         return G.broadcast_to(G.mul(nothing, G.const(0.0)), (*lead, length, value.shape[-1]))
     learned = "" if mask is None or not mask.requires_grad else "row" if mask.shape[-2] == 1 else "rows"
     rows = math.prod(lead) // math.prod(k.shape[:-2]) * length
-    native = not (dropout_p or learned) and min(rows, keys) >= LEAST and q.dtype.itemsize >= 4
+    native = not (dropout_p or learned) and min(rows, keys) >= LEAST
     how = _How(
         bool(is_causal), 1.0 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale), float(dropout_p),
         learned, BLOCK if length * keys > AT_ONCE and length > BLOCK else length if native else 0, native,

@@ -173,3 +173,20 @@ for name in ("ragged", "several blocks, causal", "shared heads, bias", "mask, no
 def test_narrow_hosts(host: str) -> None:
     env = {**os.environ, "GRADLOOM_HOST": host}
     subprocess.run([sys.executable, "-c", NARROW, os.path.dirname(__file__)], env=env, check=True)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(dtype: str) -> None:
+    """Sums and probabilities are of single precision, results and gradients of the operands' dtype."""
+    (*given, ct), mask, options = operands("shared heads, bias", "f4")
+    low = [gl.tensor(a).to(getattr(gl, dtype)) for a in (*given, ct, mask)]
+    found = []
+    for wide in (False, True):
+        *x, c, m = (t.float() if wide else t for t in low)
+        x = [t.detach().requires_grad_() for t in x]
+        y = F.scaled_dot_product_attention(*x, attn_mask=m, **options)
+        y.backward(c)
+        assert y.dtype is x[0].grad.dtype is low[0].dtype or wide
+        found.append([y.detach().float().numpy(), *(t.grad.float().numpy() for t in x)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, 0.02, 0.02 if dtype == "bfloat16" else 0.003)

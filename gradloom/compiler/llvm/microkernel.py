@@ -46,7 +46,8 @@ class Tile:
 
     heights: rows, largest first, ending in 1. vectors: registers across the columns. lanes: elements in a register.
     dot: True for the form that runs along k (then ``vectors`` is 1 and the tile has one column).
-    ahead: steps of k between a prefetch of the operands and their use, 0 for none.
+    ahead: steps of k between a prefetch of the operands and their use, 0 for none; of the form that runs along k, tiles
+    of rows.
     """
 
     heights: tuple[int, ...]
@@ -259,6 +260,8 @@ def _emit_dot(
         p, out = a, []
         for r in range(height):
             p = f.gep(p, "i8", f.arg("row")) if r else p
+            if tile.ahead and mask is None and height == tile.heights[0]:
+                prefetch(f, f.gep(p, "i8", f.mul(f.arg("row"), height * tile.ahead)), n * wide)
             y = load_converted(f, host, storage, dtype, p, n, mask)
             out.append(f.fma(x, y, acc[r]))
         return out
