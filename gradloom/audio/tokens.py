@@ -3,56 +3,17 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gradloom.errors import ArgumentError, FileError
+from gradloom.text.tokenizers.byte_level import byte_letters, merged, words
 
 __all__ = ["WhisperTokenizer"]
 
 TIME = 0.02  # seconds between two tokens of time
-
-
-@functools.lru_cache(maxsize=1)
-def _letters() -> dict[int, str]:
-    """The letter that stands for each byte in the vocabulary's file: itself if it can be seen, or from 256 on."""
-    seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [b for b in range(256) if b not in seen]
-    return {b: chr(b) for b in seen} | {b: chr(256 + k) for k, b in enumerate(hidden)}
-
-
-def _kind(c: str) -> str:
-    if c.isspace():
-        return "space"
-    group = unicodedata.category(c)[0]
-    return {"L": "letter", "N": "number"}.get(group, "other")
-
-
-_ENDINGS = ("'re", "'ve", "'ll", "'s", "'t", "'m", "'d")
-
-
-def words(text: str) -> list[str]:
-    """Text cut as GPT-2 cuts it: English endings, runs of letters, of numbers, of others, each with a space before."""
-    out, at = [], 0
-    while at < len(text):
-        ending = next((e for e in _ENDINGS if text.startswith(e, at)), None)
-        if ending:
-            out.append(ending)
-            at += len(ending)
-            continue
-        first = at + (text[at] == " " and at + 1 < len(text) and _kind(text[at + 1]) != "space")
-        kind, end = _kind(text[first]), first + 1
-        while end < len(text) and _kind(text[end]) == kind:
-            end += 1
-        if kind == "space" and end < len(text) and end - at > 1:
-            end -= 1  # the last one belongs to what follows
-        out.append(text[at:end])
-        at = end
-    return out
 
 
 class WhisperTokenizer:
@@ -73,7 +34,8 @@ class WhisperTokenizer:
         self.special = special
         self._ranks = {pair: n for n, pair in enumerate(merges)}
         self._names = {v: k for k, v in self.vocabulary.items()}
-        self._bytes = {c: b for b, c in _letters().items()}
+        self._bytes = {c: b for b, c in byte_letters().items()}
+        self._word = functools.lru_cache(1 << 16)(self._joined)  # words repeat
         need = ("<|endoftext|>", "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>")
         missing = [n for n in need if n not in special]
         if missing:
@@ -103,27 +65,13 @@ class WhisperTokenizer:
                 f"{path}: no tokenizer of byte-level pairs ({error})", code="io.tokenizer", hint="tokenizer.json"
             ) from error
 
-    @functools.lru_cache(maxsize=65536)  # noqa: B019 - one of these lives as long as the program
-    def _joined(self, word: str) -> tuple[int, ...]:
-        parts = [_letters()[b] for b in word.encode("utf-8")]
-        while len(parts) > 1:
-            ranks = [self._ranks.get(pair, len(self._ranks)) for pair in itertools.pairwise(parts)]
-            best = min(ranks)
-            if best == len(self._ranks):
-                break
-            left, right = parts[ranks.index(best)], parts[ranks.index(best) + 1]
-            out: list[str] = []
-            at = 0
-            while at < len(parts):
-                both = parts[at] == left and parts[at + 1 : at + 2] == [right]
-                out.append(left + right if both else parts[at])
-                at += 2 if both else 1
-            parts = out
-        return tuple(self.vocabulary[p] for p in parts)
+    def _joined(self, word: str) -> tuple[str, ...]:
+        letters = byte_letters()
+        return merged("".join(letters[b] for b in word.encode("utf-8")), self._ranks)
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text; special tokens written in it are text as any other."""
-        return [token for word in words(text) for token in self._joined(word)]
+        return [self.vocabulary[part] for word in words().findall(text) for part in self._word(word)]
 
     def decode(self, tokens: Iterable[int], timestamps: bool = False) -> str:
         """Text of tokens, special ones left out; ``timestamps``: times written as ``<|1.08|>``."""

@@ -155,7 +155,7 @@ def test_whisper_texts_beside_ctranslate2(
     heard = theirs.encode(package.StorageView.from_array(mel.numpy()))
     with gl.no_grad():
         sound = model.embed_audio(mel)
-    np.testing.assert_allclose(sound.numpy(), np.array(heard), atol=2e-3)
+    np.testing.assert_allclose(sound.numpy(), np.array(heard), atol=5e-3)
     for times in (False, True):
         start = tokenizer.start(timestamps=times)
         want = theirs.generate(heard, [start] * len(CHOSEN), beam_size=1, return_no_speech_prob=True)
@@ -168,7 +168,7 @@ def test_whisper_texts_beside_ctranslate2(
 def test_whisper_hears_what_is_said(
     tiny: tuple[Whisper, audio.WhisperTokenizer], prompts: dict[str, tuple[np.ndarray, str]]
 ) -> None:
-    """Sixteen prompts of more than two seconds; over a hundred of them the rate is 0.091, as counted here."""
+    """Sixteen prompts of two seconds and more; of a hundred of all lengths 0.091 of the words are wrong, so counted."""
     model, tokenizer = tiny
     chosen = [v for v in prompts.values() if 16000 < len(v[0]) < 60000][::12][:16]
     sounds = at_16_khz([x for x, _ in chosen])

@@ -110,7 +110,8 @@ def transcribe(
         )  # fmt: skip
         silent = no_speech_threshold is not None and result.no_speech_prob > no_speech_threshold
         if silent and not (logprob_threshold is not None and result.avg_logprob > logprob_threshold):
-            pieces, step = iter(()), size
+            pieces: Iterator[tuple[int, int, list[int]]] = iter(())
+            step = size
         else:
             pieces, step = _split(result.tokens, tokenizer.timestamp_begin, size)
         for first, last, tokens in pieces:
