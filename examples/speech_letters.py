@@ -1,4 +1,4 @@
-"""Letters of real speech from scratch: a small recurrent network learns 20 minutes of telephone prompts with CTC.
+"""Letters of real speech from scratch: a small recurrent network learns 15 minutes of telephone prompts with CTC.
 
 The sound is that of Asterisk's prompts, one speaker, 8 kHz. On Debian or Ubuntu, without installing anything:
 
@@ -6,7 +6,8 @@ The sound is that of Asterisk's prompts, one speaker, 8 kHz. On Debian or Ubuntu
     for f in asterisk-core-sounds-en*.deb; do dpkg-deb -x $f sounds; done
     python examples/speech_letters.py sounds
 
-One prompt in eight is kept apart; no text of theirs is trained on. REACHED
+One prompt in eight is kept apart, 70 of them, and no text of theirs is trained on. After 40 epochs 0.29 of their letters
+are wrong, and 0.66 of their words: half an hour on two cores that others were using too.
 """
 
 import argparse

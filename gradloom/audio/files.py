@@ -166,7 +166,9 @@ def _soundfile(where: str) -> Any:
         return importlib.import_module("soundfile")
     except ImportError:
         raise NotSupportedError(
-            f"{where} is no WAV file", code="unsupported.audio", hint="pip install soundfile reads FLAC, Ogg, MP3, …"
+            f"{where} is no WAV file",
+            code="unsupported.audio",
+            hint="pip install 'gradloom[audio]' brings soundfile, which reads FLAC, Ogg, MP3, …",
         ) from None
 
 
