@@ -6,8 +6,8 @@ The sound is that of Asterisk's prompts, one speaker, 8 kHz. On Debian or Ubuntu
     for f in asterisk-core-sounds-en*.deb; do dpkg-deb -x $f sounds; done
     python examples/speech_letters.py sounds
 
-One prompt in eight is kept apart, 70 of them, and no text of theirs is trained on. After 40 epochs 0.29 of their letters
-are wrong, and 0.66 of their words: half an hour on two cores that others were using too.
+One prompt in eight is kept apart, 70 of them, and no text of theirs is trained on. After 40 epochs 0.29 of their
+letters are wrong, and 0.66 of their words: half an hour on two cores that others were using too.
 """
 
 import argparse
