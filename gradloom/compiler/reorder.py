@@ -2,7 +2,7 @@
 
 Filters as PyTorch keeps them, (O, C, KH, KW), become (KH, KW, C, O) for the kernels and back: on one side runs of
 C * KH * KW neighbours, on the other lines of O neighbours. Squares are transposed in registers; where each line lies is
-a table among the launch's integers.
+a table among the launch's integers. Filters in panels, (O / 32, KH, KW, C, 32), are blocks of that kind.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def plan_reorder(
         found = _runs(extents, runs, lines, host.lanes(8 * SIZE))
         if found is None:
             continue
-        row, axes = found
+        row, axes, block = found
         start = sum(min(0, (extents[k] - 1) * runs[k]) for k in axes)  # runs that go backwards begin at their end
         table = [0]
         for k in axes:  # the nearest first
@@ -49,24 +49,32 @@ def plan_reorder(
         run_at += start
         begin = (line_at, run_at) if gather else (run_at, line_at)
         n, rows, cols = host.lanes(8 * SIZE), extents[row], len(table)
-        chunks = -(-rows // n) * -(-cols // COLUMNS)
-        head = [rows, cols, runs[row] * SIZE, begin[0] * SIZE, begin[1] * SIZE, COLUMNS]
+        chunks = -(-rows // n) * -(-cols // COLUMNS) * (1 if block is None else extents[block])
+        apart = (0, 0) if block is None else (src[block] * SIZE, dst[block] * SIZE)
+        head = [rows, cols, runs[row] * SIZE, begin[0] * SIZE, begin[1] * SIZE, COLUMNS, *apart]
         buffers = [slots[load.buf], slots[store.buf]]
         return Launch(Reorder(gather), buffers, [*head, *(t * SIZE for t in table)], chunks)
     return None
 
 
-def _runs(extents: Sequence[int], runs: Sequence[int], lines: Sequence[int], n: int) -> tuple[int, list[int]] | None:
-    """The axis along the lines, and the axes that make up a run, nearest first; None where they do not."""
+def _runs(
+    extents: Sequence[int], runs: Sequence[int], lines: Sequence[int], n: int
+) -> tuple[int, list[int], int | None] | None:
+    """The axis along the lines, the axes that make up a run, nearest first, and one of blocks beside; None where the
+    axes are no such thing.
+    """
     row = next((k for k, (e, s) in enumerate(zip(extents, lines, strict=True)) if s == 1 and e >= n), None)
     if row is None or runs[row] == 1:
         return None
-    rest = sorted((k for k in range(len(extents)) if k != row), key=lambda k: abs(runs[k]))
+    axes: list[int] = []
+    blocks: list[int] = []
     step = 1
-    for k in rest:
+    for k in sorted((k for k in range(len(extents)) if k != row), key=lambda k: abs(runs[k])):
         if abs(runs[k]) != step:
-            return None
+            blocks.append(k)
+            continue
+        axes.append(k)
         step *= extents[k]
-    if len(rest) < 2 or step < n or prod(extents) < 1 << 12:
+    if len(blocks) > 1 or len(axes) < 2 or step < n or prod(extents) < 1 << 12:
         return None
-    return row, rest
+    return row, axes, blocks[0] if blocks else None

@@ -7,7 +7,7 @@ import pytest
 
 import gradloom as gl
 from gradloom.compiler.llvm.host import detect_host
-from gradloom.compiler.loops import Access, Inst, Nest
+from gradloom.compiler.loops import Access, Inst, Launch, Nest
 from gradloom.compiler.reorder import plan_reorder
 
 
@@ -19,6 +19,19 @@ def test_filters_there_and_back(shape: tuple[int, ...], order: tuple[int, ...]) 
     np.testing.assert_array_equal(there.numpy(), x.transpose(order))
     back = gl.tensor(np.ascontiguousarray(x.transpose(order))).permute(tuple(np.argsort(order))).contiguous()
     np.testing.assert_array_equal(back.numpy(), x)
+
+
+@pytest.mark.parametrize("shape", [(64, 48, 3, 3), (96, 40, 5, 3), (320, 128, 1, 3)])
+@pytest.mark.parametrize("wide", [16, 32])
+def test_panels_there_and_back(shape: tuple[int, ...], wide: int) -> None:
+    """Filters cut into blocks of a few, each brought into order by itself."""
+    x = np.random.default_rng(3).standard_normal(shape).astype("f4")
+    cut = (shape[0] // wide, wide, *shape[1:])
+    there = gl.tensor(x).reshape(cut).permute(0, 3, 4, 2, 1).contiguous()
+    want = np.ascontiguousarray(x.reshape(cut).transpose(0, 3, 4, 2, 1))
+    np.testing.assert_array_equal(there.numpy(), want)
+    back = gl.tensor(want).permute(0, 4, 3, 1, 2).contiguous()
+    np.testing.assert_array_equal(back.numpy().reshape(shape), x)
 
 
 def test_turned_round() -> None:
@@ -35,7 +48,7 @@ def test_update_reads_what_was_brought_in_order() -> None:
 
 
 def test_is_chosen_for_filters_only() -> None:
-    def launch(shape: tuple[int, ...], src: tuple[int, ...], dst: tuple[int, ...]) -> object:
+    def launch(shape: tuple[int, ...], src: tuple[int, ...], dst: tuple[int, ...]) -> Launch | None:
         steps = [tuple("1" if s == 1 else "s" for s in st) for st in (src, dst)]
         nest = Nest(
             ("p",) * len(shape), 0, tuple(Access(k, "f32", s) for k, s in enumerate(steps)),
@@ -47,3 +60,9 @@ def test_is_chosen_for_filters_only() -> None:
     assert launch((64, 64, 9), (1, 64, 4096), (576, 9, 1)) is not None
     assert launch((64, 576), (1, 64), (576, 1)) is None  # a plain transpose has its own way
     assert launch((4, 64, 9), (1, 4, 256), (576, 9, 1)) is None  # too few rows for a square
+    panels = launch((2, 32, 48, 9), (13824, 432, 9, 1), (13824, 1, 32, 1536))
+    assert panels is not None
+    assert panels.chunks == 2 * launch((32, 48, 9), (432, 9, 1), (1, 32, 1536)).chunks
+    assert (
+        launch((2, 5, 32, 48, 9), (69120, 13824, 432, 9, 1), (69125, 13824, 1, 32, 1536)) is None
+    )  # two kinds of blocks
