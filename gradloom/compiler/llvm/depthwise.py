@@ -32,10 +32,10 @@ class Depthwise:
     """The kernel.
 
     spec: A is the images over ``(n, row, column, channel)``, B the filters over ``(row, column, c, channel)``, or
-    packed, over ``(vector, row, column, c, lane)``; the other accesses and the body run over ``(n, row, column, channel)`` of
-    the results. Channels of A and B have unit stride. down, across: how filters walk. tall, wide: rows of results in a
-    tile and its columns; the larger first, then what is left. inline: the body is written out for every result of a
-    tile. ragged: the last vector of channels is not full. far: the images are not in a cache near by.
+    packed, over ``(vector, row, column, c, lane)``; the other accesses and the body run over ``(n, row, column,
+    channel)`` of the results. Channels of A and B have unit stride. down, across: how filters walk. tall, wide: rows of
+    results in a tile and its columns; the larger first, then what is left. inline: the body is written out for every
+    result of a tile. ragged: the last vector of channels is not full. far: the images are not in a cache near by.
 
     ``ints``: rows and columns and channels of the results, rows and columns and channels of the images, rows of a
     chunk, images; then those of the accesses.
