@@ -181,7 +181,7 @@ class _Emitter:
         walked = [self._walked(bases, outer, f.add(g, q)) for q in range(self.s.together)]
         for q, (here, _) in enumerate(walked):
             f.store(f.gep(here[0], "i8", f.mul(i0, row)), f.gep(self.joined, "ptr", q))
-        args = [self.joined, row, step, src, s[1].axes[-2], self.inner, f.arg("scratch"), taps, table]
+        args = [self.joined, row, step, src, s[1].axes[-2], self.inner, f.arg("scratch"), taps, table, f.i64(0)]
         f.call(self.joint, "void", [*args, *words])
         for q, (here, coords) in enumerate(walked):
             self._at(here, coords, outer)
@@ -202,6 +202,7 @@ class _Emitter:
             with f.loop(start, f.sub(rows, h - 1), h, name=f"rows{h}.") as it:
                 out = f.gep(acc, "i8", f.mul(it.i, self.row_bytes))
                 args = [f.gep(a, "i8", f.mul(it.i, row)), row, step, src, s[1].axes[-2], self.inner, out, taps, table]
+                args.append(s[0].axes[outer + len(self.places) - 1] if self.places else f.mul(row, h))
                 more = [f.arg("ints"), self.frame, f.add(i0, it.i), j] if self.s.inline else []
                 f.call(self.tiles[h], "void", [*args, *words, *more])
             start = it.i
@@ -222,16 +223,17 @@ def _emit_tile(
     body: TileBody | None,
     together: int = 1,
 ) -> str:
-    """``void (ptr a, i64 row, i64 step, ptr b, i64 bstep, i64 inner, ptr acc, i64 taps, ptr table …)``.
+    """``void (ptr a, i64 row, i64 step, ptr b, i64 bstep, i64 inner, ptr acc, i64 taps, ptr table, i64 next
+    …)``.
 
-    As :func:`~.microkernel.emit_tiles`, in a loop over taps: ``table`` holds the byte offsets of A and of B for each.
-    stored: the dtype of A and of B, or PAIRS. together: above 1, ``a`` points to so many addresses, each of ``height``
+    As :func:`~.microkernel.emit_tiles`, in a loop over taps: ``table`` holds the byte offsets of A and of B for each;
+    ``next`` the bytes to the A that will be read after this one, and is asked for. stored: the dtype of A and of B, or PAIRS. together: above 1, ``a`` points to so many addresses, each of ``height``
     rows.
     """
     n, nv, size, wide = tile.lanes, tile.vectors, BYTES[dtype], STORAGE[stored[1]]
     ty = vec(ELEMENT[dtype], n)
     args = [("ptr", "a"), ("i64", "row"), ("i64", "step"), ("ptr", "b"), ("i64", "bstep"), ("i64", "inner")]
-    args += [("ptr", "acc"), ("i64", "taps"), ("ptr", "table")]
+    args += [("ptr", "acc"), ("i64", "taps"), ("ptr", "table"), ("i64", "next")]
     if host.masks:
         args += [("i64", f"mask{w}") for w in range(mask_words(tile))]
     if body:
@@ -244,6 +246,7 @@ def _emit_tile(
             masks.append(f.cast("bitcast", f.cast("trunc", bits, f"i{n}"), f"<{n} x i1>"))
     if body and height == tile.heights[0]:
         body.start(f, height, nv * n)
+    asks = together == 1 and not resume
     at = [f.gep(f.arg("acc"), "i8", k * n * size) for k in range(together * height * nv)]
     starts = [f.arg("a")] if together == 1 else [f.load("ptr", f.gep(f.arg("a"), "ptr", q)) for q in range(together)]
     first = [f.load(ty, p) if resume else f.zero(ty) for p in at]
@@ -256,6 +259,9 @@ def _emit_tile(
             a, (b, *acc) = it.vals[:together], it.vals[together:]
             if tile.ahead:
                 prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), tile.ahead)), nv * n * wide)
+                if asks:  # for one row of the next place in each step: a line of it serves sixteen
+                    r = f.and_(it.i, (1 << (height - 1).bit_length()) - 1)
+                    prefetch(f, f.gep(a[0], "i8", f.add(f.mul(r, f.arg("row")), f.arg("next"))), 1)
             bv = [
                 load_vector(f, host, stored[1], dtype, f.gep(b, "i8", v * n * wide), n, masks[v] if masks else None)
                 for v in range(nv)
