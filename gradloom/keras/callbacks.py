@@ -201,6 +201,7 @@ class ModelCheckpoint(Callback):
             raise KeyError(
                 f"filepath={self.filepath!r}: there is no value {error}; there are {sorted(names)}"
             ) from None
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
         if self.verbose:
             print(f"Epoch {epoch + 1}: saved to {path}")

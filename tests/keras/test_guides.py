@@ -338,7 +338,7 @@ def test_writing_a_training_loop():
     accuracy = keras.metrics.SparseCategoricalAccuracy()
     x = RNG.normal(size=(96, 6)).astype("float32")
     y = x[:, :3].argmax(1)
-    for epoch in range(12):
+    for _ in range(12):
         accuracy.reset_state()
         for step in range(0, 96, 32):
             xb, yb = x[step : step + 32], y[step : step + 32]

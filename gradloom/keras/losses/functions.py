@@ -436,15 +436,16 @@ def circle(
 
 
 def ctc(y_true: Any, y_pred: Any) -> Tensor:
-    """Connectionist temporal classification (Graves et al. 2006): labels (n, l), scores (n, t, classes), 0 is blank."""
-    from gradloom.nn import functional as F
+    """Connectionist temporal classification (Graves et al. 2006): labels (n, l), scores (n, t, classes), 0 is blank.
 
-    loss = getattr(F, "ctc_loss", None)
-    if loss is None:
-        raise NotSupportedError("ctc: the CTC loss is not there yet", code="keras.ctc")
+    Labels end at the last that is not 0 by their number, so padding belongs behind them.
+    """
+    from gradloom.keras.ops import ctc_loss
+
     p, y = as_tensor(y_pred), as_tensor(y_true)
-    n, steps, _ = p.shape
-    lengths = (y != 0).to(dtypes.int64).sum(-1)
-    frames = G.full((n,), steps, dtype=dtypes.int64)
-    log_p = G.permute(G.log_softmax(p, -1), (1, 0, 2))
-    return loss(log_p, y.to(dtypes.int64), frames, lengths, blank=0, reduction="none")
+    if y.ndim != 2 or p.ndim != 3:
+        raise ValueError(f"ctc: expected y_true (batch, max_length) and y_pred (batch, max_length, num_classes). "
+                         f"Received: {tuple(y.shape)} and {tuple(p.shape)}")  # fmt: skip
+    frames = G.full((p.shape[0],), p.shape[1], dtype=dtypes.int64)
+    found = ctc_loss(y, p, (y != 0).to(dtypes.int64).sum(-1), frames, mask_index=0)
+    return found.to(p.dtype) if p.dtype.is_floating else found

@@ -240,8 +240,8 @@ def ctc_loss(target: Any, output: Any, target_length: Any, output_length: Any, m
     log_p = G.permute(G.log_softmax(p, -1), (1, 0, 2))
     lengths = [as_tensor(n).to(dtypes.int64) for n in (output_length, target_length)]
     # what stands behind the labels is not looked at, but must be a label
-    other = 1 if mask_index == 0 else 0
-    y = G.where(y == mask_index, G.full_like(y, other), y).to(dtypes.int64)
+    behind = G.arange(y.shape[1]) >= lengths[1].unsqueeze(1)
+    y = G.where(behind, G.full_like(y, 1 if mask_index == 0 else 0), y).to(dtypes.int64)
     found = _ctc_loss(log_p, y, *lengths, blank=mask_index, reduction="none", zero_infinity=True)
     needed = _needed(y, lengths[1])
     return G.where(needed <= lengths[0], found, G.full_like(found, IMPOSSIBLE))

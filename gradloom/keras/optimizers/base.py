@@ -324,7 +324,10 @@ class Optimizer:
         rate = float(self.learning_rate)
         step = self._changes() + 1
         self._steps += 1
-        return [rate, *self.rates(rate, step)]
+        found = [rate, *self.rates(rate, step)]
+        if self.use_ema:  # the mean begins with the first values that a step gives
+            found.append(0.0 if step == 1 else float(self.ema_momentum))
+        return found
 
     def scale_loss(self, loss: Any) -> Any:
         """The loss as it is differentiated."""
@@ -356,6 +359,7 @@ class Optimizer:
             gradients = [total * (1.0 / n) for total in sums]
         fresh: list[Tensor] = []
         new_slots: list[Tensor] = []
+        scalars, kept_share = (scalars[:-1], scalars[-1]) if self.use_ema else (scalars, None)
         overwrite = bool(self.ema_overwrite_frequency and self._changes() % self.ema_overwrite_frequency == 0)
         for k, (parameter, gradient) in enumerate(zip(parameters, self._clipped(gradients))):
             a, count = self._layout[k]
@@ -371,8 +375,8 @@ class Optimizer:
             self._index = k
             value, *changed = self.new_value(value, gradient, own, scalars)
             constraint = getattr(self._parameters[k], "constraint", None) if k < len(self._parameters) else None
-            if mean is not None:
-                mean = mean * self.ema_momentum + value * (1.0 - self.ema_momentum)
+            if mean is not None and kept_share is not None:
+                mean = mean * kept_share + value * (1.0 - kept_share)
                 if overwrite:
                     value = mean
             if constraint is not None:
