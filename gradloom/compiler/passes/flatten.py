@@ -103,11 +103,11 @@ def sink(graph: Graph) -> Graph:
                 lead = _split(r)
                 if not lead or r.aval.shape != n.aval.shape or any(_sums_up(i, r, lead) for i in ins):
                     continue
-                rows = [flat(i, lead, n.aval.shape, r) for i in ins]
-                if any(x is None for x in rows):
+                operands = [flat(i, lead, n.aval.shape, r) for i in ins]
+                if any(x is None for x in operands):
                     continue
                 shape = (r.ins[0].aval.shape[0], *n.aval.shape[lead:])
-                return _back(Node(prim, rows, n.attrs, n.aval._replace(shape=shape)), r, n)  # type: ignore[arg-type]
+                return _back(Node(prim, operands, n.attrs, n.aval._replace(shape=shape)), r, n)  # type: ignore[arg-type]
         if prim.kind == "reduce" and (lead := _split(ins[0])):
             axes, keep, dtype = n.attrs
             joined = [k for k in axes if k < lead]
