@@ -15,12 +15,20 @@ def rewrite(graph: Graph, rule: Callable[[Node, Sequence[Node]], Node | None]) -
     new: dict[int, Node] = {id(n): n for n in graph.inputs}
     nodes: list[Node] = []
     made = set(new)
+    changed: set[int] = set()  # instructions that became others: most programs have few of them
     for n in graph.nodes:
-        ins = [new[id(i)] for i in n.ins]
+        ins: Sequence[Node] = n.ins
+        same = True
+        for i in ins:
+            if id(i) in changed:
+                ins, same = [new[id(i)] for i in ins], False
+                break
         got = rule(n, ins)
         if got is None:
-            got = n if all(a is b for a, b in zip(ins, n.ins, strict=True)) else Node(n.prim, ins, n.attrs, n.aval)
+            got = n if same else Node(n.prim, ins, n.attrs, n.aval)
         new[id(n)] = got
+        if got is not n:
+            changed.add(id(n))
         if id(got) not in made:
             made.add(id(got))
             nodes.append(got)
@@ -39,7 +47,12 @@ def _same(a: Node, n: Node) -> bool:
     return a.aval.shape == n.aval.shape and a.aval.dtype is n.aval.dtype
 
 
+_SHORTER = {"detach", "cast", "reshape", "expand", "permute", "slice", "update_slice", "mul", "sub", "div", "add"}
+
+
 def _simplify(n: Node, ins: Sequence[Node]) -> Node | None:
+    if n.prim is None or n.prim.name not in _SHORTER:
+        return None
     got = _shorter(n, ins)  # a Python number and a 0-d tensor differ in promotion
     return got if got is not None and got.aval.weak == n.aval.weak else None
 
@@ -102,8 +115,7 @@ def common(graph: Graph) -> Graph:
         key = (id(n.prim), tuple(id(i) for i in ins), repr(n.attrs), n.aval.dtype.code, n.aval.weak)
         got = known.get(key)
         if got is None:
-            same = all(a is b for a, b in zip(ins, n.ins, strict=True))
-            got = known[key] = n if same else Node(n.prim, ins, n.attrs, n.aval)
+            got = known[key] = n if tuple(ins) == n.ins else Node(n.prim, ins, n.attrs, n.aval)
         return got
 
     return rewrite(graph, rule)
