@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 _SUBMODULES = (
     "__config__", "accelerator", "amp", "array_api", "audio", "autograd", "backends", "control", "cpu", "cuda",
     "data", "datasets", "debug", "distributions", "estimators", "fft", "func", "io", "keras", "linalg",
-    "masked", "metrics", "mps", "nn", "optim", "profiler", "random", "signal", "special", "testing", "text", "train", "utils",
-    "version", "vision", "xpu",
+    "masked", "metrics", "mps", "nn", "optim", "profiler", "random", "signal", "special", "testing", "text", "train",
+    "utils", "version", "vision", "xpu",
 )  # fmt: skip
 
 # TensorFlow's and Keras' modules that go by another name here
