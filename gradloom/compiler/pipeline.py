@@ -351,8 +351,9 @@ def _block(
         else:
             batch = [p]  # still at the step of the others, which only keeps their memory apart
         steps.append(launches)
-        notes += [Note("pack")] * (len(launches) - 1)
-        notes += [_note(p, "scatter" if g.scatter is not None else _title(source))] if launches else []
+        title = "scatter" if g.scatter is not None else _title(source)
+        notes += [Note(title if g.dot is None else "pack")] * (len(launches) - 1)  # a sum takes several
+        notes += [_note(p, title)] if launches else []
         block.work += work_of(source, g.extents or (1,)) if isinstance(source, Nest) else 0
         if g.dot is not None:
             block.work += g.size * g.dot[2] // 8

@@ -45,6 +45,17 @@ def test_kernels_are_counted():
         p.key_averages().table(sort_by="speed")
 
 
+def test_a_sum_has_the_time_of_all_its_steps():
+    """Parts of a long sum are added by one kernel, their sums by another: both are called what they are."""
+    x = gl.ones(1 << 20, 4)
+    x.numpy()
+    with profile() as p:
+        assert (x * 2.0).sum(0).numpy().tolist() == [2.0**21] * 4
+    kernels = [e for e in p.events() if e.kind == "kernel"]
+    assert len(kernels) > 1 and {e.name for e in kernels} == {"mul sum"}
+    assert sum(e.nbytes > 0 for e in kernels) == 1  # their work is counted once
+
+
 def test_host_work_is_seen():
     with profile() as p:
         gl.sort(gl.tensor([3.0, 1.0, 2.0]))[0].numpy()
