@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -69,8 +70,21 @@ def trained(batch=4):
     return [np.asarray(out), *(p.detach().numpy().copy() for p in net.parameters())]
 
 
-def test_a_training_step_is_planned_once(folder):
-    first = trained()
+_once = {}
+
+
+@pytest.fixture
+def first(folder, tmp_path_factory):
+    """What :func:`trained` gives, run before by somebody who filled the folder."""
+    if not _once:
+        _once["gives"], _once["folder"] = trained(), tmp_path_factory.mktemp("filled")
+        shutil.copytree(folder, _once["folder"], dirs_exist_ok=True)
+    else:
+        shutil.copytree(_once["folder"], folder)
+    return _once["gives"]
+
+
+def test_a_training_step_is_planned_once(folder, first):
     stored = kept(folder)
     assert stored
     anew()
@@ -103,6 +117,17 @@ def test_inference_keeps_what_parameters_alone_decide(folder, monkeypatch):
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_allclose(again[3] - again[0], 1.0, rtol=0, atol=1e-5)
+
+
+def test_another_batch_size_shares_most_kernels(folder, first):
+    anew()
+    trained()
+    counts = Counts()
+    trained(batch=3)
+    assert counts.now()[0] <= len(list(folder.glob("k*.o"))) // 3
+    anew()
+    trained(batch=3)
+    assert counts.now()[0] == 0
 
 
 def loops():
@@ -189,8 +214,7 @@ def without(key):
     ],
     ids=["empty", "cut", "flipped", "no JSON", "a list", "no text", "no segments", "no kernels", "no notes"],
 )
-def test_a_damaged_plan_is_planned_anew(folder, harm):
-    first = trained()
+def test_a_damaged_plan_is_planned_anew(folder, first, harm):
     stored = kept(folder)
     good = [p.read_bytes() for p in stored]
     for p in stored:
@@ -204,8 +228,7 @@ def test_a_damaged_plan_is_planned_anew(folder, harm):
     assert [p.read_bytes() for p in stored] == good  # and the entries are right again
 
 
-def test_a_plan_whose_kernels_were_removed_is_planned_anew(folder):
-    first = trained()
+def test_a_plan_whose_kernels_were_removed_is_planned_anew(folder, first):
     gone = sorted(folder.glob("k*.o"))[::3]
     for p in gone:
         p.unlink()
