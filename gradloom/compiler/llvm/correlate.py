@@ -37,7 +37,7 @@ from .microkernel import (
 )
 from .text import Module, V, vec
 
-__all__ = ["Correlate"]
+__all__ = ["Correlate", "emit_tile"]
 
 _HEADER = 9  # integers before those of the batch
 _TOUCH = 8  # which of them says whether C is far off
@@ -85,12 +85,12 @@ class _Emitter:
         body = InlineBody(host, spec, tuple(ints_at), _TOUCH) if source.inline else None
         stored = [PAIRS if source.pairs else x.dtype for x in spec.accesses[:2]]
         self.tiles = {
-            h: _emit_tile(module, f"{name}.tile.{h}", host, spec.dtype, stored, tile, h, source.resume, body)
+            h: emit_tile(module, f"{name}.tile.{h}", host, spec.dtype, stored, tile, h, source.resume, body)
             for h in tile.heights
         }
         if source.together > 1:
             high = tile.heights[0]
-            self.joint = _emit_tile(
+            self.joint = emit_tile(
                 module, f"{name}.joint", host, spec.dtype, stored, tile, high, False, None, source.together
             )
         if not source.inline:
@@ -181,7 +181,7 @@ class _Emitter:
         walked = [self._walked(bases, outer, f.add(g, q)) for q in range(self.s.together)]
         for q, (here, _) in enumerate(walked):
             f.store(f.gep(here[0], "i8", f.mul(i0, row)), f.gep(self.joined, "ptr", q))
-        args = [self.joined, row, step, src, s[1].axes[-2], self.inner, f.arg("scratch"), taps, table, f.i64(0)]
+        args = [self.joined, row, step, src, s[1].axes[-2], self.inner, f.arg("scratch"), taps, table, f.i64(0), row]
         f.call(self.joint, "void", [*args, *words])
         for q, (here, coords) in enumerate(walked):
             self._at(here, coords, outer)
@@ -202,7 +202,7 @@ class _Emitter:
             with f.loop(start, f.sub(rows, h - 1), h, name=f"rows{h}.") as it:
                 out = f.gep(acc, "i8", f.mul(it.i, self.row_bytes))
                 args = [f.gep(a, "i8", f.mul(it.i, row)), row, step, src, s[1].axes[-2], self.inner, out, taps, table]
-                args.append(s[0].axes[outer + len(self.places) - 1] if self.places else f.mul(row, h))
+                args += [s[0].axes[outer + len(self.places) - 1] if self.places else f.mul(row, h), row]
                 more = [f.arg("ints"), self.frame, f.add(i0, it.i), j] if self.s.inline else []
                 f.call(self.tiles[h], "void", [*args, *words, *more])
             start = it.i
@@ -211,7 +211,7 @@ class _Emitter:
                 f.call(self.epilogue, "void", [f.arg("ints"), self.frame, acc, i0, rows, j, cols])
 
 
-def _emit_tile(
+def emit_tile(
     m: Module,
     name: str,
     host: Host,
@@ -222,18 +222,20 @@ def _emit_tile(
     resume: bool,
     body: TileBody | None,
     together: int = 1,
+    asked: int = 0,
 ) -> str:
-    """``void (ptr a, i64 row, i64 step, ptr b, i64 bstep, i64 inner, ptr acc, i64 taps, ptr table, i64 next
+    """``void (ptr a, i64 row, i64 step, ptr b, i64 bstep, i64 inner, ptr acc, i64 taps, ptr table, i64 next, i64 pace
     …)``.
 
-    As :func:`~.microkernel.emit_tiles`, in a loop over taps: ``table`` holds the byte offsets of A and of B for each;
-    ``next`` the bytes to the A that will be read after this one, and is asked for. stored: the dtype of A and of B, or PAIRS. together: above 1, ``a`` points to so many addresses, each of ``height``
-    rows.
+    As :func:`~.microkernel.emit_tiles`, in a loop over taps: ``table`` holds the byte offsets of A and of B for each.
+    What will be read after this A is asked for, a line in each step: rows ``pace`` bytes apart, ``next`` bytes from A.
+    stored: the dtype of A and of B, or PAIRS. together: above 1, ``a`` points to so many addresses, each of ``height``
+    rows, and nothing is asked for. asked: how many rows are, a power of two; 0: as many as the tile has.
     """
     n, nv, size, wide = tile.lanes, tile.vectors, BYTES[dtype], STORAGE[stored[1]]
     ty = vec(ELEMENT[dtype], n)
     args = [("ptr", "a"), ("i64", "row"), ("i64", "step"), ("ptr", "b"), ("i64", "bstep"), ("i64", "inner")]
-    args += [("ptr", "acc"), ("i64", "taps"), ("ptr", "table"), ("i64", "next")]
+    args += [("ptr", "acc"), ("i64", "taps"), ("ptr", "table"), ("i64", "next"), ("i64", "pace")]
     if host.masks:
         args += [("i64", f"mask{w}") for w in range(mask_words(tile))]
     if body:
@@ -259,9 +261,9 @@ def _emit_tile(
             a, (b, *acc) = it.vals[:together], it.vals[together:]
             if tile.ahead:
                 prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), tile.ahead)), nv * n * wide)
-                if asks:  # for one row of the next place in each step: a line of it serves sixteen
-                    r = f.and_(it.i, (1 << (height - 1).bit_length()) - 1)
-                    prefetch(f, f.gep(a[0], "i8", f.add(f.mul(r, f.arg("row")), f.arg("next"))), 1)
+                if asks:  # a line serves sixteen steps
+                    r = f.and_(it.i, (asked or 1 << (height - 1).bit_length()) - 1)
+                    prefetch(f, f.gep(a[0], "i8", f.add(f.mul(r, f.arg("pace")), f.arg("next"))), 1)
             bv = [
                 load_vector(f, host, stored[1], dtype, f.gep(b, "i8", v * n * wide), n, masks[v] if masks else None)
                 for v in range(nv)

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 from ..loops import Contract
 from .contract import _ABI, _ceil_div, _int, _walk
+from .correlate import emit_tile
 from .epilogue import SIZE, Strides, emit_epilogue
 from .host import Host
-from .microkernel import BYTES, ELEMENT, STORAGE, Tile, emit_tiles, load_vector, masks_of, prefetch
+from .microkernel import BYTES, ELEMENT, STORAGE, Tile, load_vector, masks_of, prefetch
 from .text import Module, V, vec
 from .transforms import Matrix, Vectors, transform
 
@@ -26,6 +27,7 @@ __all__ = ["Winograd"]
 
 TAPS = 3
 LINE = 64  # bytes that a prefetch brings
+PIXELS = 16  # that a product asks for
 _HEADER = 13  # integers before those of the accesses
 
 
@@ -63,7 +65,12 @@ class _Emitter:
         for a in spec.accesses:
             self.ints_at.append(at)
             at += a.ints
-        self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, False, spec.dtype)
+        self.tiles = {
+            h: emit_tile(
+                module, f"{name}.tile.{h}", host, spec.dtype, [spec.dtype] * 2, tile, h, False, None, 1, PIXELS
+            )
+            for h in tile.heights
+        }
         self.into = _emit_in(module, f"{name}.in", host, spec.accesses[0].dtype, spec.dtype, source.images)
         stored = {a for _, a in spec.stores}
         used = stored | {i.attrs[0] for i in spec.body if i.op == "load"}
@@ -89,6 +96,9 @@ class _Emitter:
         ]
         self.products, self.results = (f.gep(f.arg("scratch"), "i8", at) for at in (products, results))
         self.image_place, self.product_place = f.mul(self.block, self.pitch), f.mul(self.block, self.row_bytes)
+        self.table = f.alloca("i64", 2)  # of the one tap: nothing is added to either operand
+        for k in range(2):
+            f.store(f.i64(0), f.gep(self.table, "i64", k))
         self.frame = f.alloca("i64", len(spec.accesses) + spec.batch)
         col_blocks = _ceil_div(f, self.cols, self.nc)
         with f.loop(f.arg("begin"), f.arg("end"), 1, name="chunk") as it:
@@ -97,7 +107,7 @@ class _Emitter:
             j0 = f.mul(f.srem(it.i, col_blocks), self.nc)
             self._images(t0, t1)
             with f.loop(j0, f.min_i(f.add(j0, self.nc), self.cols), self.width, name="strip") as js:
-                self._multiply(f.sub(t1, t0), js.i)
+                self._multiply(t0, t1, js.i)
                 self._finish(t0, t1, js.i)
         f.ret()
 
@@ -111,25 +121,51 @@ class _Emitter:
             dst = f.gep(f.arg("scratch"), "i8", f.mul(f.sub(t.i, t0), self.pitch))
             f.call(self.into, "void", [src, s.axes[1], s.axes[2], dst, self.image_place, self.channels])
 
-    def _multiply(self, tiles: V, j: V) -> None:
+    def _multiply(self, t0: V, t1: V, j: V) -> None:
         """The products of a block with a strip of the filters, place by place."""
         f, s = self.f, self.strides[1]
         panel = f.sdiv(j, self.panel)
         b = f.gep(self.base[1], "i8", f.mul(panel, s.axes[1]))
         b = f.gep(b, "i8", f.mul(f.sub(j, f.mul(panel, self.panel)), s.axes[3]))
         words = masks_of(f, f.min_i(f.sub(self.cols, j), self.width), self.s.tile) if self.host.masks else []
-        step = f.const("i64", BYTES[self.s.spec.dtype])
-        with f.loop(0, self.places, 1, name="place") as p:
+        step, one = f.const("i64", BYTES[self.s.spec.dtype]), f.i64(1)
+        tiles = f.sub(t1, t0)
+        with f.loop(0, self.places, 1, carry=[f.i64(0)], name="place") as p:
             left = f.gep(f.arg("scratch"), "i8", f.mul(p.i, self.image_place))
             right = f.gep(b, "i8", f.mul(p.i, s.axes[0]))
             out = f.gep(self.products, "i8", f.mul(p.i, self.product_place))
             start: V | int = 0
+            count = p.vals[0]
             for h in self.s.tile.heights:
-                with f.loop(start, f.sub(tiles, h - 1), h, name=f"rows{h}.") as it:
+                with f.loop(start, f.sub(tiles, h - 1), h, carry=[count], name=f"rows{h}.") as it:
                     a, to = f.gep(left, "i8", f.mul(it.i, self.pitch)), f.gep(out, "i8", f.mul(it.i, self.row_bytes))
-                    args = [a, self.pitch, step, right, s.axes[2], self.channels, to, *words]
-                    f.call(self.tiles[h], "void", args)
-                start = it.i
+                    soon, pace = self._soon(it.vals[0], t0, tiles, j)
+                    ahead = f.sub(f.cast("ptrtoint", soon, "i64"), f.cast("ptrtoint", a, "i64"))
+                    args = [a, self.pitch, step, right, s.axes[2], self.channels, to, one, self.table, ahead, pace]
+                    f.call(self.tiles[h], "void", [*args, *words])
+                    it.next([f.add(it.vals[0], 1)])
+                start, count = it.i, it.results[0]
+            p.next([count])
+
+    def _soon(self, k: V, t0: V, tiles: V, j: V) -> tuple[V, V]:
+        """What product number ``k`` of a strip asks for: a row of pixels, and the bytes between them.
+
+        First of the results, for the body to write, then of the images of the next block, then the results again.
+        """
+        f = self.f
+        mine = f.icmp("slt", k, tiles) if self.asked else V("i1", "false")
+        group = f.select(mine, k, f.sub(k, tiles) if self.asked else k)
+        t = f.add(t0, f.mul(f.sdiv(group, self.side), PIXELS // self.side))
+        t = f.min_i(f.select(mine, t, f.add(t, tiles)), f.sub(self.total, 1))
+        row, y = f.sdiv(t, self.across), f.srem(group, self.side)
+        place = [f.sdiv(row, self.down), f.add(f.mul(f.srem(row, self.down), self.side), y)]
+        place.append(f.mul(f.sub(t, f.mul(row, self.across)), self.side))
+        images = _walk(f, self.base[0], self.strides[0].axes, place)
+        if not self.asked:
+            return images, self.strides[0].axes[2]
+        last = max(self.asked, key=lambda a: (self.asked[a], a))
+        results = _walk(f, self.base[last], self.strides[last].axes, [*place, j])
+        return f.select(mine, results, images), f.select(mine, self.strides[last].axes[2], self.strides[0].axes[2])
 
     def _finish(self, t0: V, t1: V, j: V) -> None:
         """Transform the products of a strip back, and let the body run, for each row of tiles in the block."""
