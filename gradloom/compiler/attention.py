@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from gradloom.compiler.views import View
     from gradloom.graph.node import Node
 
-__all__ = ["Attend", "plan_attention", "strip_width"]
+__all__ = ["Attend", "parts_of", "plan_attention", "strip_width"]
+
+CHUNKS = 8
+"""Shares of a backward pass that level the load of a few threads."""
+
+
+def parts_of(heads: int, keys: int, dtype: DType) -> int:
+    """In how many parts a key head's backward pass is shared out: one, unless there are few heads."""
+    from gradloom.compiler.llvm.attention import KEYS
+
+    return max(1, min(-(-CHUNKS // max(heads, 1)), -(-keys // (KEYS * strip_width(dtype)))))
 
 
 def strip_width(dtype: DType) -> int:
@@ -33,11 +43,11 @@ class Attend:
     """A kernel of attention.
 
     op: ``"attend"`` or ``"attend_back"``. dtype: f32 or f64. mask: ``""``, ``"bool"`` or ``"add"``.
-    A chunk of the forward pass is a block of queries of one head; one of the backward pass a key head.
+    A chunk of the forward pass is a block of queries of one head; one of the backward pass a part of a key head.
 
     ``ints``: heads of keys, query heads of each, queries, keys, padded keys, features of queries and of values,
-    padded features of both, blocks of queries; elements of a record; the mask's strides (axes before the heads, heads,
-    queries); the heads of one entry of the axes before them; the offset of each operand.
+    padded features of both, blocks of queries or parts; elements of a record; the mask's strides (axes before the
+    heads, heads, queries); the heads of one entry of the axes before them; the offset of each operand.
     """
 
     op: str
@@ -81,7 +91,9 @@ def plan_attention(
     block = QUERIES * tile_of(host, dtype, "wide").heights[0]
     blocks = -(-rows // block)
     a, b = how.strips
-    ints = [heads, how.group, rows, how.keys, padded, *how.features, a * how.width, b * how.width, blocks]
+    forward = prim.name == "attend"
+    shares = blocks if forward else how.parts
+    ints = [heads, how.group, rows, how.keys, padded, *how.features, a * how.width, b * how.width, shares]
     ints += [node.aval.shape[-1], *strides, lead[-1] if lead else 1, *(v.offset for v in views)]
-    chunks = heads * (how.group * blocks if prim.name == "attend" else 1)
+    chunks = heads * shares * (how.group if forward else 1)
     return Launch(Attend(prim.name, dtype, how.causal, mask), slots, ints, chunks)

@@ -20,7 +20,7 @@ from gradloom import functions as G
 from gradloom.autodiff.control import scan
 from gradloom.autodiff.custom import Rule, attach, avals_of, tracked
 from gradloom.autodiff.levels import quiet
-from gradloom.compiler.attention import strip_width
+from gradloom.compiler.attention import parts_of, strip_width
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops import structure as S
@@ -316,12 +316,17 @@ def _native_back(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cotangents of query, key and value; mean: of each row the sum of result times cotangent."""
     at = _Laid(q, k, v, mask, how)
+    n = parts_of(math.prod(at.own), k.shape[-2], at.dtype)
     scaled = G.mul(G.cast(q, at.dtype), G.const(how.scale))
     a, b = at.features
     stats = G.stack([G.reshape(x, (*at.own, at.rows)) for x in (logs, mean)], -2)
     given = (at.rows_of(scaled, a), at.turned(k), at.keys_of(k, a), at.turned(v), at.rows_of(ct, b), stats)
-    record = G.apply(attend_back, (*given, *at.masks), at.attrs)
-    dq, dk, dv = at.parts(record, (at.rows, a, q.shape[-1]), (at.keys, a, q.shape[-1]), (at.keys, b, v.shape[-1]))
+    record = G.apply(attend_back, (*given, *at.masks), at.attrs._replace(parts=n))
+    each = at.rows * a
+    total = G.sum(G.reshape(_cut(record, -1, 0, n * each), (*at.own, n, each)), -2)
+    (dq,) = at.parts(total, (at.rows, a, q.shape[-1]))
+    rest = _cut(record, -1, n * each, record.shape[-1])
+    dk, dv = at.parts(rest, (at.keys, a, q.shape[-1]), (at.keys, b, v.shape[-1]))
     keys = k.shape[-2]
     found = (G.mul(G.reshape(dq, at.shape), G.const(how.scale)), _cut(dk, -2, 0, keys), _cut(dv, -2, 0, keys))
     dq, dk, dv = (G.cast(x, y.dtype) for x, y in zip(found, (q, k, v), strict=True))

@@ -24,7 +24,8 @@ Array = np.ndarray
 
 class Blocks(NamedTuple):
     """What is not in the shapes. group: query heads that share a key head; keys: how many there are; width: of a strip;
-    features: of queries and keys, of values.
+    features: of queries and keys, of values. parts: in which a head's backward pass is shared out, block of keys by
+    block of keys; each has cotangents of queries of its own.
     """
 
     group: int
@@ -32,6 +33,7 @@ class Blocks(NamedTuple):
     keys: int
     width: int
     features: tuple[int, int]
+    parts: int = 1
 
     @property
     def strips(self) -> tuple[int, int]:
@@ -84,8 +86,10 @@ def _attend_back_np(arrays: Sequence[Array], attrs: tuple, aval: Aval) -> Array:
     p = np.exp(_scores(q, kt, mask[0] if mask else None, how) - logs)
     ds = p * (ct[..., : how.features[1]] @ vt[..., : how.keys] - mean)
     padded = kt.shape[-1]
+    queries = _strips(ds @ k[..., : how.keys, :], q.shape[-2], how.strips[0], how.width)
     parts = [
-        _strips(ds @ k[..., : how.keys, :], q.shape[-2], how.strips[0], how.width),
+        queries,
+        *[np.zeros_like(queries)] * (how.parts - 1),
         _strips(np.swapaxes(ds, -1, -2) @ q, padded, how.strips[0], how.width),
         _strips(np.swapaxes(p, -1, -2) @ ct, padded, how.strips[1], how.width),
     ]
@@ -100,7 +104,7 @@ def _attend_aval(avals: Sequence[Aval], attrs: tuple) -> Aval:
 def _attend_back_aval(avals: Sequence[Aval], attrs: tuple) -> Aval:
     how, rows, padded = Blocks(*attrs), avals[0].shape[-2], avals[1].shape[-1]
     a, b = how.strips
-    return Aval((*avals[0].shape[:-2], how.width * (a * rows + (a + b) * padded)), avals[0].dtype)
+    return Aval((*avals[0].shape[:-2], how.width * (how.parts * a * rows + (a + b) * padded)), avals[0].dtype)
 
 
 def _batched(prim: Primitive) -> Any:
@@ -129,8 +133,8 @@ attend = Primitive("attend", _attend_np, _attend_aval)
 rows' sums (infinite where a row sees nothing). attrs: :class:`Blocks`."""
 attend_back = Primitive("attend_back", _attend_back_np, _attend_back_aval)
 """operands (queries, scaled; keys transposed; keys; values transposed; cotangents (..., rows, features); logarithms and
-sums of result times cotangent (..., 2, rows); a mask or none) -> records of the cotangents of scaled queries, of keys
-and of values. attrs: :class:`Blocks`."""
+sums of result times cotangent (..., 2, rows); a mask or none) -> records of the cotangents of scaled queries, one to be
+added up for each part, of keys and of values. attrs: :class:`Blocks`."""
 for _prim in (attend, attend_back):
     _prim.batch = _batched(_prim)
 

@@ -92,9 +92,9 @@ def test_attention_of_another_length_compiles_nothing() -> None:
         F.scaled_dot_product_attention(q, q, q, is_causal=True).square().sum().backward()
         q.grad.numpy()
 
-    step(96)
-    step(160)
+    for n in (96, 160, 256):
+        step(n)
     before = kernels.stats().compiled + kernels.stats().disk_hits
-    for n in (128, 192, 320):
+    for n in (128, 192, 352, 544):
         step(n)
     assert kernels.stats().compiled + kernels.stats().disk_hits == before

@@ -338,7 +338,7 @@ class _Emitter:
         f.ret()
 
     def backward(self) -> None:
-        """A chunk: all blocks of keys of a head, each against all queries that see it."""
+        """A chunk: every so many-th block of keys of a head, each against all queries that see it."""
         slopes = self.slopes()
         self.start(6)
         f, i, (q0, kt0, k0, vt0, ct0, stats0) = self.f, self.i, self.operands
@@ -349,8 +349,8 @@ class _Emitter:
         q_strip, k_strip = f.mul(all_rows, self.width), f.mul(i["padded"], self.width)
         dq_size = f.mul(all_rows, i["fp"])
         dk_size = f.mul(i["padded"], i["fp"])
-        with f.loop(f.arg("begin"), f.arg("end"), name="head") as c:
-            head = c.i
+        with f.loop(f.arg("begin"), f.arg("end"), name="part") as c:
+            head, part = f.sdiv(c.i, i["blocks"]), f.srem(c.i, i["blocks"])
             q = self.at(f, q0, f.mul(f.mul(head, all_rows), i["fp"]))
             ct = self.at(f, ct0, f.mul(f.mul(head, all_rows), i["gp"]))
             keys_t = self.at(f, kt0, f.mul(f.mul(head, i["f"]), i["padded"]))
@@ -358,13 +358,23 @@ class _Emitter:
             keys = self.at(f, k0, f.mul(f.mul(head, i["padded"]), i["fp"]))
             logs = self.at(f, stats0, f.mul(f.mul(head, 2), all_rows))
             means = self.at(f, logs, all_rows)
-            dq = self.at(f, self.out, f.mul(head, i["record"]))
-            dk = self.at(f, dq, dq_size)
+            record = self.at(f, self.out, f.mul(head, i["record"]))
+            dq = self.at(f, record, f.mul(part, dq_size))
+            dk = self.at(f, record, f.mul(i["blocks"], dq_size))
             dv = self.at(f, dk, dk_size)
-            self.clear(f, dq, i["record"])
-            with f.loop(0, i["keys"], self.block, name="keys") as it, f.loop(0, i["group"], name="group") as gs:
+            self.clear(f, dq, dq_size)
+            stride = f.mul(i["blocks"], self.block)
+            with (
+                f.loop(f.mul(part, self.block), i["keys"], stride, name="keys") as it,
+                f.loop(0, i["group"], name="group") as gs,
+            ):
                 j, g = it.i, gs.i
                 own = f.min_i(f.sub(i["keys"], j), self.block)
+                with f.if_(f.icmp("eq", g, 0)):
+                    for out, wide in ((dk, "fp"), (dv, "gp")):
+                        with f.loop(0, i[wide], self.width, name="strip") as st:
+                            place = f.add(f.mul(f.sdiv(st.i, self.width), k_strip), f.mul(j, self.width))
+                            self.clear(f, self.at(f, out, place), f.mul(own, self.width))
                 begin = f.mul(f.sdiv(j, most_rows), most_rows) if self.k.causal else f.i64(0)
                 with f.loop(begin, i["rows"], most_rows, name="queries") as qs:
                     first = qs.i
