@@ -210,6 +210,15 @@ class _Emitter:
             for place in self.places:
                 for channel in range(s.part):
                     pixel(place, channel)
+        elif c.each == c.lanes:  # pixels are broadcast: nothing but addresses tells the channels apart
+            with f.loop(0, s.part, 1, carry=[far, *(w for _, w in rows), *out], name="channel") as it:
+                far, filters_at, out = it.vals[0], it.vals[1 : 1 + len(rows)], it.vals[1 + len(rows) :]
+                rows = [(t, w) for (t, _), w in zip(rows, filters_at, strict=True)]
+                for place in self.places:
+                    pixel(place, 0)
+                after = [f.gep(w, "i8", self.filter_steps[2]) for w in filters_at]
+                it.next([f.add(far, SIZE[a]), *after, *out])
+            out = it.results[1 + len(rows) :]
         else:
             for channel in range(s.part):
                 for place in self.places:
