@@ -262,8 +262,8 @@ def emit_tile(
             if tile.ahead:
                 prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), tile.ahead)), nv * n * wide)
                 if asks:  # a line serves sixteen steps
-                    r = f.and_(it.i, (asked or 1 << (height - 1).bit_length()) - 1)
-                    prefetch(f, f.gep(a[0], "i8", f.add(f.mul(r, f.arg("pace")), f.arg("next"))), 1)
+                    line = f.and_(it.i, (asked or 1 << (height - 1).bit_length()) - 1)
+                    prefetch(f, f.gep(a[0], "i8", f.add(f.mul(line, f.arg("pace")), f.arg("next"))), 1)
             bv = [
                 load_vector(f, host, stored[1], dtype, f.gep(b, "i8", v * n * wide), n, masks[v] if masks else None)
                 for v in range(nv)

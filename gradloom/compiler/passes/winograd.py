@@ -34,7 +34,7 @@ SIDES = (4, 2)
 # the costs below are cycles of one core of Zen 4
 LANES = 16  # multiply-adds
 DIRECT_SHARE, SHARE = 0.92, 0.85  # of the peak that products reach
-TRANSFORM = 14.0  # of a register at one place of a tile, both ways together
+TRANSFORM = 9.0  # of a register at one place of a tile, both ways together
 STREAM = 6.0  # bytes of filters that come from far off
 NEAR_BYTES = 1 << 20  # of filters that do not
 FILTERS = 0.8  # of an element of filters that is brought into this form in each run, beyond what direct sums need
