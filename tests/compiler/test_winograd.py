@@ -217,3 +217,17 @@ def test_narrower_hosts(host):
     env = {**os.environ, "GRADLOOM_HOST": host}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "right", done.stderr[-2000:]
+
+
+def test_filters_kept_for_inference_follow_their_parameter(mode):
+    mode("auto")
+    for shape in ((1, 512, 4, 4, 512), (2, 64, 16, 16, 64)):  # packed; transformed
+        (x, w, b), (tx, _, _) = operands(*shape, seed=4)
+        layer = gl.nn.Conv2d(shape[1], shape[4], 3, padding=1).eval()
+        for scale in (1.0, 2.0):
+            layer.load_state_dict({"weight": w * scale, "bias": b})
+            theirs = [torch.tensor(p.detach().to(gl.float64).numpy()) for p in (layer.weight, layer.bias)]
+            with gl.no_grad():
+                for _ in range(3):
+                    got = layer(x).numpy()
+            assert rms(gl.tensor(got), torch.nn.functional.conv2d(tx, *theirs, padding=1)) < 5e-6
