@@ -14,6 +14,7 @@ from gradloom.data.dataset import (
 from gradloom.data.fetch import WorkerInfo, get_worker_info
 from gradloom.data.loader import DataLoader
 from gradloom.data.pipeline import AUTOTUNE, INFINITE_CARDINALITY, UNKNOWN_CARDINALITY, Pipeline, as_pipeline
+from gradloom.data.report import Report, examine
 from gradloom.data.sampler import (
     BalancedSampler,
     BatchSampler,
@@ -25,6 +26,8 @@ from gradloom.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from gradloom.data.shards import ShardDataset, write_shards
+from gradloom.data.tables import MemoryMapDataset, TableDataset, pad_collate, read_table
 
 __all__ = [
     "AUTOTUNE",
@@ -54,4 +57,12 @@ __all__ = [
     "default_convert",
     "get_worker_info",
     "random_split",
+    "MemoryMapDataset",
+    "Report",
+    "ShardDataset",
+    "TableDataset",
+    "examine",
+    "pad_collate",
+    "read_table",
+    "write_shards",
 ]
