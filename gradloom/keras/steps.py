@@ -58,7 +58,7 @@ def track(tracker: Mean, value: Tensor, rows: int) -> None:
 
 
 def packed(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
-    """What a step of a user's own is given: (x, y, sample_weight), without what is missing; x itself where it is alone."""
+    """What a step of a user's own is given: (x, y, sample_weight) without what is missing; x itself where alone."""
     if sample_weight is not None:
         return x, y, sample_weight
     if y is not None:

@@ -21,12 +21,9 @@ applications.inception_v3.InceptionV3 applications.inception_v3.decode_predictio
 applications.inception_v3.preprocess_input applications.mobilenet_v3.decode_predictions
 applications.mobilenet_v3.preprocess_input applications.nasnet.NASNetLarge applications.nasnet.NASNetMobile
 applications.nasnet.decode_predictions applications.nasnet.preprocess_input applications.xception.Xception
-applications.xception.decode_predictions applications.xception.preprocess_input layers.AugMix layers.AutoContrast
+applications.xception.decode_predictions applications.xception.preprocess_input layers.AugMix
 layers.ContrastLimitedAdaptiveHistogramEqualization layers.CutMix layers.Equalization layers.HashedCrossing
-layers.MelSpectrogram layers.MixUp layers.Pipeline layers.RandAugment layers.RandomColorDegeneration
-layers.RandomColorJitter layers.RandomElasticTransform layers.RandomErasing layers.RandomGaussianBlur
-layers.RandomGrayscale layers.RandomHue layers.RandomInvert layers.RandomPerspective layers.RandomPosterization
-layers.RandomSaturation layers.RandomSharpness layers.RandomShear layers.STFTSpectrogram layers.Solarization
+layers.MelSpectrogram layers.MixUp layers.RandAugment layers.RandomColorJitter layers.STFTSpectrogram
 preprocessing.image.smart_resize tree.MAP_TO_NONE tree.assert_same_paths utils.audio_dataset_from_directory
 wrappers.SKLearnClassifier wrappers.SKLearnRegressor wrappers.SKLearnTransformer
 """.split()

@@ -1,4 +1,4 @@
-"""Makes `optimizer_figures.npz` with real Keras 3: `KERAS_BACKEND=jax python make_optimizer_figures.py`. No test runs it.
+"""Makes `optimizer_figures.npz` with real Keras 3 on JAX, as `make_figures.py` makes its own. No test runs it.
 
 On TensorFlow Keras' ScheduleFreeAdamW differs: it reads its momentum after it has written it.
 """

@@ -11,7 +11,6 @@ from typing import Any
 
 from gradloom import dtypes
 from gradloom import functions as G
-from gradloom.errors import NotSupportedError
 from gradloom.keras import config
 from gradloom.keras.operations import as_tensor
 from gradloom.tape import composite

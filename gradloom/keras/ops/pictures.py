@@ -235,7 +235,7 @@ def gaussian_blur(images: Any, kernel_size: Any = (3, 3), sigma: Any = (1.0, 1.0
 
 
 def sobel_edges(images: Any, data_format: Any = None) -> Any:
-    """Slopes along height and width by Sobel's filters, along a new last axis (dy, dx); edges are reflected."""
+    """Slopes along height and width by Sobel's filters, along a new last axis (dy, dx); zeros around."""
     x = as_tensor(images)
     first = config.checked_format(data_format) == "channels_first"
     if x.ndim != 4:
@@ -243,11 +243,8 @@ def sobel_edges(images: Any, data_format: Any = None) -> Any:
                          f"{tuple(x.shape)}")  # fmt: skip
     x = G.permute(x, (0, 2, 3, 1)) if first else x
     x = x if x.dtype.is_floating else x.to(config.as_dtype("float32"))
-    for axis in (1, 2):
-        places = np.pad(np.arange(x.shape[axis]), 1, mode="reflect")
-        x = G.index_select(x, axis, from_numpy(places))
     smooth, slope = (np.array(v, x.dtype.numpy) for v in ((1, 2, 1), (-1, 0, 1)))
-    y = G.stack([_blurred(x, slope, smooth, "valid"), _blurred(x, smooth, slope, "valid")], -1)
+    y = G.stack([_blurred(x, slope, smooth, "same"), _blurred(x, smooth, slope, "same")], -1)
     return G.permute(y, (0, 3, 1, 2, 4)) if first else y
 
 
