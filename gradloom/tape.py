@@ -191,9 +191,11 @@ class Tape:
                 self.flush()
             ins = self.entries_of(ts)
             e = self.pos.next
-            same = e is not None and e.prim is prim and e.ins == ins and e.attrs == attrs and e.grad_mode is self.grad
-            if same and not e.zero:  # type: ignore[union-attr]
-                self.pos = e  # type: ignore[assignment]
+            if (
+                e is not None and e.prim is prim and e.ins == ins and e.attrs == attrs and e.grad_mode is self.grad
+                and not e.zero
+            ):  # fmt: skip
+                self.pos = e
             else:
                 e = self.step(prim, ins, attrs, lambda: self._infer(prim, ins, attrs))
             v = Value(e.aval, e)  # type: ignore[arg-type]
