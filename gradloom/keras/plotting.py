@@ -222,7 +222,7 @@ def model_to_dot(
         raise ValueError(f"Unrecognized keyword arguments: {kwargs}")
     _checked(model, rankdir)
     try:
-        import pydot
+        import pydot  # type: ignore[import-not-found]
     except ImportError as error:
         raise NotSupportedError(
             "model_to_dot gives an object of pydot, which is not installed", code="keras.plot-model",

@@ -18,7 +18,7 @@ class Stage(NamedTuple):
     """Blocks of one kind: size of the kernel, how many, filters before and behind, how wide inside, stride."""
 
     size: int
-    count: int
+    repeats: int
     before: int
     behind: int
     wide: int
@@ -87,10 +87,10 @@ def _efficientnet(scale: tuple[float, float, int, float], include_top: bool, wei
     x = layers.ZeroPadding2D(B.padding_for(x, 3), name="stem_conv_pad")(x)
     x = _conv(x, filters(32), 3, "stem_conv", strides=2, use_bias=False)
     x = _norm(x, "stem_bn", "stem_activation")
-    total, done = sum(math.ceil(depth * s.count) for s in STAGES), 0
+    total, done = sum(math.ceil(depth * s.repeats) for s in STAGES), 0
     for k, s in enumerate(STAGES, 1):
         before, behind = filters(s.before), filters(s.behind)
-        for i in range(math.ceil(depth * s.count)):
+        for i in range(math.ceil(depth * s.repeats)):
             here = s._replace(before=before if i == 0 else behind, behind=behind)
             x = _block(x, here, s.stride if i == 0 else 1, DROPPED * done / total, f"block{k}{chr(97 + i)}_")
             done += 1

@@ -439,7 +439,7 @@ def ctc(y_true: Any, y_pred: Any) -> Tensor:
 
     Labels end at the last that is not 0 by their number, so padding belongs behind them.
     """
-    from gradloom.keras.ops import ctc_loss
+    from gradloom.keras.ops.networks import ctc_loss
 
     p, y = as_tensor(y_pred), as_tensor(y_true)
     if y.ndim != 2 or p.ndim != 3:

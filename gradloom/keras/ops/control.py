@@ -41,7 +41,7 @@ def scan(
     given = None if xs is None else tree.map_structure(as_tensor, xs, none_is_leaf=False)
     if unroll is not True:
         return control.scan(f, state, given, length, bool(reverse))
-    count = length if given is None else tree.flatten(given)[0].shape[0]
+    count = int(length or 0) if given is None else tree.flatten(given)[0].shape[0]
     found: list[Any] = []
     for t in range(count - 1, -1, -1) if reverse else range(count):
         row = None if given is None else tree.map_structure(lambda x, t=t: x[t], given)

@@ -242,7 +242,7 @@ def ctc_loss(target: Any, output: Any, target_length: Any, output_length: Any, m
     # what stands behind the labels is not looked at, but must be a label
     behind = G.arange(y.shape[1]) >= lengths[1].unsqueeze(1)
     y = G.where(behind, G.full_like(y, 1 if mask_index == 0 else 0), y).to(dtypes.int64)
-    found = _ctc_loss(log_p, y, *lengths, blank=mask_index, reduction="none", zero_infinity=True)
+    found = _ctc_loss(log_p, y, lengths[0], lengths[1], blank=mask_index, reduction="none", zero_infinity=True)
     needed = _needed(y, lengths[1])
     return G.where(needed <= lengths[0], found, G.full_like(found, IMPOSSIBLE))
 
@@ -313,7 +313,7 @@ def _beams(row: np.ndarray, blank: int, width: int) -> list[tuple[tuple[int, ...
                     add((*prefix, k), 1, empty + score)
                 else:
                     add((*prefix, k), 1, both + score)
-        best = sorted(found.items(), key=lambda e: -np.logaddexp(*e[1]))[:width]
+        best = sorted(found.items(), key=lambda e: -np.logaddexp(e[1][0], e[1][1]))[:width]
         beams = {prefix: (a, b) for prefix, (a, b) in best}
     ranked = [(prefix, float(np.logaddexp(a, b))) for prefix, (a, b) in beams.items()]
     return sorted(ranked, key=lambda e: -e[1])
@@ -324,7 +324,7 @@ for _fn in (
     depth_to_space, space_to_depth, psnr, rearrange,
 ):  # fmt: skip
     TABLE[_fn.__name__] = operation(_fn)
-for _fn in (dot_product_attention, ctc_loss, ctc_decode):
-    TABLE[_fn.__name__] = _of_list(_fn)
+TABLE |= {"dot_product_attention": _of_list(dot_product_attention), "ctc_loss": _of_list(ctc_loss),
+          "ctc_decode": _of_list(ctc_decode)}  # fmt: skip
 
 __all__ = ["TABLE"]

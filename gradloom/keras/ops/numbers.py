@@ -373,7 +373,7 @@ def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
     """The integral along an axis by trapezoids."""
     y = _floated(y)
     y = PUBLIC["moveaxis"](y, axis, -1)
-    steps = dx if x is None else as_tensor(x).to(y.dtype)
+    steps: Any = dx if x is None else as_tensor(x).to(y.dtype)
     if x is not None:
         steps = PUBLIC["moveaxis"](steps, axis, -1) if steps.ndim > 1 else steps
         steps = steps[..., 1:] - steps[..., :-1]

@@ -319,8 +319,8 @@ def perspective_transform(
         raise ValueError("start_points and end_points must have the same shape. Received start_points.shape="
                          f"{tuple(points[0].shape)}, end_points.shape={tuple(points[1].shape)}")  # fmt: skip
     start, end = (G.broadcast_to(p.unsqueeze(0) if p.ndim == 2 else p, (images.shape[0], 4, 2)) for p in points)
-    t = _homography(start, end)
-    t = [t[:, k].reshape(-1, 1, 1) for k in range(8)]
+    numbers_of = _homography(start, end)
+    t = [numbers_of[:, k].reshape(-1, 1, 1) for k in range(8)]
     i, j = _grid(images)
     below = t[6] * j + t[7] * i + 1.0
     rows, columns = (t[3] * j + t[4] * i + t[5]) / below, (t[0] * j + t[1] * i + t[2]) / below
