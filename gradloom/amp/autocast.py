@@ -1,6 +1,7 @@
 """``autocast``: within it products take their operands in bfloat16 (or float16) and losses theirs in float32.
 
-Products sum in float32 and round once, at the end, as PyTorch has it. All else keeps the dtype of its operands.
+Products sum in float32 and round once, at the end, as PyTorch has it. Which function is cast how, and which keep the
+dtype of their operands, say the tables of :mod:`gradloom.functions.precision`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any, Self
 
 from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
-from gradloom.errors import DTypeError
+from gradloom.errors import DTypeError, StateError
+from gradloom.functions.precision import Casts, lower
 from gradloom.tape import TAPE
-from gradloom.tensor import Tensor
 
 __all__ = [
     "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "custom_bwd",
@@ -25,48 +26,12 @@ __all__ = [
     "set_autocast_gpu_dtype",
 ]  # fmt: skip
 
-LOWER = frozenset(
-    "matmul linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d bilinear "
-    "scaled_dot_product_attention multi_head_attention_forward prelu contract".split()  # contract: einsum
-)
-FLOAT32 = frozenset(
-    "cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss kl_div binary_cross_entropy "
-    "binary_cross_entropy_with_logits cosine_embedding_loss hinge_embedding_loss margin_ranking_loss "
-    "multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss soft_margin_loss triplet_margin_loss "
-    "triplet_margin_with_distance_loss poisson_nll_loss gaussian_nll_loss ctc_loss cosine_similarity cosine "
-    "pairwise_distance cdist pdist".split()
-)
 _default = [dtypes.bfloat16]
-_NARROW = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
-
-
-class _Casts:
-    """What is cast inside of autocast to one dtype. One object for each, so that the tape can tell states apart."""
-
-    def __init__(self, dtype: DType) -> None:
-        self.dtype = dtype
-
-    def operands(self, name: str, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        """The operands of a function of that name, in the dtype that it is to compute in."""
-        name = name.lstrip("_")
-        if name in LOWER:
-            target = self.dtype
-        elif name in FLOAT32:
-            target = dtypes.float32
-        else:
-            return args, kwargs
-
-        def cast(x: Any) -> Any:
-            if isinstance(x, Tensor) and x.dtype in _NARROW and x.dtype is not target:
-                return x.to(target)
-            return x
-
-        return tuple(map(cast, args)), {k: cast(v) for k, v in kwargs.items()}
 
 
 @functools.cache
-def _casts(dtype: DType) -> _Casts:
-    return _Casts(dtype)
+def _casts(dtype: DType) -> Casts:
+    return Casts(dtype)
 
 
 class autocast(contextlib.ContextDecorator):
@@ -199,33 +164,45 @@ def set_autocast_cpu_enabled(enabled: bool) -> None:
 def custom_fwd(
     fwd: Callable[..., Any] | None = None, *, device_type: str = "cpu", cast_inputs: Any = None
 ) -> Callable[..., Any]:
-    """For the ``forward`` of an autograd.Function: with ``cast_inputs`` operands are cast, and autocast is off."""
+    """For the ``forward`` of an autograd.Function: :func:`custom_bwd` then finds the autocast that it ran in.
+
+    With ``cast_inputs``, a dtype, autocast is off in it where it was on, and operands are cast, float64 excepted.
+    """
     if fwd is None:
         return functools.partial(custom_fwd, device_type=device_type, cast_inputs=cast_inputs)
 
     @functools.wraps(fwd)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if cast_inputs is None or TAPE.autocast is None:
-            return fwd(*args, **kwargs)
-        d = as_dtype(cast_inputs)
-
-        def cast(x: Any) -> Any:
-            return x.to(d) if isinstance(x, Tensor) and x.dtype in _NARROW else x
-
+    def run(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        on = is_autocast_enabled(device_type)
+        ctx.forward_autocast = on and cast_inputs is None, get_autocast_dtype(device_type)
+        if cast_inputs is None or not on:
+            return fwd(ctx, *args, **kwargs)
+        args, kwargs = lower(as_dtype(cast_inputs), args, kwargs)
         with autocast(enabled=False):
-            return fwd(*map(cast, args), **{k: cast(v) for k, v in kwargs.items()})
+            return fwd(ctx, *args, **kwargs)
 
     return run
 
 
 def custom_bwd(bwd: Callable[..., Any] | None = None, *, device_type: str = "cpu") -> Callable[..., Any]:
-    """For the ``backward`` of an autograd.Function: it runs as it is, with autocast off."""
+    """For the ``backward`` of an autograd.Function: it runs in the autocast that ``forward`` ran in.
+
+    Raises
+    ------
+    StateError: where ``forward`` is not decorated with :func:`custom_fwd`.
+    """
     if bwd is None:
         return functools.partial(custom_bwd, device_type=device_type)
 
     @functools.wraps(bwd)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with autocast(enabled=False):
-            return bwd(*args, **kwargs)
+    def run(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        state = getattr(ctx, "forward_autocast", None)
+        if state is None:
+            raise StateError(
+                "custom_bwd: the forward of this function has kept no state of autocast", code="state.autocast",
+                hint="decorate forward with custom_fwd",
+            )  # fmt: skip
+        with autocast(enabled=state[0], dtype=state[1]):
+            return bwd(ctx, *args, **kwargs)
 
     return run

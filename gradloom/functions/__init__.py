@@ -192,6 +192,7 @@ from gradloom.functions.movement import (
     unsqueeze,
     update_slice,
 )
+from gradloom.functions.precision import FAMILIES, heed
 from gradloom.functions.reductions import (
     all,
     allclose,
@@ -241,6 +242,10 @@ MODULES = (
     pooling,
     sampling, convolution,
 )  # fmt: skip
+for _module in (*MODULES, grids):  # before anything takes a function out of its family
+    _family = _module.__name__.rpartition(".")[2]
+    if _family in FAMILIES:
+        heed(_family, vars(_module))
 PUBLIC: dict[str, Any] = {}
 for _module in MODULES:
     PUBLIC.update({name: getattr(_module, name) for name in _module.__all__})

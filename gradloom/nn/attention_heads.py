@@ -199,7 +199,7 @@ def multi_head_attention_forward(
     weights = None
     if need_weights:
         scores = G.matmul(q * math.sqrt(1.0 / size), G.swap_last(k))
-        weights = dropout(G.softmax(scores if mask is None else G.add(scores, mask), -1), p)
+        weights = dropout(G.softmax(scores if mask is None else G.add(scores, G.cast(mask, scores.dtype)), -1), p)
         out = G.matmul(weights, v)
     else:
         out = scaled_dot_product_attention(q, k, v, mask, p, causal)

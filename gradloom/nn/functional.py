@@ -23,6 +23,9 @@ from gradloom.functions.grids import (
 from gradloom.functions.grids import affine_grid_generator as affine_grid_generator
 from gradloom.functions.grids import grid_sampler as grid_sampler
 from gradloom.functions.images import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from gradloom.functions.precision import heed
+from gradloom.nn import adaptive_functions as _adaptive
+from gradloom.nn import pooling_functions as _pooling
 from gradloom.nn.activation_functions import (
     celu,
     celu_,
@@ -316,5 +319,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return G.linear(input, weight, bias)
 
 
+for _family in (_adaptive, _pooling):
+    heed(_family.__name__.rpartition(".")[2], vars(_family))
+heed("functional", globals())
 for _name in __all__:  # errors of Python's innards become ones that name the argument
     globals()[_name] = guarded(globals()[_name])

@@ -195,8 +195,8 @@ class RNNBase(Module):
         sizes = [self.proj_size or self.hidden_size, self.hidden_size][: states_of(self.mode)]
         shapes = [(self.num_layers * self._directions, batch, n) for n in sizes]
         if hx is None:
-            like = self._flat_weights[0]
-            return [G.zeros(s, dtype=like.dtype, device=like.device) for s in shapes]
+            device = self._flat_weights[0].device
+            return [G.zeros(s, dtype=dtype, device=device) for s in shapes]
         given = [hx] if isinstance(hx, Tensor) else list(hx)
         if len(given) != len(shapes):
             raise ShapeError(
