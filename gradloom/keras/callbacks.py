@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 
 from gradloom.errors import StateError
 from gradloom.keras import absent
+from gradloom.keras.backup import BackupAndRestore
 from gradloom.keras.names import lookup
 from gradloom.keras.reporting import RemoteMonitor, TensorBoard
 from gradloom.keras.schedules import LearningRateSchedule
@@ -405,78 +404,6 @@ class SwapEMAWeights(Callback):
         """Leave the weights themselves."""
         if self._swapped:
             self._swap()
-
-
-class BackupAndRestore(Callback):
-    """Keep model, optimiser and epoch on disk while training; a run that was broken off goes on from there.
-
-    Parameters
-    ----------
-    backup_dir : a folder for this run alone.
-    save_freq : "epoch", or a number of batches.
-    delete_checkpoint : whether the folder is removed when training ends.
-    """
-
-    def __init__(
-        self,
-        backup_dir: str | os.PathLike[str],
-        save_freq: str | int = "epoch",
-        double_checkpoint: bool = False,
-        delete_checkpoint: bool = True,
-    ) -> None:
-        super().__init__()
-        if not backup_dir:
-            raise ValueError("Empty `backup_dir` argument passed")
-        if save_freq != "epoch" and not isinstance(save_freq, int):
-            raise ValueError(f"Invalid value for argument `save_freq`. Received: save_freq={save_freq}. Expected "
-                             "either 'epoch' or an integer value.")  # fmt: skip
-        self.backup_dir, self.save_freq, self.delete_checkpoint = Path(backup_dir), save_freq, delete_checkpoint
-        self.double_checkpoint = double_checkpoint
-        self._epoch = 0
-
-    def restore(self, model: Any) -> int:
-        """Take up what an earlier run left; the epoch to go on with, 0 where there is nothing. ``fit`` calls it."""
-        from gradloom.io import safetensors
-        from gradloom.keras.saving import archive
-
-        state, values = self.backup_dir / "state.json", self.backup_dir / "state.safetensors"
-        if not state.exists() or not values.exists():
-            return 0
-        found = {k: np.array(v.numpy()) for k, v in safetensors.load(values).items()}
-        archive.put_values(model, found, str(values))
-        slots = {k.rpartition("/")[2]: v for k, v in found.items() if k.startswith("optimizer/vars/")}
-        if slots:
-            model.optimizer.build(model.trainable_weights)
-            model.optimizer.load_own_variables(slots)
-        return int(json.loads(state.read_text())["epoch"])
-
-    def _save(self, epoch: int) -> None:
-        from gradloom.io import safetensors
-        from gradloom.keras.saving import archive
-
-        self.backup_dir.mkdir(parents=True, exist_ok=True)
-        values = archive.values_of(self.model, optimizer=True)
-        safetensors.save(archive._tensors(values), self.backup_dir / "state.safetensors", {"format": "gradloom"})
-        safetensors.write_atomically(self.backup_dir / "state.json", json.dumps({"epoch": epoch}).encode())
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Note the epoch."""
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Save where so many batches are done."""
-        if isinstance(self.save_freq, int) and (batch + 1) % self.save_freq == 0:
-            self._save(self._epoch)
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Save."""
-        if self.save_freq == "epoch" or self.double_checkpoint:
-            self._save(epoch + 1)
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """Remove the folder."""
-        if self.delete_checkpoint and self.backup_dir.exists():
-            shutil.rmtree(self.backup_dir)
 
 
 __getattr__ = absent.names_of("callbacks")

@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 Flat = list[Any]
 
 
+class Resumed:
+    """The batches of a feed, the first epoch without those that an earlier run has done."""
+
+    def __init__(self, feed: Any, epoch: int, done: int) -> None:
+        self.feed, self.first, self.done = feed, epoch, done
+
+    def __len__(self) -> int:
+        return len(self.feed)
+
+    def epoch(self, number: int) -> Iterator[tuple[Any, ...]]:
+        """The flat batches of epoch ``number``."""
+        batches = self.feed.epoch(number)
+        return itertools.islice(batches, self.done, None) if number == self.first else batches
+
+
 class Feed:
     """Batches for one model.
 

@@ -15,7 +15,7 @@ from gradloom.keras.initializers import draw_seed
 from gradloom.keras.losses import Loss
 from gradloom.keras.metrics import Mean, Metric
 from gradloom.keras.models.compiled import CompiledLoss, CompiledMetrics, check_losses, check_metrics
-from gradloom.keras.models.feeding import Feed, feed_of, validation_of
+from gradloom.keras.models.feeding import Feed, Resumed, feed_of, validation_of
 from gradloom.keras.steps import ModelSteps, packed
 from gradloom.keras.symbolic import infer
 from gradloom.modes import no_grad
@@ -266,15 +266,21 @@ class Trainer:
                 validation = validation.matched(data.structure)
         self.history = History()
         listeners = _callbacks(callbacks)
-        for callback in listeners:
-            if isinstance(callback, BackupAndRestore):
-                initial_epoch = max(initial_epoch, callback.restore(self))
+        start = 0
+        kept = [c for c in listeners if isinstance(c, BackupAndRestore)]
+        for callback in kept:
+            found = callback.restore(self)
+            if found[0] >= initial_epoch:
+                initial_epoch, start = found
         steps.begin()
+        for callback in kept:
+            callback.resume(self)
         loop.fit(
             steps,
-            data,
+            Resumed(data, initial_epoch, start) if start else data,
             epochs=epochs,
             initial_epoch=initial_epoch,
+            start=start,
             validation=validation,
             validation_freq=validation_freq,
             callbacks=[*listeners, self.history],  # last, so that it has what callbacks put into the logs
