@@ -11,8 +11,8 @@ from PIL import Image
 
 import gradloom as gl
 from gradloom.errors import ShapeError
-from gradloom.utils.tensorboard import SummaryWriter
 from gradloom.io.event_records import crc32c
+from gradloom.utils.tensorboard import SummaryWriter
 
 
 def fields(data: bytes):
