@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from gradloom.errors import ShapeError
-from gradloom.tensor import Tensor
 from gradloom.io.event_records import blob, double, doubles, event, fixed, number, png, record, text
+from gradloom.tensor import Tensor
 
 __all__ = ["SummaryWriter"]
 
