@@ -1,4 +1,4 @@
-"""Images: models, operators and transforms under the names of `torchvision`."""
+"""Images: models, operators, transforms, sets of pictures and drawing under the names of `torchvision`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradloom.vision import models, ops, transforms
+    from gradloom.vision import datasets, models, ops, transforms, utils
 
-__all__ = ["models", "ops", "transforms"]
+__all__ = ["datasets", "models", "ops", "transforms", "utils"]
 
 
 def __getattr__(name: str) -> Any:
