@@ -50,7 +50,7 @@ class BackupAndRestore(Callback):
         return self.backup_dir / "state.ckpt"
 
     def restore(self, model: Any) -> tuple[int, int]:
-        """Take up what an earlier run left: the epoch to go on with, and its batches that are done. ``fit`` calls it."""
+        """Take up what an earlier run left: the epoch to go on with, and how many of its batches are done."""
         from gradloom.keras.saving import archive
 
         self._found = None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.error
-import urllib.request
 import warnings
 from pathlib import Path
 from typing import Any
@@ -150,13 +148,14 @@ class RemoteMonitor(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Send the values."""
         from urllib.parse import urlencode
+        from urllib.request import Request, urlopen
 
         text = json.dumps({"epoch": epoch, **{k: float(v) for k, v in (logs or {}).items()}})
         body = text if self.send_as_json else urlencode({self.field: text})
         kind = "application/json" if self.send_as_json else "application/x-www-form-urlencoded"
         headers = {"Content-Type": kind, **(self.headers or {})}
-        request = urllib.request.Request(self.root + self.path, body.encode(), headers)
+        request = Request(self.root + self.path, body.encode(), headers)
         try:
-            urllib.request.urlopen(request, timeout=5).close()
-        except (urllib.error.URLError, OSError, ValueError) as error:
+            urlopen(request, timeout=5).close()
+        except (OSError, ValueError) as error:  # a URLError is an OSError
             warnings.warn(f"RemoteMonitor: {self.root} was not reached: {error}", stacklevel=2)
