@@ -255,7 +255,8 @@ class ModelSteps:
                 self._count(metric, y, answers, weight if by_weight else None)
         else:
             y_pred = model(x, training=training)
-            if self._plain and getattr(y_pred, "_keras_mask", None) is None and isinstance(y, Tensor):
+            tensors = isinstance(y_pred, Tensor) and isinstance(y, Tensor)
+            if self._plain and tensors and getattr(y_pred, "_keras_mask", None) is None:
                 loss = self._mean_loss(y, y_pred) if weight is None else self._mean_loss(y, y_pred, weight)
             else:
                 return self._general(x, y, y_pred, weight, rows, training)

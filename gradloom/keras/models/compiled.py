@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,10 @@ def spread(given: Any, count: int, names: list[str], what: str) -> list[Any]:
     if isinstance(given, Mapping):
         unknown = [k for k in given if k not in names]
         if unknown:
-            raise ValueError(f"{what}: {unknown[0]!r} is not among the outputs {names}")
+            raise ValueError(
+                f"Invalid `{what}` dictionary: {unknown[0]!r} is not among the outputs. Expected keys {names}, "
+                f"found {list(given)}"
+            )
         return [given.get(name) for name in names]
     if isinstance(given, list | tuple):
         if count == 1 and len(given) != 1:
@@ -27,6 +31,17 @@ def spread(given: Any, count: int, names: list[str], what: str) -> list[Any]:
             return list(given)
         raise ValueError(f"{what} has {len(given)} entries, the model has {count} outputs {names}")
     return [given] * count
+
+
+def single(entry: Any) -> Any:
+    """The loss in an entry for one output, which may stand alone in a list."""
+    if isinstance(entry, list | tuple):
+        if len(entry) > 1:
+            raise ValueError(
+                f"`loss` has {len(entry)} entries for one output: an output has one loss, a function may add several up"
+            )
+        return entry[0] if entry else None
+    return entry
 
 
 class CompiledLoss:
@@ -42,13 +57,13 @@ class CompiledLoss:
         if isinstance(loss, Loss | str) or callable(loss):
             if count > 1 and not isinstance(loss, list | tuple | Mapping):
                 loss = [loss] * count
-        self.losses = [losses.get(x) if x is not None else None for x in spread(loss, count, names, "loss")]
+        self.losses = [None if x is None else losses.get(x) for x in map(single, spread(loss, count, names, "loss"))]
         if all(x is None for x in self.losses):
             raise ValueError("none of the outputs has a loss")
         given = spread(weights, count, names, "loss_weights")
         self.weights = [None if w is None else float(w) for w in given]
         self.names = names
-        several = count > 1
+        several = sum(x is not None for x in self.losses) > 1
         self.trackers = [Mean(f"{n}_loss") if several and x is not None else None for n, x in zip(names, self.losses)]
 
     def __call__(self, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -89,14 +104,23 @@ class CompiledMetrics:
     ) -> None:
         count = len(names)
         self.entries: list[tuple[int, Metric, bool]] = []  # output, metric, whether sample weights count
-        for entries, by_weight in ((given, False), (weighted, True)):
-            for k, wanted in enumerate(_lists(entries, count, names)):
+        self.names: dict[Metric, str] = {}  # what each is called in logs
+        for what, entries, by_weight in (("metrics", given, False), ("weighted_metrics", weighted, True)):
+            for k, wanted in enumerate(_lists(entries, count, names, what)):
                 for entry in wanted:
                     mine = loss.losses[k] if loss is not None else None
                     metric = metrics.resolve(entry, mine, outputs[k], targets[k])
-                    if count > 1 and not metric.name.startswith(f"{names[k]}_"):
-                        metric.name = f"{names[k]}_{metric.name}"
                     self.entries.append((k, metric, by_weight))
+                    self._call(metric, f"{names[k]}_" if count > 1 else "", by_weight)
+
+    def _call(self, metric: Metric, prefix: str, by_weight: bool) -> None:
+        """Give a metric the first free one of its name, the name marked as weighted, and numbered names."""
+        taken = set(self.names.values())
+        name = prefix + metric.name
+        if name in taken and by_weight:
+            name = f"{prefix}weighted_{metric.name}"
+        numbered = (f"{name}_{k}" for k in itertools.count(1))
+        self.names.setdefault(metric, name if name not in taken else next(n for n in numbered if n not in taken))
 
     @property
     def metrics(self) -> list[Metric]:
@@ -116,18 +140,18 @@ class CompiledMetrics:
                 metric.update_state(truths[k], found[k])
 
 
-def _lists(given: Any, count: int, names: list[str]) -> list[list[Any]]:
+def _lists(given: Any, count: int, names: list[str], what: str) -> list[list[Any]]:
     """A list of metrics for each output."""
     if given is None:
         return [[] for _ in range(count)]
     if isinstance(given, Mapping):
-        found = spread(given, count, names, "metrics")
+        found = spread(given, count, names, what)
     elif count == 1:
         flat = [x for entry in (given if isinstance(given, list | tuple) else [given])
                 for x in (entry if isinstance(entry, list | tuple) else [entry])]  # fmt: skip
         return [[x for x in flat if x is not None]]
     else:
-        found = spread(given, count, names, "metrics")
+        found = spread(given, count, names, what)
     return [[] if x is None else list(x) if isinstance(x, list | tuple) else [x] for x in found]
 
 

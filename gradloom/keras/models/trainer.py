@@ -122,7 +122,12 @@ class Trainer:
     @property
     def metrics_names(self) -> list[str]:
         """The names of :attr:`metrics`."""
-        return [m.name for m in self.metrics]
+        return [self._logged_as(m) for m in self.metrics]
+
+    def _logged_as(self, metric: Metric) -> str:
+        """The name of a metric in logs: with several outputs, it begins with the output's."""
+        compiled = self._compiled_metrics
+        return metric.name if compiled is None else compiled.names.get(metric, metric.name)
 
     def reset_metrics(self) -> None:
         """Set all metrics to their start."""
@@ -138,7 +143,7 @@ class Trainer:
             if isinstance(result, dict):
                 found.update(result)
             else:
-                found[metric.name] = result
+                found[self._logged_as(metric)] = result
         return found
 
     def _metric_entries(self) -> list[Any]:
