@@ -16,11 +16,12 @@ from gradloom.keras.losses import Loss
 from gradloom.keras.metrics import Mean, Metric
 from gradloom.keras.models.compiled import CompiledLoss, CompiledMetrics, check_losses, check_metrics
 from gradloom.keras.models.feeding import Feed, Resumed, feed_of, validation_of
+from gradloom.keras.models.listening import HeardBatches, tell
 from gradloom.keras.steps import ModelSteps, packed
 from gradloom.keras.symbolic import infer
 from gradloom.modes import no_grad
 from gradloom.tensor import Tensor
-from gradloom.train import Callback, History, loop
+from gradloom.train import Callback, CallbackList, History, loop
 from gradloom.train.progress import Progress
 
 
@@ -35,8 +36,8 @@ class Trainer:
     def _init_training(self) -> None:
         own = self.__dict__
         own.update(
-            stop_training=False, history=None, optimizer=None, loss=None, compiled=False, run_eagerly=False,
-            _compiled_loss=None, _compiled_metrics=None, _compile_arguments=None, _steps=None, _output_cache={},
+            stop_training=False, stop_evaluating=False, stop_predicting=False, history=None, optimizer=None,
+            loss=None, compiled=False, run_eagerly=False, _compiled_loss=None, _compiled_metrics=None, _compile_arguments=None, _steps=None, _output_cache={},
             _loss_tracker=Mean("loss"), steps_per_execution=1, jit_compile="auto",
         )  # fmt: skip
 
@@ -271,6 +272,8 @@ class Trainer:
                 validation = validation.matched(data.structure)
         self.history = History()
         listeners = _callbacks(callbacks)
+        if validation is not None and listeners:
+            validation = HeardBatches(validation, listeners, "test", self, steps.results)
         start = 0
         kept = [c for c in listeners if isinstance(c, BackupAndRestore)]
         for callback in kept:
@@ -317,13 +320,13 @@ class Trainer:
         data, _ = feed_of(self, x, y, sample_weight, batch_size, None, None, 0.0, None, steps)
         mine = self._ready(data)
         progress = Progress(_verbosity(verbose), epochs=0)
-        listeners = None
-        if callbacks:
-            from gradloom.train import CallbackList
-
-            listeners = CallbackList(_callbacks(callbacks), self, {"verbose": verbose, "steps": steps, "epochs": 1})
+        given, listeners = _callbacks(callbacks), None
+        heard: Any = data
+        if given:
+            listeners = CallbackList(given, self, {"verbose": verbose, "steps": steps, "epochs": 1})
+            heard = HeardBatches(data, given, "test", self, mine.results)
         try:
-            found = loop.evaluate(mine, data, progress=progress, listeners=listeners)
+            found = loop.evaluate(mine, heard, progress=progress, listeners=listeners)
         finally:
             progress.close()
         return _as_returned(found, return_dict)
@@ -343,6 +346,8 @@ class Trainer:
         x : samples (n, ...), or an iterable of batches.
         verbose : 0 silent, else progress.
         steps : how many batches to take.
+        callbacks : told of ``on_predict_begin``, ``on_predict_batch_end`` and the like; the logs of a batch have its
+            ``"outputs"``.
 
         Returns
         -------
@@ -354,9 +359,16 @@ class Trainer:
         progress = Progress(_verbosity(verbose), epochs=0)
         parts: list[list[np.ndarray]] = []
         structure: Any = None
+        found: Any = None
+        given = _callbacks(callbacks)
+        heard: Any = data
+        if given:
+            CallbackList(given, self, {"verbose": verbose, "steps": steps, "epochs": 1})
+            heard = HeardBatches(data, given, "predict", self, lambda: {"outputs": tree.map_structure(as_array, found)})
+            tell(given, "on_predict_begin", {})
         try:
             progress.begin_epoch(0, len(data) if data.known_length() else None)
-            for done, batch in enumerate(data.epoch(0)):
+            for done, batch in enumerate(heard.epoch(0)):
                 found = self._predict_one(data.unpacked(batch))
                 structure = tree.map_structure(lambda t: 0, found)
                 parts.append([np.array(as_array(t)) for t in tree.flatten(found)])
@@ -367,6 +379,7 @@ class Trainer:
             progress.close()
         if not parts:
             raise ValueError("predict: there are no samples")
+        tell(given, "on_predict_end", {})
         return tree.pack_sequence_as(structure, [np.concatenate(column) for column in zip(*parts)])
 
     def predict_on_batch(self, x: Any) -> Any:
