@@ -270,7 +270,7 @@ class ModelSteps:
 
     def _general(self, x: Any, y: Any, y_pred: Any, weight: Any, rows: int, training: bool) -> Tensor:
         model = self.model
-        loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, training=training)
+        loss = model._loss_of(x, y, y_pred, weight, training)
         track(model._loss_tracker, loss, rows)
         with no_grad():
             model.compute_metrics(x, y, tree.map_structure(_detached, y_pred), weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import random as python_random
 import tarfile
@@ -160,11 +161,13 @@ class PyDataset:
     def __len__(self) -> int:
         if type(self).num_batches is PyDataset.num_batches:
             raise NotImplementedError(f"{type(self).__name__} has no __len__ method")
+        if self.num_batches is None:
+            raise TypeError(f"{type(self).__name__} has no end: num_batches is None")
         return int(self.num_batches)
 
     @property
-    def num_batches(self) -> int:
-        """How many batches there are."""
+    def num_batches(self) -> int | None:
+        """How many batches there are; None where there is no end."""
         raise NotImplementedError
 
     def on_epoch_begin(self) -> None:
@@ -174,7 +177,8 @@ class PyDataset:
         """After each epoch."""
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[k] for k in range(len(self)))
+        endless = type(self).num_batches is not PyDataset.num_batches and self.num_batches is None
+        return (self[k] for k in (itertools.count() if endless else range(len(self))))
 
 
 Sequence = PyDataset

@@ -93,3 +93,59 @@ def test_what_does_not_go_with_the_outputs_is_refused(given, message):
     model.compile("sgd", **given)
     with pytest.raises(ValueError, match=message):
         model.fit(X, [A, B], verbose=0)
+
+
+def test_a_subclassed_model_with_named_outputs_takes_losses_by_name():
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = layers.Dense(1), layers.Dense(1)
+
+        def call(self, x):
+            return {"one": self.one(x), "two": self.two(x)}
+
+    model = Two()
+    model.compile("sgd", loss={"one": "mse", "two": "mae"}, metrics={"two": ["mse"]}, loss_weights={"one": 2.0})
+    found = model.fit(X, {"one": A, "two": B}, verbose=0).history
+    assert set(found) == {"loss", "one_loss", "two_loss", "two_mse"}
+    assert found["loss"][0] == pytest.approx(2 * found["one_loss"][0] + found["two_loss"][0], rel=1e-5)
+
+
+@pytest.mark.parametrize("own_step", [False, True])
+def test_compute_loss_of_a_subclass_without_training(own_step):
+    class Doubled(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one = layers.Dense(1)
+
+        def call(self, x):
+            return self.one(x)
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+            return 2 * super().compute_loss(x, y, y_pred, sample_weight)
+
+        if own_step:
+
+            def test_step(self, data):
+                return super().test_step(data)
+
+    model = Doubled()
+    model.compile("sgd", loss="mse", metrics=["mse"])
+    model.fit(X, A, verbose=0)
+    loss, mse = model.evaluate(X, A, verbose=0)
+    assert loss == pytest.approx(2 * mse, rel=1e-5)
+
+
+def test_a_dataset_without_end():
+    class Endless(keras.utils.PyDataset):
+        num_batches = None
+
+        def __getitem__(self, index):
+            return X, A
+
+    model = keras.Sequential([layers.Input((3,)), layers.Dense(1)])
+    model.compile("sgd", loss="mse")
+    assert len(model.fit(Endless(), steps_per_epoch=3, epochs=2, verbose=0).history["loss"]) == 2
+    assert model.predict(Endless(), steps=2, verbose=0).shape == (24, 1)
+    with pytest.raises(TypeError, match="has no end"):
+        len(Endless())

@@ -222,12 +222,10 @@ def flat_of(model: Any, x: Any, y: Any, w: Any, class_weight: Any, check: bool =
         ws, w_structure = _by_output(model, w, ws, w_structure)
     named = [(f"x{_tag(xs, k)}", a) for k, a in enumerate(xs)] + [(f"y{_tag(ys, k)}", a) for k, a in enumerate(ys)]
     inputs.check_lengths(named + [("sample_weight", a) for a in ws])
-    outputs = None
     if ys and check:
         sample = tree.pack_sequence_as(x_structure, [_symbol(a, d) for a, d in zip(xs, dtypes_of(
             model, xs, (x_structure, None, None)))])  # fmt: skip
-        outputs = tree.flatten(model._output_of(sample))
-        ys = _prepared(model, ys, outputs)
+        ys = _prepared(model, ys, model._output_of(sample))
     if ys and (class_weight is not None or ws):
         if class_weight is not None:
             if len(ys) > 1:
@@ -259,11 +257,11 @@ def _tag(arrays: Flat, k: int) -> str:
     return f"[{k}]" if len(arrays) > 1 else ""
 
 
-def _prepared(model: Any, ys: Flat, outputs: Flat) -> Flat:
+def _prepared(model: Any, ys: Flat, y_pred: Any) -> Flat:
     from gradloom.keras import losses
     from gradloom.keras.models.compiled import spread
 
-    arguments = model._compile_arguments
+    arguments, outputs = model._compile_arguments, tree.flatten(y_pred)
     given = None if arguments is None else arguments["loss"]
     shapes = [tuple(t.shape[1:]) if isinstance(t, KerasTensor) and t.shape else None for t in outputs]
     if len(shapes) != len(ys):
@@ -271,7 +269,7 @@ def _prepared(model: Any, ys: Flat, outputs: Flat) -> Flat:
             raise ShapeError(f"the model has {len(shapes)} outputs, {len(ys)} answers were given", code="keras.targets")
         return [inputs.prepare_labels(y, None, None) for y in ys]
     one = isinstance(given, str | losses.Loss) or callable(given)
-    found = [given] * len(ys) if one else spread(given, len(ys), model._names_of(outputs, len(ys)), "loss")
+    found = [given] * len(ys) if one else spread(given, len(ys), model._names_of(y_pred, len(ys)), "loss")
     if model._overrides("compute_loss") or model._overrides("train_step"):
         found = [None] * len(ys)
     made = [losses.get(x[0] if isinstance(x, list) else x) for x in found]

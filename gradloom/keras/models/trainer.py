@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,8 +38,9 @@ class Trainer:
         own = self.__dict__
         own.update(
             stop_training=False, stop_evaluating=False, stop_predicting=False, history=None, optimizer=None,
-            loss=None, compiled=False, run_eagerly=False, _compiled_loss=None, _compiled_metrics=None, _compile_arguments=None, _steps=None, _output_cache={},
-            _loss_tracker=Mean("loss"), steps_per_execution=1, jit_compile="auto",
+            loss=None, compiled=False, run_eagerly=False, _compiled_loss=None, _compiled_metrics=None,
+            _compile_arguments=None, _steps=None, _output_cache={}, _loss_tracker=Mean("loss"), steps_per_execution=1,
+            jit_compile="auto",
         )  # fmt: skip
 
     def _overrides(self, name: str) -> bool:
@@ -171,6 +173,14 @@ class Trainer:
             )
         return total
 
+    def _loss_of(self, x: Any, y: Any, y_pred: Any, weight: Any, training: bool) -> Tensor:
+        """What :meth:`compute_loss` gives; one of a subclass may be without ``training``, as in earlier Keras."""
+        given = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": weight}
+        accepted = inspect.signature(self.compute_loss).parameters
+        if "training" in accepted or any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+            given["training"] = training
+        return self.compute_loss(**given)
+
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Add a batch to the compiled metrics and give all results; a training step leaves the results alone."""
         if self._compiled_metrics is None and self._compile_arguments is not None:
@@ -183,7 +193,7 @@ class Trainer:
         """One step on (x, y, sample_weight), and the metrics so far. For overriding; ``fit`` does the same."""
         x, y, weight = unpack_x_y_sample_weight(data)
         y_pred = self(x, training=True)  # type: ignore[operator]
-        loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, training=True)
+        loss = self._loss_of(x, y, y_pred, weight, True)
         self._loss_tracker.update_state(loss.detach())
         parameters = self.trainable_weights  # type: ignore[attr-defined]
         assert self.optimizer is not None
@@ -196,7 +206,7 @@ class Trainer:
         x, y, weight = unpack_x_y_sample_weight(data)
         with no_grad():
             y_pred = self(x, training=False)  # type: ignore[operator]
-            loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, training=False)
+            loss = self._loss_of(x, y, y_pred, weight, False)
             self._loss_tracker.update_state(loss)
             self.compute_metrics(x, y, y_pred, weight)
         return self.get_metrics_result()
