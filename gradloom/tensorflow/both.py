@@ -97,13 +97,13 @@ def _filled(dims: Any, value: Any, name: str | None = None) -> Tensor:
 
 @functools.wraps(_one_hot)
 def one_hot(*args: Any, **kwargs: Any) -> Tensor:
-    """With `num_classes` PyTorch's function of integers; TensorFlow's with `depth`, or with a depth by position.
+    """PyTorch's function of integers, which refuses labels outside; with a keyword of TensorFlow's, TensorFlow's.
 
     TensorFlow's: a 1 (or `on_value`) at each index, on an axis of length `depth`, float32; an index outside gives no 1.
     """
-    if "num_classes" in kwargs or len(args) + len(kwargs) < 2:
-        return _one_hot(*args, **kwargs)  # type: ignore[no-any-return]
-    return _hot(*args, **kwargs)
+    if kwargs.keys() & {"indices", "depth", "on_value", "off_value", "axis", "dtype", "name"}:
+        return _hot(*args, **kwargs)
+    return _one_hot(*args, **kwargs)  # type: ignore[no-any-return]
 
 
 def _hot(

@@ -50,7 +50,7 @@ CALLS = {
     "zerosd": lambda: tf.zeros((2, 3), dtype=tf.int32),
     "ones": lambda: tf.ones((2,)),
     "eye": lambda: tf.eye(3),
-    "onehot": lambda: tf.one_hot([0, 2], 3),
+    "onehot": lambda: tf.one_hot([0, 2], depth=3),
     "squeeze": lambda: tf.squeeze(tf.constant(x[:1])),
     "concat": lambda: tf.concat([x, x], axis=0),
     "stack": lambda: tf.stack([x, x], axis=1),
@@ -237,7 +237,7 @@ def test_names_of_both_libraries_are_told_apart():
     assert [p.shape[1] for p in tf.split(t, 3, 1)] == [3, 1]  # sizes, as PyTorch
     assert [p.shape[1] for p in tf.split(t, [1, -1], axis=1)] == [1, 3]
     assert tf.one_hot(tf.tensor([0, 2]), num_classes=3).dtype is tf.int64
-    assert tf.one_hot([0, 5], 3).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    assert tf.one_hot([0, 5], depth=3).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     assert tf.fill(t, 2.0).shape == (3, 4)
 
 
