@@ -275,6 +275,14 @@ class Specificity(StatScores):
         return share(tn, tn + fp)
 
 
+class NegativePredictiveValue(StatScores):
+    """The share of the negative decisions that are right."""
+
+    def ratio(self, tp: Array, fp: Array, tn: Array, fn: Array) -> Array:
+        """tn/(tn + fn)."""
+        return share(tn, tn + fn)
+
+
 class FBetaScore(StatScores):
     """The weighted harmonic mean of precision and recall; beta says how many times recall counts more.
 

@@ -33,7 +33,7 @@ class RetrievalMetric(Metric):
     target: list[Tensor]
     indexes: list[Tensor]
 
-    _graded = False
+    _opposite = False  # judge what is not relevant
 
     def __init__(self, top_k: int | None = None, empty_target_action: str = "neg", name: str | None = None) -> None:
         super().__init__(name)
@@ -67,11 +67,11 @@ class RetrievalMetric(Metric):
         t, i = t[order], i[order]
         values = []
         for relevance in np.split(t, np.nonzero(np.diff(i))[0] + 1):
-            relevance = relevance.astype(np.float64) if self._graded else (relevance > 0).astype(np.float64)
+            relevance = ((relevance > 0) != self._opposite).astype(np.float64)
             if relevance.any():
                 values.append(self._query(relevance, min(self.top_k or len(relevance), len(relevance))))
             elif self.empty_target_action == "error":
-                raise ValueError(f"{self.name}: a query has nothing relevant")
+                raise ValueError(f"{self.name}: a query has nothing {'ir' * self._opposite}relevant")
             elif self.empty_target_action != "skip":
                 values.append(1.0 if self.empty_target_action == "pos" else 0.0)
         return result(np.mean(values) if values else 0.0)
@@ -121,8 +121,6 @@ class RetrievalNormalizedDCG(RetrievalMetric):
     The relevance is the gain, and may be graded. Hits of equal score share their gains.
     """
 
-    _graded = True
-
     def compute(self) -> Tensor:
         """The mean over queries; 0 without any."""
         if not self.preds:
@@ -146,3 +144,29 @@ class RetrievalNormalizedDCG(RetrievalMetric):
             found = np.sum(shared * (summed[ends] - summed[ends - sizes]))
             values.append(found / np.sum(np.sort(gains)[::-1] * discount))
         return result(np.mean(values) if values else 0.0)
+
+
+class RetrievalRPrecision(RetrievalMetric):
+    """The share that is relevant among as many hits as there are relevant ones."""
+
+    def __init__(self, empty_target_action: str = "neg", name: str | None = None) -> None:
+        super().__init__(None, empty_target_action, name)
+
+    def _query(self, relevance: Array, k: int) -> float:
+        count = int(relevance.sum())
+        return float(relevance[:count].sum() / count)
+
+
+class RetrievalFallOut(RetrievalMetric):
+    """The share of what is not relevant that stands among the k best.
+
+    empty_target_action is about queries without anything that is not relevant; "pos" unless said otherwise.
+    """
+
+    _opposite = True
+
+    def __init__(self, top_k: int | None = None, empty_target_action: str = "pos", name: str | None = None) -> None:
+        super().__init__(top_k, empty_target_action, name)
+
+    def _query(self, relevance: Array, k: int) -> float:
+        return float(relevance[:k].sum() / relevance.sum())

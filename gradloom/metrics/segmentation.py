@@ -49,8 +49,11 @@ class _Overlap(Metric):
             raise ValueError(f"over is 'dataset' or 'samples', not {over!r}")
         self.num_classes, self.per_class, self.input_format, self.over = num_classes, per_class, input_format, over
         self.first = 0 if include_background else 1
-        self.add_state("above", np.zeros(num_classes))
-        self.add_state("below", np.zeros(num_classes))
+        self._add_states()
+
+    def _add_states(self) -> None:
+        self.add_state("above", np.zeros(self.num_classes))
+        self.add_state("below", np.zeros(self.num_classes))
 
     def _bits(self, x: Any) -> Tensor:
         """(N, C, pixels)."""
@@ -101,3 +104,57 @@ class DiceScore(_Overlap):
 
     def _parts(self, common: Tensor, size_p: Tensor, size_t: Tensor) -> tuple[Tensor, Tensor]:
         return common * 2.0, size_p + size_t
+
+
+class GeneralizedDiceScore(_Overlap):
+    """Dice over all classes of a sample together, rare ones weighing more (Sudre et al. 2017); the mean over samples.
+
+    Parameters
+    ----------
+    num_classes, include_background, per_class : as for the others; per class, without weights of others
+    weight_type : {"square", "simple", "linear"}
+        A class weighs one over its pixels' number squared, one over it, or 1.
+    input_format : {"index", "one-hot"}
+    """
+
+    scores: Tensor
+    samples: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        include_background: bool = True,
+        per_class: bool = False,
+        weight_type: str = "square",
+        input_format: str = "index",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(num_classes, include_background, per_class, input_format, "samples", name)
+        if weight_type not in ("square", "simple", "linear"):
+            raise ValueError(f"weight_type is 'square', 'simple' or 'linear', not {weight_type!r}")
+        self.weight_type = weight_type
+
+    def _add_states(self) -> None:
+        self.add_state("scores", np.zeros(self.num_classes - self.first if self.per_class else 1))
+        self.add_state("samples", np.int64(0))
+
+    def update(self, preds: Any, target: Any) -> None:
+        """Add a batch."""
+        p, t = (G.cast(self._bits(x)[:, self.first :], "float64") for x in (preds, target))
+        inputs.same_shapes(self.name, p, t)
+        common, size_p, size_t = G.sum(p * t, dim=2), G.sum(p, dim=2), G.sum(t, dim=2)
+        power = {"square": 2.0, "simple": 1.0, "linear": 0.0}[self.weight_type]
+        occurs = size_t > 0
+        weight = G.where(occurs, G.where(occurs, size_t, 1.0) ** -power, 0.0)
+        # a class that a sample lacks weighs as much there as in the batch's sample where it weighs most
+        weight = G.where(occurs, weight, G.amax(weight, dim=0, keepdim=True)) if power else G.ones_like(weight)
+        above, below = 2.0 * common * weight, (size_p + size_t) * weight
+        if not self.per_class:
+            above, below = G.sum(above, dim=1, keepdim=True), G.sum(below, dim=1, keepdim=True)
+        self.scores = self.scores + G.sum(G.where(below > 0, above / G.where(below > 0, below, 1.0), 0.0), dim=0)
+        self.samples = self.samples + p.shape[0]
+
+    def compute(self) -> Tensor:
+        """0-d, or one value a class; NaN before any batch."""
+        each = share(self.scores.numpy(), self.samples.numpy(), np.nan)
+        return result(each if self.per_class else each[0])

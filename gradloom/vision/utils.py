@@ -111,7 +111,7 @@ def _colors(name: str, colors: Colors | None, count: int) -> list[tuple[int, ...
     if colors is None:
         return list(_palette(count))
     one = isinstance(colors, str) or (isinstance(colors, tuple) and all(isinstance(c, int) for c in colors))
-    found = [colors] * count if one else list(colors)
+    found: list[Any] = [colors] * count if one else list(colors)
     if len(found) < count:
         raise ArgumentError(f"{name}: {len(found)} colours for {count}", code="argument.colors")
     named = pil("ImageColor").getrgb

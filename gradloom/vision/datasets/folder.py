@@ -62,7 +62,9 @@ def make_dataset(
     elif not class_to_idx:
         raise ArgumentError("class_to_idx has no classes", code="argument.classes")
     valid = is_valid_file or (lambda path: has_file_allowed_extension(path, extensions or ()))
-    directory, found, empty = os.path.expanduser(directory), [], []
+    directory = os.path.expanduser(directory)
+    found: list[tuple[str, int]] = []
+    empty: list[str] = []
     for name in sorted(class_to_idx):
         before = len(found)
         for folder, _, files in sorted(os.walk(os.path.join(directory, name), followlinks=True)):
