@@ -313,6 +313,12 @@ class Model(Trainer, Layer):
 
         archive.save_model(self, filepath, overwrite, **kwargs)
 
+    def __reduce__(self) -> Any:
+        """Pickled and copied as a ``.keras`` archive: classes of one's own have to be registered where it is read."""
+        from gradloom.keras.saving import archive
+
+        return archive.model_from_bytes, (archive.model_bytes(self),)
+
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Write the weights to a ``.safetensors`` or ``.weights.h5`` file. FileExistsError unless ``overwrite``."""
         from gradloom.keras.saving import archive

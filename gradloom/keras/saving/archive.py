@@ -169,7 +169,7 @@ def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bo
     """Set the weights to those of a file of the same architecture, ours or Keras' ``.weights.h5``."""
     path = _checked(filepath, (".keras",))
     if path.name.endswith(".keras"):
-        with _opened(path) as archive:
+        with _opened(path, path) as archive:
             found = _values_in(archive, path)
     elif path.name.endswith((".h5", ".hdf5")):
         found = _h5_values(path)
@@ -252,6 +252,11 @@ def save_model(model: Any, filepath: str | os.PathLike[str], overwrite: bool = T
         )  # fmt: skip
     if not overwrite and path.exists():
         raise FileExistsError(f"{filepath} exists, and overwrite=False")
+    safetensors.write_atomically(path, model_bytes(model, kwargs.get("include_optimizer", True)))
+
+
+def model_bytes(model: Any, include_optimizer: bool = True) -> bytes:
+    """A ``.keras`` archive in memory. NotSerializableError where a part of the model cannot be written down."""
     try:
         text = json.dumps(serialize_keras_object(model))
     except TypeError as error:
@@ -263,7 +268,7 @@ def save_model(model: Any, filepath: str | os.PathLike[str], overwrite: bool = T
             f"{model.name!r} cannot be written: {error}", code="keras.not-serializable",
             hint="lambdas cannot be saved: use named functions that are registered",
         ) from error  # fmt: skip
-    values = values_of(model, kwargs.get("include_optimizer", True))
+    values = values_of(model, include_optimizer)
     from gradloom import __version__
 
     buffer = io.BytesIO()
@@ -273,7 +278,7 @@ def save_model(model: Any, filepath: str | os.PathLike[str], overwrite: bool = T
         weights = io.BytesIO()
         safetensors.write_to(weights, _tensors(values), {"format": "gradloom"})
         archive.writestr(OURS, weights.getvalue())
-    safetensors.write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def load_model(
@@ -296,7 +301,16 @@ def load_model(
         )  # fmt: skip
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
-    with _opened(path) as archive:
+    return _model_in(path, path, custom_objects, compile)
+
+
+def model_from_bytes(data: bytes) -> Any:
+    """The model of a ``.keras`` archive in memory."""
+    return _model_in(io.BytesIO(data), Path("model.keras"), None, True)
+
+
+def _model_in(source: Any, path: Path, custom_objects: Any, compile: bool) -> Any:
+    with _opened(source, path) as archive:
         try:
             config = json.loads(_entry(archive, CONFIG, path))
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -318,9 +332,9 @@ def load_model(
     return model
 
 
-def _opened(path: Path) -> zipfile.ZipFile:
+def _opened(source: Any, path: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(source)
     except (zipfile.BadZipFile, OSError) as error:
         raise FileError(f"{path}: not a readable .keras archive: {error}", code="keras.archive") from error
 
