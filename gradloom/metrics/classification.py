@@ -330,3 +330,53 @@ class HammingDistance(StatScores):
         if self.task == "multiclass":
             return 1.0 - share(tp, tp + fn)
         return 1.0 - share(tp + tn, tp + fp + tn + fn)
+
+
+class ExactMatch(Metric):
+    """The share of samples of which every decision is right: all places of (N, ...), or all labels of a row.
+
+    Parameters
+    ----------
+    task : {"multiclass", "multilabel"}
+    threshold : float
+    num_classes, num_labels : int
+    ignore_index : int, optional
+        Such places count as right.
+    """
+
+    right: Tensor
+    size: Tensor
+
+    def __init__(
+        self,
+        task: str,
+        threshold: float = 0.5,
+        num_classes: int | None = None,
+        num_labels: int | None = None,
+        ignore_index: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        if task == "binary":
+            raise ValueError("ExactMatch is for the tasks 'multiclass' and 'multilabel'")
+        self.count = inputs.checked_task(task, num_classes, num_labels)
+        self.task, self.threshold, self.ignore_index = task, threshold, ignore_index
+        self.add_state("right", np.int64(0))
+        self.add_state("size", np.int64(0))
+
+    def update(self, preds: Any, target: Any) -> None:
+        """Add a batch."""
+        if self.task == "multilabel":
+            p, t, valid = inputs.multilabel(self.name, preds, target, self.count, self.threshold, self.ignore_index)
+        else:
+            t = given(target)
+            shape = (t.shape[0], t.numel() // max(t.shape[0], 1))
+            found = inputs.multiclass(self.name, preds, t, self.count, self.ignore_index)
+            p, t, valid = (G.reshape(x, shape) for x in found)
+        right = G.all(G.logical_or(p == t, G.logical_not(valid)), dim=1)
+        self.right = self.right + G.sum(G.cast(right, "int64"))
+        self.size = self.size + right.numel()
+
+    def compute(self) -> Tensor:
+        """Between 0 and 1; NaN before any batch."""
+        return result(share(self.right.numpy(), self.size.numpy(), np.nan))

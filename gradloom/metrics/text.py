@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -63,9 +64,22 @@ def tokens_13a(text: str) -> list[str]:
     return text.split()
 
 
+def tokens_intl(text: str) -> list[str]:
+    """Tokens of any script: punctuation apart, but between digits, and symbols (mteval-v14, international)."""
+    for pattern, form in ((r"[^N]P", "{} {} "), (r"P[^N]", " {} {}"), (r"S", " {} ")):
+        kinds = "".join(unicodedata.category(c)[0] for c in text)
+        parts, end = [], 0
+        for found in re.finditer(pattern, kinds):
+            parts += [text[end : found.start()], form.format(*text[found.start() : found.end()])]
+            end = found.end()
+        text = "".join([*parts, text[end:]])
+    return text.split()
+
+
 TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "none": str.split,
     "13a": tokens_13a,
+    "intl": tokens_intl,
     "char": lambda text: list("".join(text.split())),
 }
 
@@ -137,7 +151,7 @@ class SacreBLEUScore(BLEUScore):
     Parameters
     ----------
     n_gram, smooth, weights : as for `BLEUScore`
-    tokenize : {"13a", "char", "none"}
+    tokenize : {"13a", "intl", "char", "none"}
     lowercase : bool
     """
 

@@ -14,6 +14,7 @@ import sklearn.metrics as sk
 import gradloom as gl
 from gradloom import metrics as M
 from gradloom.errors import ShapeError
+from gradloom.metrics.text import tokens_intl
 
 RNG = np.random.default_rng(3)
 N = 57
@@ -280,3 +281,24 @@ def test_squad_counts_what_was_not_answered() -> None:
     empty = M.SQuAD()
     empty.update({"prediction_text": "the", "id": "0"}, {"answers": {"text": ["an"]}, "id": "0"})
     assert empty.compute()["f1"].item() == 100.0
+
+
+def test_exact_matches() -> None:
+    ours = value(M.ExactMatch("multilabel", num_labels=3), PL, BITS_L)
+    np.testing.assert_allclose(ours, sk.accuracy_score(BITS_L, PL > 0.5))
+    t, p = np.array([[0, 1], [2, 1], [0, 0]]), np.array([[0, 1], [2, 2], [0, 0]])
+    np.testing.assert_allclose(value(M.ExactMatch("multiclass", num_classes=3), p, t), 2 / 3)
+    scores = np.eye(3)[p].transpose(0, 2, 1)
+    t[1, 1] = -1
+    assert value(M.ExactMatch("multiclass", num_classes=3, ignore_index=-1), scores, t) == 1.0
+    assert np.isnan(M.ExactMatch("multiclass", num_classes=3).compute().item())
+    with pytest.raises(ValueError, match="multilabel"):
+        M.ExactMatch("binary")
+
+
+def test_tokens_of_any_script() -> None:
+    assert tokens_intl("“Ça coûte 1,5€ (ou 2)…”") == ["“", "Ça", "coûte", "1,5", "€", "(", "ou", "2", ")", "…", "”"]
+    assert tokens_intl("in 1999.") == ["in", "1999."]  # so it stands in the original
+    metric = M.SacreBLEUScore(tokenize="intl")
+    metric.update(["«Oui», dit-il."], [["« Oui » , dit - il ."]])
+    assert metric.compute().item() == pytest.approx(1.0)
