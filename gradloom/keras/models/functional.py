@@ -11,6 +11,37 @@ from gradloom.keras.symbolic import Node
 from gradloom.keras.variables import KerasTensor
 
 
+def graph_of(inputs: Any, outputs: Any) -> FunctionGraph:
+    """The graph between symbolic tensors. Inputs from the middle of another model become inputs of their own.
+
+    So a part of a model is a model that can be written down: its layers are shared with the whole, its calls are new.
+    """
+    from gradloom.keras.layers.core import Input, InputLayer
+
+    graph = FunctionGraph(inputs, outputs)
+    new: dict[int, KerasTensor] = {}
+    for x in graph.flat_inputs:
+        maker = x._keras_history.operation if x._keras_history is not None else None
+        if not isinstance(maker, InputLayer):
+            taken = [operation.name for operation in graph.operations]
+            name = x.name if maker is None or maker.name in taken else maker.name
+            new[id(x)] = Input(batch_shape=x.shape, dtype=x.dtype, name=name)
+    if not new:
+        return graph
+
+    def replaced(x: Any) -> Any:
+        return new.get(id(x), x)
+
+    for node in graph.steps:
+        args, kwargs = tree.map_structure(replaced, [list(node.args), node.kwargs])
+        made = [KerasTensor(x.shape, x.dtype) for x in node.outputs]
+        for x, y in zip(node.outputs, made):
+            y._keras_mask = getattr(x, "_keras_mask", None)
+            new[id(x)] = y
+        Node(node.operation, tuple(args), kwargs, made)
+    return FunctionGraph(tree.map_structure(replaced, inputs), tree.map_structure(replaced, outputs))
+
+
 def graph_config(graph: FunctionGraph) -> dict[str, Any]:
     """Layers with their calls, inputs and outputs."""
 

@@ -52,7 +52,7 @@ class Model(Trainer, Layer):
         self._init_training()
         self._graph: FunctionGraph | None = None
         if inputs is not None and outputs is not None:
-            self._set_graph(FunctionGraph(inputs, outputs))
+            self._set_graph(functional.graph_of(inputs, outputs))
 
     def _set_graph(self, graph: FunctionGraph) -> None:
         self.__dict__["_graph"] = graph
