@@ -184,7 +184,11 @@ class Compiled:
             rounds = TAPE.rounds
             before = [x._v if isinstance(x, Tensor) else None for x in own]
             args, kwargs = unflatten(tree, own)
-            result = self.fn(*args, **kwargs)
+            outer, TAPE.whole = TAPE.whole, True
+            try:
+                result = self.fn(*args, **kwargs)
+            finally:
+                TAPE.whole = outer
             results, out_tree = flatten(result)
             written = False
             for x, mine, v in zip(leaves, own, before, strict=True):

@@ -62,6 +62,7 @@ class Tape:
         self.noted: Callable[[Entry], None] | None = None  # told of every new step, while somebody debugs
         self.looks = 0  # values given out of rounds that stayed open
         self.traces = 0  # functions being recorded on placeholders: the round must stay open
+        self.whole = False  # whether what is recorded is to be run again with other inputs
         self.overwritten: tuple = ()  # what the program that runs may write over: (output, input) pairs
         self.fresh = False  # whether modules have new parameters since the last :meth:`settle`
         self.lifted: dict[int, Any] = {}  # entries that a transformation under way differentiates by: their handles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,7 +62,8 @@ def backward(
 
 def grad(
     outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
-    allow_unused: bool | None = None, is_grads_batched: bool = False, materialize_grads: bool = False,
+    only_inputs: bool = True, allow_unused: bool | None = None, is_grads_batched: bool = False,
+    materialize_grads: bool = False,
 ) -> tuple[Any, ...]:  # fmt: skip
     """Gradients of the sum of ``outputs`` with respect to ``inputs``: one for each of them.
 
@@ -69,13 +71,16 @@ def grad(
     ----------
     grad_outputs: cotangents of the outputs; with ``is_grads_batched`` each with a batch axis in front, and so are the
         gradients then. retain_graph: whether the graph may be differentiated again, as ``create_graph`` by default.
-    create_graph: record the pass for higher derivatives. allow_unused: None stands for the gradient of an input that
-        was not used; otherwise that is an error. materialize_grads: zeros stand for it.
+    create_graph: record the pass for higher derivatives. only_inputs: ignored, as in PyTorch, which warns of False.
+    allow_unused: None stands for the gradient of an input that was not used; otherwise that is an error.
+    materialize_grads: zeros stand for it.
 
     Raises
     ------
     GradientError: for outputs that are no scalars without cotangents, unused inputs, or a graph that was freed.
     """
+    if not only_inputs:
+        warnings.warn("grad: only_inputs=False is ignored; backward() adds to leaves", FutureWarning, stacklevel=2)
     if materialize_grads and allow_unused is False:
         raise GradientError("materialize_grads needs allow_unused", code="gradient.unused")
     unused = materialize_grads or bool(allow_unused)

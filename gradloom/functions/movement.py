@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gradloom import dtypes
 from gradloom.errors import IndexRangeError, ShapeError
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
@@ -18,7 +20,8 @@ from gradloom.functions.elementwise import cast
 from gradloom.ops import elementwise as E
 from gradloom.ops import gather as I
 from gradloom.ops import structure as S
-from gradloom.tensor import Tensor
+from gradloom.tape import TAPE
+from gradloom.tensor import Tensor, from_numpy
 
 __all__ = ["cat", "flip", "stack"]
 FUNCTION_ONLY = ["cat", "stack"]
@@ -27,6 +30,8 @@ INTERNAL = (
     "region_of reshape resolved "
     "slice_axis squeeze strided swap_last swapaxes transpose unsqueeze update_slice windows"
 ).split()
+
+_SAMPLES, _SMALL = 8, 1 << 20  # so many tensors, of so few elements, are joined at once where they are there
 
 
 def resolved(old: tuple[int, ...], new: Sequence[int]) -> tuple[int, ...]:
@@ -163,7 +168,23 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
             "cat: a 0-d tensor cannot be concatenated", code="shape.cat", hint="use stack, or reshape it to (1,)"
         )
     (k,) = axes_of("cat", dim if axis is None else axis, full[0].ndim)
+    if _known(full):
+        S.cat.infer([t._v.aval for t in full], (k,))
+        return from_numpy(np.concatenate([t.numpy() for t in full], axis=k))
     return apply(S.cat, tuple(full), (k,))
+
+
+def _known(ts: Sequence[Tensor]) -> bool:
+    """Whether many small values without gradients are there already: samples drawn from a memory, to be collated.
+
+    Some of them may be the same tensor, others each time, and every such pattern would be a program of its own.
+    Where a function or a step is recorded as a whole its inputs must stay inputs.
+    """
+    if len(ts) < _SAMPLES or TAPE.traces or TAPE.inside or TAPE.lifted or TAPE.whole or TAPE.watch is not None:
+        return False
+    return sum(t.numel() for t in ts) <= _SMALL and all(
+        t._v.entry is None and t._v.buf is not None and t._v.hist is None and not t._rg for t in ts
+    )
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
@@ -176,7 +197,10 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -
                 hint="all tensors must have one shape; cat joins along an axis that is there",
             )  # fmt: skip
     d = dim if axis is None else axis
-    return apply(S.cat, tuple(unsqueeze(t, d) for t in ts), axes_of("stack", d, ts[0].ndim + 1))
+    (k,) = axes_of("stack", d, ts[0].ndim + 1)
+    if _known(ts):
+        return from_numpy(np.stack([t.numpy() for t in ts], axis=k))
+    return apply(S.cat, tuple(unsqueeze(t, d) for t in ts), (k,))
 
 
 def region_of(shape: Sequence[int], axis: int, start: int, stop: int, step: int = 1) -> tuple:

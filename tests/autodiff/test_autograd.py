@@ -199,3 +199,11 @@ def test_values_of_earlier_rounds_are_found_once() -> None:
     gx, gy = autograd.grad((y * 3 + w).sum(), [x, y])
     np.testing.assert_allclose(gy.numpy(), 3 + 4 * X)
     np.testing.assert_allclose(gx.numpy(), 2 * (3 + 4 * X))
+
+
+def test_only_inputs_is_ignored_with_a_warning():
+    x = gl.tensor(2.0, requires_grad=True)
+    (g,) = gl.autograd.grad(x * x, x, None, None, False, True)
+    assert g.item() == 4 and x.grad is None
+    with pytest.warns(FutureWarning, match="only_inputs"):
+        gl.autograd.grad(x * x, x, only_inputs=False)
