@@ -59,3 +59,11 @@ def test_the_whole_is_as_before(whole):
     before = whole.get_config()
     part_of(whole)
     assert whole.get_config() == before
+
+
+def test_layers_of_a_frozen_model_keep_their_own_trainable(whole):
+    frozen = keras.Model(whole.input, whole.output, trainable=False)
+    again = keras.Model.from_config(frozen.get_config())
+    assert not again.trainable_weights and again.get_layer("left").trainable
+    whole.trainable = False
+    assert not keras.Model.from_config(whole.get_config() | {"trainable": True}).trainable_weights

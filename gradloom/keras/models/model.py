@@ -351,8 +351,7 @@ class Model(Trainer, Layer):
             with CustomObjectScope(custom_objects):
                 inputs, outputs = functional.graph_from_config(config)
             made = cls(inputs, outputs, name=config.get("name"))
-            if not config.get("trainable", True):
-                made.trainable = False
+            made.__dict__["_trainable"] = config.get("trainable", True)  # the layers' configurations say theirs
             return made
         return cls(**config)
 
