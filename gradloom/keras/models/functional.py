@@ -36,7 +36,7 @@ def graph_of(inputs: Any, outputs: Any) -> FunctionGraph:
         args, kwargs = tree.map_structure(replaced, [list(node.args), node.kwargs])
         made = [KerasTensor(x.shape, x.dtype) for x in node.outputs]
         for x, y in zip(node.outputs, made):
-            y._keras_mask = getattr(x, "_keras_mask", None)
+            y._keras_mask = getattr(x, "_keras_mask", None)  # type: ignore[attr-defined]
             new[id(x)] = y
         Node(node.operation, tuple(args), kwargs, made)
     return FunctionGraph(tree.map_structure(replaced, inputs), tree.map_structure(replaced, outputs))
