@@ -22,6 +22,7 @@ from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.functions.layouts import region_strides
 from gradloom.ops import gather as I
 from gradloom.ops import structure as S
+from gradloom.tape import TAPE
 from gradloom.tensor import Tensor, _view, as_tensor, from_numpy
 
 __all__ = ["getitem", "put_at", "setitem"]
@@ -208,6 +209,22 @@ def _fits(whole: tuple[int, ...], mask: Tensor, axis: int, sizes: tuple[int, ...
 
 
 # -- the view ---------------------------------------------------------------------------------------------
+_BATCH = 1 << 18  # elements of a batch that is copied out of its data at once
+
+
+def _known(b: Tensor) -> bool:
+    """Whether this is data that is there, without gradients: a batch cut out further down is not worth a program.
+
+    Where it starts stands in the program, and a loop over the data would compile one for every batch. Where a function
+    or a step is recorded as a whole its inputs must stay inputs.
+    """
+    v = b._v
+    return (
+        v.entry is None and v.buf is not None and v.hist is None and not b._rg
+        and not (TAPE.traces or TAPE.inside or TAPE.lifted or TAPE.whole) and TAPE.watch is None
+    )  # fmt: skip
+
+
 def _base(x: Tensor, plan: _Plan) -> Tensor:
     """The view that integers, slices and new axes give."""
     region, sizes, whole, shape, at = plan[:5]
@@ -222,6 +239,9 @@ def _base(x: Tensor, plan: _Plan) -> Tensor:
         return part if whole and not b.requires_grad else G.update_slice(b, part, region)
 
     def redo(b: Tensor) -> Tensor:
+        further = not whole and not at and region[0][0] > 0 and min(region[2]) > 0
+        if further and math.prod(shape) <= _BATCH and _known(b):
+            return from_numpy(b.numpy()[tuple(map(slice, *region))].reshape(shape).copy())
         y = cut(b)
         for axis, t in reversed(at):
             y = G.apply(I.take, (y, t), (axis,))

@@ -49,3 +49,29 @@ def test_many_small_values_are_joined_as_few_are(join):
         assert few is None or bool((few == got).all())
     with pytest.raises(T.errors.ShapeError, match=join.__name__):
         join([*ts, T.zeros(2, 2, 2)])
+
+
+def test_batches_cut_at_any_place_compile_nothing(monkeypatch):
+    data = T.from_numpy(np.random.default_rng(0).normal(size=(100, 6)))
+    weight = T.ones(6, 2, dtype=T.float64, requires_grad=True)
+    compiled = []
+    inner = pipeline._compile
+    monkeypatch.setattr(pipeline, "_compile", lambda *a, **k: compiled.append(a) or inner(*a, **k))
+    for start in (3, 17, 4, 50, 77):
+        weight.grad = None
+        (data[start : start + 8] @ weight).sum().backward()
+        np.testing.assert_allclose(weight.grad.numpy()[:, 0], data.numpy()[start : start + 8].sum(0))
+        if start == 3:
+            compiled.clear()
+    assert not compiled
+
+
+def test_a_batch_cut_out_is_a_view_still():
+    data = T.arange(12.0).reshape(6, 2)
+    data.numpy()
+    part = data[2:4]
+    data[3, 1] = 50.0
+    assert part.tolist() == [[4.0, 5.0], [6.0, 50.0]]
+    part += 1
+    assert data[3].tolist() == [7.0, 51.0]
+    assert data[5:2].shape == (0, 2)
