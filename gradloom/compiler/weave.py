@@ -37,10 +37,10 @@ def base_of(n: Node) -> Node:
 
 def _tangled(v: View, again: bool) -> bool:
     """Whether a large view is walked in steps though it has axes of unit stride: in short stretches, or several times
-    over (``again``).
+    over (``again``). A copy of windows that overlap would be larger than what they lie in: such a view stays.
     """
     long = [(n, s) for n, s in zip(v.shape, v.strides, strict=True) if n != 1]
-    if math.prod(v.shape) < TANGLED or any(s == 0 for _, s in long):
+    if not TANGLED <= math.prod(v.shape) <= 1 + sum((n - 1) * abs(s) for n, s in long) or any(s == 0 for _, s in long):
         return False
     last = long[-1][1]
     if abs(last) == 1 or (not again and _reach(reversed(long), last) >= SHORT_RUN):

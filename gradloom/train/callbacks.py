@@ -53,6 +53,24 @@ class Callback:
         """Step ``batch`` of the epoch ended; ``logs`` are means over the epoch so far."""
         self.on_batch_end(batch, logs)
 
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Step ``batch`` of an evaluation or validation starts."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Step ``batch`` of an evaluation or validation ended."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Prediction starts."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Prediction ended."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Step ``batch`` of a prediction starts."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Step ``batch`` of a prediction ended; ``logs`` has its outputs."""
+
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Evaluation or validation starts."""
 
@@ -75,7 +93,8 @@ class History(Callback):
             self.history.setdefault(name, []).append(value)
 
 
-def _overrides(callback: Callback, *names: str) -> bool:
+def overrides(callback: Any, *names: str) -> bool:
+    """Whether one of these methods is the callback's own, and not the empty one of :class:`Callback`."""
     return any(
         getattr(type(callback), name, None) is not getattr(Callback, name) or name in vars(callback) for name in names
     )
@@ -89,8 +108,8 @@ class CallbackList:
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(params)
-        self.at_batch_begin = [c for c in self.callbacks if _overrides(c, "on_batch_begin", "on_train_batch_begin")]
-        self.at_batch_end = [c for c in self.callbacks if _overrides(c, "on_batch_end", "on_train_batch_end")]
+        self.at_batch_begin = [c for c in self.callbacks if overrides(c, "on_batch_begin", "on_train_batch_begin")]
+        self.at_batch_end = [c for c in self.callbacks if overrides(c, "on_batch_end", "on_train_batch_end")]
 
     def call(self, method: str, *arguments: Any) -> None:
         """Call one method of each callback."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gradloom.train import Callback
+from gradloom.train.callbacks import overrides
 
 STOPS = {"test": "stop_evaluating", "predict": "stop_predicting"}
 
@@ -51,7 +52,7 @@ class HeardBatches:
 
 
 def _methods(callbacks: Iterable[Callback], name: str) -> list[Callable[..., None]]:
-    return [getattr(c, name) for c in callbacks if hasattr(c, name)]
+    return [getattr(c, name) for c in callbacks if hasattr(c, name) and overrides(c, name)]
 
 
 def tell(callbacks: Iterable[Callback], method: str, logs: dict[str, Any]) -> None:
