@@ -273,8 +273,6 @@ def group_norm(
             hint="the number of channels must be a multiple of num_groups",
         )  # fmt: skip
     _per_channel("group_norm", input, weight=weight, bias=bias)
-    if not input.numel():
-        return input * 1.0
     return _group_norm(input, int(num_groups), weight, bias, float(eps))
 
 

@@ -93,6 +93,9 @@ def test_empty_batches() -> None:
     assert nn.GroupNorm(1, 3)(gl.zeros(0, 3, 4)).shape == (0, 3, 4)
     assert nn.LayerNorm(4)(gl.zeros(0, 4)).shape == (0, 4)
     assert nn.LocalResponseNorm(2)(gl.zeros(2, 0, 4)).shape == (2, 0, 4)
+    layer = nn.GroupNorm(2, 4)
+    layer(gl.zeros(0, 4, 3)).sum().backward()
+    assert layer.weight.grad.tolist() == [0.0] * 4 == layer.bias.grad.tolist()
     with pytest.raises(ShapeError, match="3 channels"):
         nn.BatchNorm2d(4)(gl.zeros(0, 3, 4, 4))
 
