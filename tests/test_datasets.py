@@ -236,7 +236,10 @@ def test_fetch_once(server: Server, tmp_path: Path) -> None:
     assert seen[-1] == (len(BODY), len(BODY))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     fetch([server.url + "f"], path, SUM)
+    fetch([server.url + "f"], path, f"sha256:{SUM.upper()}")
     assert len(server.log) == 1, "a whole file is not fetched again"
+    with pytest.raises(ValueError, match="64 hexadecimal digits"):
+        fetch([server.url + "f"], path, SUM[:-1])
     assert [p.name for p in path.parent.iterdir()] == ["f"]
 
 

@@ -46,7 +46,7 @@ def fetch(
     ----------
     urls : places to try in this order; http, https and file addresses.
     path : where the file is to stand. Its folder is made.
-    sha256 : what the file's SHA-256 must be, 64 hexadecimal digits.
+    sha256 : what the file's SHA-256 must be, 64 hexadecimal digits; "sha256:" may stand before them.
     timeout : seconds without a byte after which a place is given up.
     attempts : how often the whole list is gone through. A transfer that broke off goes on at the next attempt.
     progress : called with the number of bytes so far and the number in all (None where the place does not say).
@@ -57,9 +57,12 @@ def fetch(
 
     Raises
     ------
-    DownloadError : no place delivered the file.
+    DownloadError : no place delivered the file. ValueError : ``sha256`` is no such sum.
     OSError : ``path``'s folder cannot be written.
     """
+    sha256 = sha256.strip().lower().removeprefix("sha256:")
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ValueError(f"sha256 is 64 hexadecimal digits, got {sha256!r}")
     if path.is_file() and file_digest(path) == sha256:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
