@@ -18,10 +18,11 @@ import numpy as np
 from gradloom import nn, optim
 from gradloom.data import DataLoader, TensorDataset
 from gradloom.errors import NotSupportedError
+from gradloom.keras.callbacks import EarlyStopping
 from gradloom.modes import no_grad
 from gradloom.random import drawn_from
 from gradloom.tensor import from_numpy, tensor
-from gradloom.train import Callback, Trainer
+from gradloom.train import Trainer
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -139,13 +140,14 @@ class Network(BaseEstimator):
                 data = TensorDataset(*(tensor(p[rows]) for p in parts))
                 return DataLoader(data, min(self.batch_size, len(rows)), shuffle=shuffle, generator=seed)
 
-            stop = _Patience(self.patience) if self.patience is not None else None
+            callbacks = []
+            if self.patience is not None:
+                monitor = "val_loss" if kept else "loss"
+                callbacks.append(EarlyStopping(monitor, patience=self.patience + 1, restore_best_weights=True))
             history = trainer.fit(
                 loader(order[kept:], True), self.epochs, validation=loader(order[:kept], False) if kept else None,
-                callbacks=[stop] if stop else (), verbose=self.verbose,
+                callbacks=callbacks, verbose=self.verbose,
             )  # fmt: skip
-        if stop is not None and stop.best is not None:
-            self.module_.load_state_dict(stop.best)
         self.history_ = history.history
         self.n_iter_ = len(history.epoch)
 
@@ -175,25 +177,6 @@ class Network(BaseEstimator):
             with drawn_from(0):
                 self.module_ = self._built(self.n_features_in_, self._outputs)
             self.module_.load_state_dict({name: tensor(value) for name, value in weights.items()})
-
-
-class _Patience(Callback):
-    """Stop when the loss (of validation, where there is any) gets no better; the best weights are kept."""
-
-    def __init__(self, patience: int) -> None:
-        super().__init__()
-        self.patience, self.waited, self.least = patience, 0, np.inf
-        self.best: dict[str, Any] | None = None
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Look at the loss of the epoch."""
-        values = logs or {}
-        value = values.get("val_loss", values["loss"])
-        self.waited += 1
-        if value < self.least:
-            self.least, self.waited, self.best = value, 0, self.model.get_weights()
-        if self.waited > self.patience:
-            self.model.stop_training = True
 
 
 class Classifier(ClassifierMixin, Network):

@@ -49,10 +49,15 @@ def stack(batch: Sequence[Any]) -> Any:
     raise TypeError(f"cannot make a batch of {type(first).__name__}; pass a collate_fn")
 
 
+def holds_numbers(array: np.ndarray) -> bool:
+    """Whether a tensor can be made of an array."""
+    return array.dtype.kind in "biufc" or array.dtype.name in _NAMED
+
+
 def default_convert(data: Any) -> Any:
     """The same structure with tensors in the place of arrays; what is neither array nor structure stays."""
     if isinstance(data, np.ndarray):
-        return from_numpy(data) if data.dtype.kind in "biufc" or data.dtype.name in NAMED else data
+        return from_numpy(data) if holds_numbers(data) else data
     if isinstance(data, np.generic):
         return default_convert(np.asarray(data))
     if isinstance(data, Mapping):
@@ -66,7 +71,7 @@ def default_convert(data: Any) -> Any:
     return data
 
 
-NAMED = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}  # kinds that NumPy does not know as its own
+_NAMED = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}  # kinds that NumPy does not know as its own
 
 
 def _like(data: Mapping[Any, Any], values: dict[Any, Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.data.collate import NAMED
+from gradloom.data.collate import holds_numbers
 from gradloom.errors import ShapeError
 from gradloom.tensor import Tensor, from_numpy
 
@@ -81,7 +81,7 @@ def as_array(value: Any) -> Any:
 
 def shown(value: Any) -> Any:
     """A leaf as users see it: arrays of numbers as tensors."""
-    if isinstance(value, np.ndarray) and (value.dtype.kind in "biufc" or value.dtype.name in NAMED):
+    if isinstance(value, np.ndarray) and holds_numbers(value):
         return from_numpy(np.asarray(value, order="C"))
     return value
 

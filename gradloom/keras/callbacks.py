@@ -17,7 +17,7 @@ from gradloom.keras.backup import BackupAndRestore
 from gradloom.keras.names import lookup
 from gradloom.keras.reporting import RemoteMonitor, TensorBoard
 from gradloom.keras.schedules import LearningRateSchedule
-from gradloom.train.callbacks import Callback, CallbackList, History, Logs
+from gradloom.train.callbacks import Callback, CallbackList, History, Logs, rises
 
 __all__ = [
     "BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
@@ -32,8 +32,7 @@ class _Best:
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         self.monitor = monitor
         lookup("mode", mode, {"auto": 1, "min": 1, "max": 1})
-        words = ("acc", "auc", "precision", "recall", "f1", "iou", "r2", "cosine")
-        rising = mode == "max" or (mode == "auto" and any(w in monitor for w in words))
+        rising = mode == "max" or (mode == "auto" and rises(monitor))
         self.sign = 1.0 if rising else -1.0
         self.min_delta = abs(min_delta)
         self.value = -self.sign * math.inf

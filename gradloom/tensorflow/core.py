@@ -20,7 +20,7 @@ __all__ = [
     "TensorSpec", "Variable", "boolean_mask", "cast", "clip_by_global_norm", "clip_by_norm", "clip_by_value",
     "constant",
     "convert_to_tensor", "ensure_shape", "executing_eagerly", "function", "global_norm", "group", "identity",
-    "is_tensor", "map_fn", "no_op", "numpy_function", "pad", "py_function", "rank", "reduce_all", "reduce_any",
+    "map_fn", "no_op", "numpy_function", "pad", "py_function", "rank", "reduce_all", "reduce_any",
     "reduce_logsumexp", "reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_std", "reduce_sum",
     "reduce_variance", "reverse", "sequence_mask", "shape", "size", "slice", "stop_gradient",
 ]  # fmt: skip
@@ -106,11 +106,6 @@ def size(input: Any, out_type: Any = None, name: str | None = None) -> int:
     return as_tensor(input).numel()
 
 
-def is_tensor(x: Any) -> bool:
-    """Whether `x` is a tensor."""
-    return isinstance(x, Tensor)
-
-
 def _reduction(name: str, op: Callable[..., Any]) -> Callable[..., Tensor]:
     def reduce(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Tensor:
         return op(as_tensor(input_tensor), axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
@@ -120,15 +115,15 @@ def _reduction(name: str, op: Callable[..., Any]) -> Callable[..., Tensor]:
     return reduce
 
 
-reduce_sum = _reduction("sum", lambda x, axis, keepdims: ops.sum(x, axis, keepdims=keepdims))
-reduce_max = _reduction("max", lambda x, axis, keepdims: ops.max(x, axis, keepdims=keepdims))
-reduce_min = _reduction("min", lambda x, axis, keepdims: ops.min(x, axis, keepdims=keepdims))
-reduce_prod = _reduction("prod", lambda x, axis, keepdims: ops.prod(x, axis, keepdims=keepdims))
-reduce_std = _reduction("std", lambda x, axis, keepdims: ops.std(x, axis, keepdims=keepdims))
-reduce_variance = _reduction("variance", lambda x, axis, keepdims: ops.var(x, axis, keepdims=keepdims))
-reduce_all = _reduction("all", lambda x, axis, keepdims: ops.all(x, axis, keepdims=keepdims))
-reduce_any = _reduction("any", lambda x, axis, keepdims: ops.any(x, axis, keepdims=keepdims))
-reduce_logsumexp = _reduction("logsumexp", lambda x, axis, keepdims: ops.logsumexp(x, axis, keepdims=keepdims))
+reduce_sum = _reduction("sum", ops.sum)
+reduce_max = _reduction("max", ops.max)
+reduce_min = _reduction("min", ops.min)
+reduce_prod = _reduction("prod", ops.prod)
+reduce_std = _reduction("std", ops.std)
+reduce_variance = _reduction("variance", ops.var)
+reduce_all = _reduction("all", ops.all)
+reduce_any = _reduction("any", ops.any)
+reduce_logsumexp = _reduction("logsumexp", ops.logsumexp)
 
 
 def reduce_mean(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Tensor:

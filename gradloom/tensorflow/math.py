@@ -36,8 +36,8 @@ ops: Any = keras_ops  # its functions stand in tables
 # TensorFlow's name of what NumPy calls otherwise
 _RENAMED = {
     "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan", "atan2": "arctan2",
-    "atanh": "arctanh", "is_finite": "isfinite", "is_inf": "isinf", "is_nan": "isnan", "log_sigmoid": "log_sigmoid",
-    "ceil": "ceil", "unsorted_segment_sum": "segment_sum", "unsorted_segment_max": "segment_max",
+    "atanh": "arctanh", "is_finite": "isfinite", "is_inf": "isinf", "is_nan": "isnan",
+    "unsorted_segment_sum": "segment_sum", "unsorted_segment_max": "segment_max",
     "unsorted_segment_min": "segment_min", "unsorted_segment_prod": "segment_prod",
 }  # fmt: skip
 

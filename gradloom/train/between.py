@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gradloom.errors import StateError
 from gradloom.io.files import save
 from gradloom.optim.lr_scheduler import ReduceLROnPlateau
-from gradloom.train.callbacks import Callback
+from gradloom.train.callbacks import Callback, rises
 
 if TYPE_CHECKING:
     from gradloom.train.trainer import Trainer
@@ -61,8 +61,7 @@ class Ends(Callback):
         scheduler = trainer.scheduler
         if scheduler is not None and trainer.schedule == "epoch":
             scheduler.step(*([values[name]] if isinstance(scheduler, ReduceLROnPlateau) else []))
-        lower = not any(w in name for w in ("acc", "auc", "precision", "recall", "f1", "iou", "r2"))
-        value = values[name] if lower else -values[name]
+        value = -values[name] if rises(name) else values[name]
         trainer._epoch, trainer._start = epoch + 1, 0
         if trainer.best is None or value < trainer.best:
             trainer.best = value

@@ -78,6 +78,11 @@ class Callback:
         """Evaluation or validation ended."""
 
 
+def rises(name: str) -> bool:
+    """Whether more of a value of this name is better: an accuracy, and not a loss."""
+    return any(word in name for word in ("acc", "auc", "precision", "recall", "f1", "iou", "r2", "cosine"))
+
+
 class History(Callback):
     """The values of every epoch: ``history`` maps a name to its list, ``epoch`` has the epochs' numbers."""
 
