@@ -73,7 +73,8 @@ def run(name: str, o: argparse.Namespace, say: Any, raw: Path, workloads: Any, r
     data.update(
         date=time.strftime("%Y-%m-%d"), threads=o.threads, rounds=o.rounds, seconds=o.seconds, quick=o.quick,
         machine=machine(), ceilings_how=ceilings.how,
-        versions={name: c.version or f"not available: {c.missing}" for name, c in field.contenders.items()},
+        versions=data.get("versions", {})
+        | {name: c.version or f"not available: {c.missing}" for name, c in field.contenders.items()},
     )  # fmt: skip
     field.contenders = {name: c for name, c in field.contenders.items() if c.version is not None}
     order = {name: k for k, name in enumerate(workloads.BY_NAME)}

@@ -1,4 +1,4 @@
-"""Puts the overviews of the images' measurements into README.md, between marks."""
+"""Puts the overviews of measurements into README.md, between marks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
 def update(folder: Path, readme: Path = README) -> None:
     """Write what the result files in ``folder`` say; only where they are the published ones."""
     from benchmarks import compile_time, memory
+    from benchmarks.audio import report as audio
     from benchmarks.convolutions import report as convolutions
+    from benchmarks.fitting import report as fitting
     from benchmarks.images import report as images
+    from benchmarks.text import report as text_report
 
     if folder.resolve() != RESULTS.resolve() and readme == README:
         return
@@ -24,6 +27,9 @@ def update(folder: Path, readme: Path = README) -> None:
         "convolutions": convolutions.overview,
         "memory": memory.overview,
         "compile_time": compile_time.overview,
+        "fitting": fitting.overview,
+        "text": text_report.overview,
+        "audio": audio.overview,
     }
     for name, overview in parts.items():
         source = folder / f"{name}.json"

@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 GROUP_SECONDS = 0.02
@@ -23,6 +23,7 @@ class Task:
     steps : training steps in one call.
     each : wait after every call (latency) rather than after a group of calls (throughput).
     check : runs a few steps from the start and returns numbers that must agree between contenders.
+    facts : what else stands in the row, such as the size of a file.
     """
 
     step: Callable[[int], Any]
@@ -30,6 +31,7 @@ class Task:
     steps: int = 1
     each: bool = False
     check: Callable[[], list[float]] | None = None
+    facts: dict[str, float] = field(default_factory=dict)
 
 
 class Timer:

@@ -62,7 +62,7 @@ def main() -> None:
             task = module.make(workload, mode)
             check = task.check() if task.check else None
             timers[workload.name, mode] = Timer(task, command.get("warm", 0.4))
-            return {"check": check}
+            return {"check": check, **task.facts}
         return timers[workload.name, mode].round(command["seconds"], command.get("least", 3))
 
     for line in sys.stdin:

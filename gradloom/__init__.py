@@ -47,16 +47,18 @@ if TYPE_CHECKING:
     from gradloom import autograd, datasets, keras, linalg, masked, nn, optim, utils
 
 _SUBMODULES = (
-    "__config__", "accelerator", "amp", "array_api", "audio", "autograd", "backends", "control", "cpu", "cuda",
+    "__config__", "__future__", "accelerator", "amp", "array_api", "audio", "autograd", "backends", "compiler",
+    "control", "cpu", "cuda",
     "data", "datasets", "debug", "distributions", "estimators", "fft", "func", "io", "keras", "linalg",
-    "masked", "metrics", "mps", "nn", "optim", "profiler", "random", "signal", "special", "testing", "text", "train",
-    "utils", "version", "vision", "xpu",
+    "masked", "metrics", "mps", "multiprocessing", "nn", "onnx", "optim", "profiler", "random", "signal", "special",
+    "testing", "text", "train", "utils", "version", "vision", "xpu",
 )  # fmt: skip
 
 # TensorFlow's and Keras' modules that go by another name here
 _ALIASES = {
     "config": "tensorflow.config", "image": "tensorflow.image", "initializers": "keras.initializers",
     "losses": "keras.losses", "math": "tensorflow.math", "optimizers": "keras.optimizers",
+    "strings": "tensorflow.strings",
 }  # fmt: skip
 
 # names that stand in a module of their own, loaded when first asked for
@@ -171,9 +173,10 @@ def compile(model: Any = None, **options: Any) -> Any:
 
 def __getattr__(name: str) -> Any:
     if name in ("fill", "gather", "one_hot", "split"):  # of PyTorch and of TensorFlow
-        value: Any = getattr(importlib.import_module("gradloom.tensorflow.both"), name)
+        both = importlib.import_module("gradloom.tensorflow.both")
+        value: Any = _functions.placed("gradloom", name, getattr(both, name))
     elif name in _functions.PUBLIC:
-        value = _functions.with_out(_functions.PUBLIC[name])
+        value = _functions.placed("gradloom", name, _functions.with_out(_functions.PUBLIC[name]))
     elif name in _SUBMODULES:
         value = importlib.import_module(f"gradloom.{name}")
     elif name in _ALIASES:
@@ -183,7 +186,7 @@ def __getattr__(name: str) -> Any:
     elif name in _FUNCTIONAL and hasattr(functional := importlib.import_module("gradloom.nn.functional"), name):
         value = getattr(functional, name)
     elif name.endswith("_") and not name.startswith("_") and callable(method := getattr(Tensor, name, None)):
-        value = method
+        value = _functions.placed("gradloom", name, method)
     else:
         from gradloom.absent import missing
 

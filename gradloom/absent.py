@@ -23,10 +23,6 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "there is no TorchScript: programs are compiled as they run; gradloom.compile(fn) keeps a function's program",
     ),
     (
-        "onnx$",
-        "models are not written as ONNX yet: gradloom.save(model.state_dict(), path) keeps the weights",
-    ),
-    (
         "fx$ Graph$ Node$",
         "there is no symbolic tracer: gradloom.explain(fn, *args) shows the program that a function becomes",
     ),
@@ -49,12 +45,16 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "gradloom runs in one process: use larger batches, or add up the gradients of several before a step",
     ),
     (
+        "GradientEdge$ get_gradient_edge$ set_warn_on_accumulate_grad_stream_mismatch$",
+        "gradients are asked for by tensors: keep the tensor, and give it to autograd.grad",
+    ),
+    (
         "hub$ package$ PyTorchFile",
         "code is not loaded from files or the network: build the model in Python, and load its weights",
     ),
     (
-        "multiprocessing$ prepare_multiprocessing",
-        "tensors are not shared between processes: DataLoader brings batches, and t.numpy() gives their memory",
+        "prepare_multiprocessing",
+        "tensors go to other processes as copies: see gradloom.multiprocessing",
     ),
     (
         "cudnn_ miopen_ mkldnn_ native_",
@@ -92,7 +92,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "TracingState$ TupleType$ Type$ USE_ UnionType$ Use$ Value$ init_num_threads$ parse_type_comment$ "
         "unify_type_list$ read_vitals$ set_vital$ vitals_enabled$ get_file_path$ profiler_allow thread_safe_generator$ "
         "classproperty$ legacy_contiguous_format$ monitor$ types$ return_types$ serialization$ storage$ functional$ "
-        "torch_version$ windows$ quasirandom$ compiler$ export$ get_device_module$ hash_tensor$ segment_reduce$ "
+        "torch_version$ windows$ quasirandom$ export$ get_device_module$ hash_tensor$ segment_reduce$ "
         "slice_inverse$ convolution$ embedding_renorm_$ norm_except_dim$ batch_norm_ grid_sampler_ hspmm "
         "const_data_ptr$ module_load$ grad_dtype$ index$ to_padded_tensor$ max_pool1d_with_indices$ is_inference$",
         "a part of PyTorch's inside: look for the public function, or the layer, that is made of it",
@@ -112,7 +112,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ("volatile$", "use no_grad() where no gradients are wanted"),
     ("reinforce$", "PyTorch has removed it too: gradloom.distributions has log_prob"),
     (
-        "graph$ SavedTensor$ saved_tensors_hooks$ NestedIOFunction$ enforce_grad_layout_policy$ "
+        "SavedTensor$ NestedIOFunction$ enforce_grad_layout_policy$ "
         "is_view_replay_enabled$ is_multithreading_enabled$ set_multithreading_enabled$",
         "what a gradient needs is computed again or kept by the compiler: utils.checkpoint says what to compute again",
     ),

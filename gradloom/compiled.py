@@ -10,13 +10,13 @@ from gradloom.autodiff.trees import Tree, flatten, unflatten
 from gradloom.errors import NotSupportedError
 from gradloom.nn import Module
 from gradloom.ops.batching import is_random
-from gradloom.tape import TAPE, Value
+from gradloom.tape import MODES, TAPE, Value
 from gradloom.tensor import Tensor
 
 __all__ = ["Compiled", "compile"]
 
 BACKENDS = (None, "gradloom", "inductor")
-MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+ACCEPTED_MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
 class _Plan:
@@ -65,13 +65,13 @@ class _Latest:
         self.plan, self.avals = plan, avals
         self.captured = [(at, t, plan.expected[at]) for at, t in plan.captured]
         self.modules, self.modes = modules, [m.training for m in modules]
-        self.autocast, self.grad = TAPE.autocast, TAPE.grad
+        self.autocast, self.grad = MODES.autocast, MODES.grad
         self.one = plan.avals[0] if plan.tree.kind is None else None
 
     def run(self, args: tuple[Any, ...]) -> Any:
         """The results, or None where this call is not like that one."""
         grad = self.grad
-        if TAPE.grad is not grad or TAPE.autocast is not self.autocast or len(args) != len(self.avals):
+        if MODES.grad is not grad or MODES.autocast is not self.autocast or len(args) != len(self.avals):
             return None
         if TAPE.target != "cpu" or TAPE.traces or TAPE.lifted or [m.training for m in self.modules] != self.modes:
             return None
@@ -135,10 +135,10 @@ class Compiled:
             return self.fn(*args, **kwargs)
         leaves, tree = flatten((args, kwargs))
         values: list[Value | None] = []
-        key: list[Any] = [tree, TAPE.grad, TAPE.autocast, *(m.training for m in self._modules)]
+        key: list[Any] = [tree, MODES.grad, MODES.autocast, *(m.training for m in self._modules)]
         for a in leaves:
             if isinstance(a, Tensor):
-                if TAPE.grad and a.requires_grad:
+                if MODES.grad and a.requires_grad:
                     return self.fn(*args, **kwargs)
                 if a._v.buf is None:
                     a._buffer()
@@ -160,7 +160,7 @@ class Compiled:
         for at, s in plan.sources:
             pointers[at] = values[s].buf.ptr  # type: ignore[union-attr]
         for at, t in plan.captured:
-            if TAPE.grad and t._rg:
+            if MODES.grad and t._rg:
                 return self.fn(*args, **kwargs)
             v = t._v
             if v.aval != plan.expected[at]:
@@ -216,8 +216,12 @@ def _planned(results: list[Tensor], tree: Tree, own: list[Any]) -> _Plan | None:
     """The plan of the round that gives ``results``, where running its program is all that there is to do."""
     bound, numbers = list(TAPE.tensors), dict(TAPE.scalars)
     at = {id(t): k for k, t in enumerate(own) if isinstance(t, Tensor)}
-    rounds = TAPE.rounds
-    TAPE.flush()
+    rounds, outer = TAPE.rounds, TAPE.whole
+    TAPE.whole = True
+    try:
+        TAPE.flush()
+    finally:
+        TAPE.whole = outer
     program = TAPE.latest
     if TAPE.rounds != rounds + 1 or program is None or program.outputs != len(results):
         return None
@@ -266,8 +270,8 @@ def compile(
             f"compile: backend {backend!r} is not there; gradloom has one compiler", code="compile.backend",
             hint="leave backend out",
         )  # fmt: skip
-    if mode not in MODES:
-        raise ValueError(f"compile: mode must be one of {', '.join(map(str, MODES))}, got {mode!r}")
+    if mode not in ACCEPTED_MODES:
+        raise ValueError(f"compile: mode must be one of {', '.join(map(str, ACCEPTED_MODES))}, got {mode!r}")
     if options:
         raise NotSupportedError(f"compile: no such options: {', '.join(sorted(options))}", code="compile.options")
     if model is None:

@@ -25,8 +25,11 @@ BOOL, INTEGER, FLOATING, COMPLEX = range(4)
 _OF_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 
-class DType:
-    """An element type.
+class DType(str):
+    """An element type, and its name: it equals the text ``"float32"`` and is found under it in dicts.
+
+    That it is a text, rather than compares like one, keeps hashes and comparisons in the interpreter's own code. NumPy
+    takes it where a dtype is asked for, bfloat16 and float8 once ml_dtypes is imported; ``numpy`` serves always.
 
     Attributes
     ----------
@@ -41,6 +44,10 @@ class DType:
         "_np", "category", "code", "is_complex", "is_floating", "is_floating_point", "is_signed", "itemsize", "name",
         "native", "storage_only",
     )  # fmt: skip
+
+    def __new__(cls, name: str, code: str, category: int, itemsize: int) -> DType:
+        """The text of the name."""
+        return str.__new__(cls, name)
 
     def __init__(self, name: str, code: str, category: int, itemsize: int) -> None:
         self.name, self.code, self.category, self.itemsize = name, code, category, itemsize
@@ -63,8 +70,6 @@ class DType:
                 self._np = np.dtype(self.name)
         return self._np
 
-    dtype = numpy  # so that NumPy takes it where a dtype is asked for
-
     def to_complex(self) -> DType:
         """The complex dtype of this precision: complex128 for float64, complex64 for the other floating dtypes.
 
@@ -82,6 +87,11 @@ class DType:
 
     def __repr__(self) -> str:
         return f"gradloom.{self.name}"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
 
     def __reduce__(self) -> tuple:
         return as_dtype, (self.name,)

@@ -9,15 +9,15 @@ from gradloom.graph.node import Aval, Graph
 if TYPE_CHECKING:
     from gradloom.runtime.buffers import Buffer
 
-__all__ = ["LEAF", "SCALAR", "Entry", "Program", "Record", "Value"]
+__all__ = ["LEAF", "SCALAR", "Entry", "Program", "Record", "Value", "describe"]
 
 
 class Entry:
     """One recorded step, shared by every round that comes by."""
 
     __slots__ = (
-        "abstract", "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "inputs", "ins", "leaf",
-        "leaves", "next", "outs", "parent", "prim", "programs", "rg", "segment", "zero",
+        "abstract", "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "ingredients", "inputs", "ins",
+        "leaf", "leaves", "needs", "next", "outs", "parent", "prim", "programs", "rg", "segment", "zero",
     )  # fmt: skip
 
     def __init__(
@@ -39,7 +39,9 @@ class Entry:
         self.outs: Any = None
         self.segment: Entry | None = None  # the checkpoint that it belongs to: computed again where a gradient needs it
         self.leaves: list[int] | None = None  # cache: leaves that a gradient reaches
+        self.ingredients: tuple[Entry, ...] | None = None  # cache: what a value of few rows is computed from
         self.closed: frozenset[Entry] | None = None  # cache: what a gradient of this passes through
+        self.needs: dict[tuple[Entry, ...] | None, frozenset[Entry]] | None = None  # cache: of that, what needs values
 
     def through(self) -> frozenset[Entry]:
         """The entries, inputs excepted, that a gradient of this one passes through."""
@@ -54,6 +56,28 @@ class Entry:
             self.closed = frozenset(seen)
         return self.closed
 
+    def saving(self, ends: tuple[Entry, ...] | None = None) -> frozenset[Entry]:
+        """Those of them whose rules need values; with ``ends`` those that a gradient by these passes through alone."""
+        if self.needs is None:
+            self.needs = {}
+        found = self.needs.get(ends)
+        if found is None:
+            path = self.through()
+            if ends is not None:
+                known, ordered = set(ends), sorted(path, key=lambda x: x.depth)
+                leads: set[Entry] = set()
+                for x in ordered:
+                    if any(i in known or i in leads for i in x.ins):
+                        leads.add(x)
+                path = frozenset(leads)
+            found = self.needs[ends] = frozenset(x for x in path if _saves(x))
+        return found
+
+
+def _saves(e: Entry) -> bool:
+    rule = getattr(e.prim, "saves", True)
+    return rule if type(rule) is bool else rule(e)
+
 
 class Value:
     """What a handle points to: an entry of the present round, or memory. ``hist`` leads to its gradient."""
@@ -66,13 +90,23 @@ class Value:
 
 
 class Record:
-    """What remains of a closed round for those who may still differentiate it: its inputs."""
+    """What remains of a closed round for those who may still differentiate it: its inputs.
 
-    __slots__ = ("freed", "leaves", "scalars", "tensors")
+    pulled: the entries whose values backward passes did not retain, by pass; None: nothing here can be differentiated.
+    """
+
+    __slots__ = ("leaves", "pulled", "scalars", "tensors")
 
     def __init__(self, leaves: list[Value | None], tensors: list[Any], scalars: dict[int, Any]) -> None:
         self.leaves, self.tensors, self.scalars = leaves, tensors, scalars
-        self.freed = False
+        self.pulled: list[frozenset[Entry]] | None = []
+
+    def freed(self, e: Entry) -> bool:
+        """Whether a gradient of this entry would pass through what a backward pass has freed."""
+        if not self.pulled:
+            return self.pulled is None
+        path = e.saving()
+        return any(not path.isdisjoint(p) for p in self.pulled)
 
 
 class Program:
@@ -97,6 +131,14 @@ class Program:
     def __init__(self) -> None:
         self.runs = 0
         self.lasting: list[int] = []  # inputs that are parameters or buffers of modules, where it writes none
+
+
+def describe(e: Entry) -> str:
+    """A step in a few words."""
+    name = getattr(e.prim, "name", None) or getattr(e.prim, "__qualname__", None) or "composite"
+    if e.aval is not None:
+        return f"{name} -> {e.aval.dtype.name}{list(e.aval.shape)}"
+    return str(name)
 
 
 class _Leaf:

@@ -1,6 +1,7 @@
 """Errors with stable codes: what was given, what was expected, how to mend it.
 
-Every error derives from :class:`GradloomError` and from the built-in class a Python user would catch.
+Every error derives from :class:`GradloomError`, from the built-in class that a Python user would catch, and from
+RuntimeError, which programs written for PyTorch catch.
 """
 
 from __future__ import annotations
@@ -44,25 +45,25 @@ class GradloomError(Exception):
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
 
-class ShapeError(GradloomError, ValueError):
+class ShapeError(GradloomError, ValueError, RuntimeError):
     """Shapes that do not fit."""
 
     default_code = "shape"
 
 
-class DTypeError(GradloomError, TypeError):
+class DTypeError(GradloomError, TypeError, RuntimeError):
     """A dtype that the operation does not take."""
 
     default_code = "dtype"
 
 
-class ArgumentError(GradloomError, ValueError):
+class ArgumentError(GradloomError, ValueError, RuntimeError):
     """An argument outside of what the function takes."""
 
     default_code = "argument"
 
 
-class IndexRangeError(GradloomError, IndexError):
+class IndexRangeError(GradloomError, IndexError, RuntimeError):
     """An index or a label out of range."""
 
     default_code = "index"
@@ -98,7 +99,7 @@ class ExchangeError(GradloomError, BufferError):
     default_code = "exchange"
 
 
-class FileError(GradloomError, ValueError):
+class FileError(GradloomError, ValueError, RuntimeError):
     """A file that is damaged, of another format, or asks for what is refused."""
 
     default_code = "io"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
 
@@ -18,11 +19,10 @@ import numpy as np
 from gradloom import nn, optim
 from gradloom.data import DataLoader, TensorDataset
 from gradloom.errors import NotSupportedError
-from gradloom.keras.callbacks import EarlyStopping
 from gradloom.modes import no_grad
 from gradloom.random import drawn_from
 from gradloom.tensor import from_numpy, tensor
-from gradloom.train import Trainer
+from gradloom.train import EarlyStopping, Trainer
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -39,8 +39,41 @@ except ImportError:
 __all__ = ["Classifier", "Network", "Regressor"]
 
 
+_EXPECTED = {
+    "epochs": "expected is a number of at least 1",
+    "batch_size": "expected is a number of at least 1",
+    "hidden": "expected are numbers of at least 1",
+    "validation_fraction": "expected is a share of at least 0 and less than 1",
+    "patience": "expected is None or a number of at least 0",
+}
+REPEATS = 8  # how many times as many samples weights may make of them, to be taken for repetitions
+
+
+def _repeated(X: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Samples whose weights are whole numbers so many times, without weights; others as they are."""
+    if (weight < 0).any() or (weight != np.floor(weight)).any() or not 0 < weight.sum() <= REPEATS * len(weight):
+        return X, y, weight
+    times = weight.astype(np.int64)
+    return np.repeat(X, times, axis=0), np.repeat(y, times, axis=0), None
+
+
+def _order(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """An order of samples that hangs on what they are, and not on how they were given."""
+    keys = np.empty(len(parts[0]), np.uint64)
+    rows = [np.ascontiguousarray(part).reshape(len(part), -1) for part in parts]
+    for k in range(len(keys)):
+        digest = blake2b(digest_size=8)
+        for part in rows:
+            digest.update(part[k])
+        keys[k] = int.from_bytes(digest.digest(), "little")
+    return np.argsort(keys, kind="stable")
+
+
 class Network(BaseEstimator):
     """What both estimators are.
+
+    What is learnt does not hang on the order of the samples. Weights of samples that are whole numbers say how often
+    a sample is there; others scale its loss.
 
     Parameters
     ----------
@@ -120,12 +153,29 @@ class Network(BaseEstimator):
             layers += [nn.Linear(a, b), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
+    def _check_parameters(self) -> None:
+        """ValueError for what no network can be trained with."""
+        sizes = self.hidden if self.module is None else ()
+        wrong = {
+            "epochs": self.epochs < 1,
+            "batch_size": self.batch_size < 1,
+            "hidden": any(not isinstance(n, (int, np.integer)) or n < 1 for n in sizes),
+            "validation_fraction": not 0 <= self.validation_fraction < 1,
+            "patience": self.patience is not None and self.patience < 0,
+        }
+        for name, bad in wrong.items():
+            if bad:
+                raise ValueError(f"{name}={getattr(self, name)!r}: {_EXPECTED[name]}")
+
     def _train(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None, loss: Any, outputs: int) -> None:
+        self._check_parameters()
         seed = int(check_random_state(self.random_state).randint(2**31))
+        if weight is not None:
+            X, y, weight = _repeated(X, y, weight)
         parts = [np.ascontiguousarray(X, np.float32), y]
         if weight is not None:
             parts.append(np.ascontiguousarray(weight, np.float32))
-        order = np.random.default_rng(seed).permutation(len(X))
+        order = _order(parts)[np.random.default_rng(seed).permutation(len(X))]
         kept = round(len(X) * self.validation_fraction)
         if kept == len(X):
             raise ValueError(f"validation_fraction={self.validation_fraction} leaves no samples to train on")

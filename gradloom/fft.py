@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradloom.functions import fft as _fft
-from gradloom.functions import with_out
+from gradloom.functions import placed, with_out
 
 fft = with_out(_fft.fft)
 fft2 = with_out(_fft.fft2)
@@ -32,3 +32,6 @@ __all__ = [
     "fft", "fft2", "fftfreq", "fftn", "fftshift", "hfft", "hfft2", "hfftn", "ifft", "ifft2", "ifftn", "ifftshift",
     "ihfft", "ihfft2", "ihfftn", "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftfreq", "rfftn",
 ]  # fmt: skip
+
+for _name in __all__:
+    placed(__name__, _name, globals()[_name])

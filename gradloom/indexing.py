@@ -299,7 +299,8 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     if plan.advanced or plan.masks:
         y._write(_put(y, plan, v, "set"))
     else:
-        y._write(_broadcast(v, x.dtype, tuple(y.shape)))
+        new = _broadcast(v, x.dtype, tuple(y.shape))
+        y._write(new.clone() if new is value else new)
 
 
 def put_at(x: Tensor, index: tuple, value: Tensor, how: str) -> Tensor:

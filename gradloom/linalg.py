@@ -20,6 +20,7 @@ from gradloom.functions import (
     linalg_solve,
     linalg_spectral,
 )
+from gradloom.functions import placed as _placed
 from gradloom.functions import with_out as _with_out
 from gradloom.ops.linalg import LinAlgError
 
@@ -94,3 +95,6 @@ __all__ = [
     "solve_triangular", "svd", "svdvals", "tensordot", "tensorinv", "tensorsolve", "trace", "vander", "vecdot",
     "vector_norm",
 ]  # fmt: skip
+
+for _name in __all__:
+    _placed(__name__, _name, globals()[_name])

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from gradloom import functions as G
+from gradloom.errors import DTypeError
 from gradloom.functions import creation, elementwise, floats, reductions, views
 from gradloom.functions.arguments import guarded
+from gradloom.functions.base import apply, operand
+from gradloom.ops import elementwise as E
+from gradloom.ops.core import Primitive
 from gradloom.tensor import Tensor, as_tensor, tensor
 
 _OPERATORS = {
@@ -15,16 +19,51 @@ _OPERATORS = {
     "pow": "pow", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
     "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
 }  # fmt: skip
+_COMPARISONS = "eq ne lt le gt ge".split()
+# operators that are one primitive: they need not go through the public function
+_PRIMITIVES = {
+    "add": E.add, "sub": E.sub, "mul": E.mul, "truediv": E.div, "and": E.bitwise_and, "or": E.bitwise_or,
+    "xor": E.bitwise_xor, "lshift": E.shift_left, "rshift": E.shift_right, "eq": E.eq, "ne": E.ne, "lt": E.lt,
+    "le": E.le, "gt": E.gt, "ge": E.ge, "floordiv": E.floordiv, "mod": E.mod,
+}  # fmt: skip
 
 
 # families that look at most of what they are given themselves: no frame more on the short way
 _CHECKED = (elementwise, floats, reductions, views)
 
 
-def _reflected(fn: Callable[..., Any]) -> Callable[..., Any]:
+def _direct(prim: Primitive, turned: bool) -> Callable[..., Any]:
     def method(self: Tensor, other: Any) -> Any:
-        return fn(other, self)
+        if not isinstance(other, Tensor):
+            try:
+                other = operand(other)
+            except DTypeError as e:
+                if e.code != "dtype.data":
+                    raise
+                return NotImplemented  # no number: Python asks the other, or compares identities
+        return apply(prim, (other, self) if turned else (self, other))
 
+    return method
+
+
+def _called(fn: Callable[..., Any], turned: bool) -> Callable[..., Any]:
+    def method(self: Tensor, other: Any) -> Any:
+        try:
+            return fn(other, self) if turned else fn(self, other)
+        except DTypeError as e:
+            if e.code != "dtype.data":
+                raise
+            return NotImplemented
+
+    return method
+
+
+def _operator(op: str, turned: bool = False) -> Callable[..., Any]:
+    """The method of a binary operator; ``turned`` where this is its second operand."""
+    fn = getattr(G, _OPERATORS.get(op, op))
+    method = _direct(_PRIMITIVES[op], turned) if op in _PRIMITIVES else _called(fn, turned)
+    method.__name__ = f"__{'r' * turned}{op}__"
+    method.__doc__ = f"As :func:`gradloom.{fn.__name__}`."
     return method
 
 
@@ -49,14 +88,13 @@ def _install() -> None:
             if name + "_" not in own:
                 setattr(Tensor, name + "_", _inplace(name + "_", getattr(module, name)))
     for op, name in _OPERATORS.items():
-        f = getattr(G, name)
-        setattr(Tensor, f"__{op}__", f)
-        setattr(Tensor, f"__r{op}__", _reflected(f))
+        setattr(Tensor, f"__{op}__", _operator(op))
+        setattr(Tensor, f"__r{op}__", _operator(op, turned=True))
         if op != "matmul":
-            setattr(Tensor, f"__i{op}__", _inplace(f"__i{op}__", f))
-    setattr(Tensor, "__rdiv__", _reflected(G.div))  # PyTorch has kept Python 2's name  # noqa: B010
-    for op in ("eq", "ne", "lt", "le", "gt", "ge"):
-        setattr(Tensor, f"__{op}__", getattr(G, op))
+            setattr(Tensor, f"__i{op}__", _inplace(f"__i{op}__", getattr(G, name)))
+    setattr(Tensor, "__rdiv__", _operator("truediv", turned=True))  # PyTorch has kept Python 2's name  # noqa: B010
+    for op in _COMPARISONS:
+        setattr(Tensor, f"__{op}__", _operator(op))
     for op, name in {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}.items():
         setattr(Tensor, f"__{op}__", getattr(G, name))
     own_methods: tuple[Callable[..., Any], ...] = (apply_, copy_, fill_, map_, where, zero_)
@@ -102,7 +140,8 @@ def zero_(self: Tensor) -> Tensor:
 
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Overwritten by another tensor's values, broadcast and converted."""
-    return self._write(G.cast(as_tensor(src), self.dtype))
+    new = G.cast(as_tensor(src), self.dtype)
+    return self._write(new.clone() if new is src else new)  # a value of its own: gradients go by values
 
 
 def where(self: Tensor, condition: Any, other: Any) -> Tensor:

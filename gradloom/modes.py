@@ -3,24 +3,58 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from gradloom.graph.node import show
-from gradloom.tape import TAPE
+from gradloom.tape import MODES, TAPE
 
 __all__ = ["enable_grad", "explain", "is_grad_enabled", "no_grad", "set_grad_enabled", "set_target"]
 
 
+def within(mode: Callable[[], Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that runs in a context of its own each time; a generator whenever it goes on, not its caller."""
+    if not inspect.isgeneratorfunction(fn):
+
+        @functools.wraps(fn)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with mode():
+                return fn(*args, **kwargs)
+
+        return run
+
+    @functools.wraps(fn)
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        generator = fn(*args, **kwargs)
+        go_on, given = generator.send, None
+        while True:
+            try:
+                with mode():
+                    value = go_on(given)
+            except StopIteration as end:
+                return end.value
+            try:
+                go_on, given = generator.send, (yield value)
+            except GeneratorExit:
+                with mode():
+                    generator.close()
+                raise
+            except BaseException as error:
+                go_on, given = generator.throw, error
+
+    return generate
+
+
 @contextmanager
 def _grad_mode(on: bool) -> Iterator[None]:
-    before = TAPE.grad
-    TAPE.grad = on
+    before = MODES.grad
+    MODES.grad = on
     try:
         yield
     finally:
-        TAPE.grad = before
+        MODES.grad = before
 
 
 class _Mode:
@@ -31,19 +65,26 @@ class _Mode:
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
-        self._before.append(TAPE.grad)
-        TAPE.grad = self.on
+        self._before.append(MODES.grad)
+        MODES.grad = self.on
 
     def __exit__(self, *exc: object) -> None:
-        TAPE.grad = self._before.pop()
+        MODES.grad = self._before.pop()
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(fn)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with _grad_mode(self.on):
-                return fn(*args, **kwargs)
+        return within(lambda: _grad_mode(self.on), fn)
 
-        return run
+
+class _Set(_Mode):
+    """A grad mode that holds already."""
+
+    def __enter__(self) -> None:
+        MODES.grad = self.on
+
+    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, run in this mode; here the mode before it comes back."""
+        MODES.grad = self._before.pop()
+        return super().__call__(fn)
 
 
 def no_grad(fn: Callable[..., Any] | None = None) -> Any:
@@ -57,23 +98,16 @@ def enable_grad(fn: Callable[..., Any] | None = None) -> Any:
 
 
 def set_grad_enabled(mode: bool) -> _Mode:
-    """Set the grad mode; as a context manager it comes back at the end."""
-    m = _Mode(mode)
-    m._before.append(TAPE.grad)
-    TAPE.grad = mode
-
-    class _Set(_Mode):
-        def __enter__(self) -> None:
-            TAPE.grad = self.on
-
+    """Set the grad mode. As a context manager it comes back at the end; as a decorator it is the function's alone."""
     s = _Set(mode)
-    s._before = m._before
+    s._before.append(MODES.grad)
+    MODES.grad = mode
     return s
 
 
 def is_grad_enabled() -> bool:
     """Whether what is recorded now can be differentiated."""
-    return TAPE.grad
+    return MODES.grad
 
 
 def set_target(name: str) -> None:

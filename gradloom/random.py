@@ -8,11 +8,13 @@ from __future__ import annotations
 import importlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Generator", "default_generator", "drawn_from", "initial_seed", "manual_seed"]
+__all__ = ["Generator", "default_generator", "draws_told_to", "drawn_from", "initial_seed", "manual_seed"]
+
+Draw = tuple[int, int]
 
 
 class Generator:
@@ -62,11 +64,14 @@ class Generator:
     def draw(self) -> tuple[int, int]:
         """Seed and stream of the next call."""
         self.offset += 1
+        if _thread.told is not None:
+            _thread.told(self, (self.seed_value, self.offset))
         return self.seed_value, self.offset
 
 
 class _Thread(threading.local):
     generator: Generator | None = None
+    told: Callable[[Generator, Draw], Any] | None = None
 
 
 _thread = _Thread()
@@ -78,10 +83,7 @@ class _Default(Generator):
     def draw(self) -> tuple[int, int]:
         """Seed and stream of the next call."""
         other = _thread.generator
-        if other is not None:
-            return other.draw()
-        self.offset += 1
-        return self.seed_value, self.offset
+        return super().draw() if other is None else other.draw()
 
 
 default_generator = _Default()
@@ -98,6 +100,16 @@ def drawn_from(seed: int) -> Iterator[None]:
         yield
     finally:
         _thread.generator = before
+
+
+@contextmanager
+def draws_told_to(listener: Callable[[Generator, Draw], Any]) -> Iterator[None]:
+    """While entered, each draw of this thread is told: the generator, and the seed and number that it gave."""
+    before, _thread.told = _thread.told, listener
+    try:
+        yield
+    finally:
+        _thread.told = before
 
 
 def manual_seed(seed: int) -> Generator:

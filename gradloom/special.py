@@ -36,7 +36,7 @@ __all__ = sorted(_FOUND)
 def __getattr__(name: str) -> Any:
     if name not in _FOUND:
         raise AttributeError(f"module 'gradloom.special' has no attribute {name!r}")
-    value = globals()[name] = _G.with_out(_FOUND[name])
+    value = globals()[name] = _G.placed(__name__, name, _G.with_out(_FOUND[name]))
     return value
 
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.checks import fail, look_ahead
-from gradloom.entries import LEAF, SCALAR, Entry, Program, Record, Value
+from gradloom.deferred import LATE, ingredients, looked_up, put_off, recalled, settled
+from gradloom.entries import LEAF, SCALAR, Entry, Program, Record, Value, describe
 from gradloom.errors import GradientError, InternalError
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops.core import Primitive
@@ -43,12 +44,22 @@ _SCALAR_AVALS = {
 }
 
 
+class Modes(threading.local):
+    """What is asked of the calls of a thread; each thread begins with gradients, and without casts."""
+
+    grad = True  # whether what is recorded can be differentiated
+    inference = False  # inside of inference_mode
+    autocast: Any = None  # inside of amp.autocast: what casts the operands of products and losses
+
+
+MODES = Modes()
+
+
 class Tape:
     """The recorder. One for the process, guarded by a lock."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.grad = True
         self.target = "cpu"
         self.history: list[str] = []  # why programs were compiled, newest last
         self.latest: Program | None = None
@@ -56,7 +67,6 @@ class Tape:
         self.rounds = 0
         self.make_tensor: Callable[[Value], Any] = lambda v: v
         self.watch: Callable[[tuple], None] | None = None  # told of every program run, and of what on
-        self.autocast: Any = None  # inside of amp.autocast: what casts the operands of products and losses
         self.runner: Callable[[Program, list[int]], list[Any]] | None = None  # runs programs of the target "watched"
         self.after: Callable[[], None] | None = None  # called when a round has been closed, while somebody debugs
         self.noted: Callable[[Entry], None] | None = None  # told of every new step, while somebody debugs
@@ -82,13 +92,13 @@ class Tape:
         self.scalars: dict[int, Any] = {}
         self.values: list[Value] = []
         self.inside = 0
-        self.freed: set[Entry] = set()
+        self.freed: list[frozenset[Entry]] = []  # entries whose values backward passes did not retain
         self.rounds += 1
 
     # -- walking the trie ---------------------------------------------------------------------------
     def step(self, prim: Any, ins: list[Entry], attrs: tuple, make: Callable[[], tuple[Aval | None, bool]]) -> Entry:
         """The entry for this call: the predicted one, another branch, or a new one."""
-        pos, gm = self.pos, self.grad
+        pos, gm = self.pos, MODES.grad
         e = pos.next
         if e is not None and e.prim is prim and e.ins == ins and e.attrs == attrs and e.grad_mode is gm:
             if not e.zero or _hashable(e.attrs) == _hashable(attrs):
@@ -111,10 +121,12 @@ class Tape:
     def bind(self, t: Any, v: Value) -> Entry:
         """Make a concrete value an input of this round."""
         if v.buf is None:
+            if v in LATE:
+                return recalled(self, v)
             raise InternalError("a tensor's value was lost by an earlier failure", code="internal.lost")
         rg = t._rg or v.hist is not None
         e = self.pos.next
-        if e is not None and e.prim is LEAF and e.rg is rg and e.aval == v.aval and e.grad_mode is self.grad:
+        if e is not None and e.prim is LEAF and e.rg is rg and e.aval == v.aval and e.grad_mode is MODES.grad:
             self.pos = e
         else:
             e = self.step(LEAF, [], (v.aval, rg), lambda: (v.aval, rg))
@@ -136,7 +148,7 @@ class Tape:
         if kind is not float:
             kind = bool if isinstance(x, (bool, np.bool_)) else int if isinstance(x, (int, np.integer)) else float
         e = self.pos.next
-        if e is not None and e.prim is SCALAR and e.attrs[0] is kind and e.grad_mode is self.grad:
+        if e is not None and e.prim is SCALAR and e.attrs[0] is kind and e.grad_mode is MODES.grad:
             self.pos = e
         else:
             e = self.step(SCALAR, [], (kind,), lambda: (_SCALAR_AVALS[kind], False))
@@ -153,7 +165,7 @@ class Tape:
         for x in xs:
             e = self.pos.next
             n = self.inputs
-            if e is not None and e.prim is SCALAR and e.leaf == n and e.attrs[0] is float and e.grad_mode is self.grad:
+            if e is not None and e.prim is SCALAR and e.leaf == n and e.attrs[0] is float and e.grad_mode is MODES.grad:
                 self.pos = e
                 self.scalars[n] = x
                 self.inputs = n + 1
@@ -178,7 +190,7 @@ class Tape:
             e = v.entry
             if e is None:
                 e = self.bind(t, v)
-            elif t._rg and e.prim is not LEAF and not self.inside and self.grad:
+            elif t._rg and e.prim is not LEAF and not self.inside and MODES.grad:
                 # a parameter rewritten in this round: its new value must become an input before it is differentiated
                 self.flush()
                 return self.entries_of(ts)
@@ -193,7 +205,7 @@ class Tape:
             ins = self.entries_of(ts)
             e = self.pos.next
             if (
-                e is not None and e.prim is prim and e.ins == ins and e.attrs == attrs and e.grad_mode is self.grad
+                e is not None and e.prim is prim and e.ins == ins and e.attrs == attrs and e.grad_mode is MODES.grad
                 and not e.zero
             ):  # fmt: skip
                 self.pos = e
@@ -205,7 +217,7 @@ class Tape:
 
     def _infer(self, prim: Primitive, ins: list[Entry], attrs: tuple) -> tuple[Aval, bool]:
         aval = prim.infer([i.aval for i in ins], attrs)  # type: ignore[misc]
-        return aval, self.grad and prim.vjp is not None and aval.dtype.category >= 2 and any(i.rg for i in ins)
+        return aval, MODES.grad and prim.vjp is not None and aval.dtype.category >= 2 and any(i.rg for i in ins)
 
     def handle(self, e: Entry) -> Any:
         """A new handle of an entry of this round."""
@@ -219,11 +231,11 @@ class Tape:
         with self.lock:
             if self.pos.depth > MAX_LENGTH and not self.inside and not self.traces:
                 self.flush()
-            if self.autocast is not None:
-                static = (*static, self.autocast)
+            if MODES.autocast is not None:
+                static = (*static, MODES.autocast)
             ins = self.entries_of(ts)
             e = self.pos.next
-            if e is None or e.prim is not fn or e.ins != ins or e.attrs != static or e.grad_mode is not self.grad:
+            if e is None or e.prim is not fn or e.ins != ins or e.attrs != static or e.grad_mode is not MODES.grad:
                 e = self.step(fn, ins, static, lambda: (None, False))
             if e.end is not None:
                 self.pos = e.end
@@ -247,8 +259,8 @@ class Tape:
             return results
 
     # -- closing a round --------------------------------------------------------------------------------
-    def flush(self) -> None:
-        """Close the round: compile or find its program, run it, give live handles their memory."""
+    def flush(self, asked: Value | None = None) -> None:
+        """Close the round: compile or find its program, run it, give live handles, and ``asked``, their memory."""
         with self.lock:
             if self.pos is self.root:
                 return
@@ -265,7 +277,7 @@ class Tape:
                         code="internal.interrupted",
                         hint="tensors that had values keep them; go on from there",
                     )
-                self._run()
+                self._run(asked)
             except BaseException:
                 self._restore()
                 raise
@@ -340,10 +352,10 @@ class Tape:
         same = turn == list(range(len(order)))
         return self.pos.programs[key][0], None if same else turn, donate
 
-    def _run(self) -> None:
-        live: list[Value] = []
+    def _run(self, asked: Value | None) -> None:
+        may_wait = self.watch is None and not self.whole
+        live, wait, numbers = list[Value](), list[Value](), list[Value]()
         order: list[Entry] = []
-        numbers: list[Value] = []
         for v in self.values:
             # held by the list, the loop and the call itself; whatever is more is somebody's handle
             if _getrefcount(v) > 3:
@@ -352,8 +364,13 @@ class Tape:
                 if e.prim is SCALAR:
                     numbers.append(v)
                 elif not e.abstract:  # what a recorded function let escape has no value
-                    live.append(v)
-                    order.append(e)
+                    few = e.ingredients != () and may_wait and bool(ingredients(e))
+                    if few and (v is not asked or looked_up(e)):
+                        wait.append(v)
+                    if not few or v is asked:
+                        live.append(v)
+                        order.append(e)
+        late = put_off(self, wait, live, order) if wait else ()
         spent = {id(v): self.spent(v.entry) for v in live if v.entry.rg}  # type: ignore[union-attr,arg-type]
         keep = not all(spent.values())
         # a backward pass that is still to come may compute this round again: it needs the old values
@@ -388,6 +405,7 @@ class Tape:
             v.buf = buf
             if e.rg:  # type: ignore[union-attr]
                 v.hist = (_FREED if spent[id(v)] or record is None else record, e)  # type: ignore[assignment]
+        settled(late)
         if self.watch is not None:
             self.watch((program, self.leaves, self.tensors, self.scalars, donate))
         for v in numbers:
@@ -400,14 +418,13 @@ class Tape:
 
     def spent(self, e: Entry) -> bool:
         """Whether a gradient of this would only pass through what backward passes have freed, now or before."""
-        if e in self.freed:
+        needed = e.saving()
+        if any(not needed.isdisjoint(r) for r in self.freed):
             return True
         path = e.through()
-        if any(not path.isdisjoint(r.through()) for r in self.freed):
-            return True
         ends = [(self.leaves[i.leaf], self.tensors[i.leaf]) for x in path for i in x.ins if i.rg and i.prim is LEAF]
         return bool(ends) and all(
-            v is not None and v.hist is not None and v.hist[0].freed and not t._rg for v, t in ends
+            v is not None and v.hist is not None and v.hist[0].freed(v.hist[1]) and not t._rg for v, t in ends
         )
 
     def _donations(self, live: list[Value]) -> tuple[tuple[int, int], ...]:
@@ -491,8 +508,8 @@ class Tape:
             assert p is not None
             if p.branches is not None and len(p.branches) > 1 and p.depth > 0:
                 others = [o for o in p.branches.values() if o is not e]
-                return f"{len(path)} steps; step {e.depth} is {_describe(e)}, seen before at this place: " + "; ".join(
-                    _describe(o) for o in others[-3:]
+                return f"{len(path)} steps; step {e.depth} is {describe(e)}, seen before at this place: " + "; ".join(
+                    describe(o) for o in others[-3:]
                 )
         return f"{len(path)} steps; first time, or another set of values alive at its end"
 
@@ -541,7 +558,7 @@ class Tape:
 
 
 _FREED = Record([], [], {})
-_FREED.freed = True
+_FREED.pulled = None
 
 
 def _owned(buf: Any) -> bool:
@@ -552,13 +569,6 @@ def _owned(buf: Any) -> bool:
 def _hashable(attrs: tuple) -> Any:
     # 1, 1.0 and True are equal but not the same constant, nor are 0.0 and -0.0
     return tuple((type(a), repr(a) if isinstance(a, float) else a) for a in attrs)
-
-
-def _describe(e: Entry) -> str:
-    name = getattr(e.prim, "name", None) or getattr(e.prim, "__qualname__", None) or "composite"
-    if e.aval is not None:
-        return f"{name} -> {e.aval.dtype.name}{list(e.aval.shape)}"
-    return str(name)
 
 
 TAPE = Tape()
@@ -586,8 +596,8 @@ def composite(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if TAPE.autocast is not None:
-            args, kwargs = TAPE.autocast.operands(fn.__name__, args, kwargs)
+        if MODES.autocast is not None:
+            args, kwargs = MODES.autocast.operands(fn.__name__, args, kwargs)
         ts: list[Any] = []
         static: list[Any] = []
         for a in args:
@@ -663,8 +673,8 @@ def update(
             mark = _updates[key] = _Update(key)
         reads, writes = list(reads), list(writes)
         nr, nw = len(reads), len(writes)
-        before = TAPE.grad
-        TAPE.grad = False
+        before = MODES.grad
+        MODES.grad = False
         try:
             TAPE.room()
             numbers = TAPE.float_entries(scalars)
@@ -682,7 +692,7 @@ def update(
             else:
                 _first_update(e, fn, reads, writes, [TAPE.handle(n) for n in numbers])
         finally:
-            TAPE.grad = before
+            MODES.grad = before
         del reads, writes
         TAPE.flush()
 

@@ -6,6 +6,7 @@ living views. Underneath nothing is ever overwritten that somebody still needs.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import weakref
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from gradloom import dtypes
+from gradloom.deferred import LATE, recalled
 from gradloom.devices import CPU, device, resolve
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, GradientError, InternalError, ShapeError
@@ -24,7 +26,7 @@ from gradloom.options import check_options, strided
 from gradloom.runtime.buffers import Buffer, allocate, as_numpy
 from gradloom.runtime.buffers import from_numpy as _wrap
 from gradloom.runtime.kept import WATCHED, touched
-from gradloom.tape import LEAF, TAPE, Value
+from gradloom.tape import LEAF, MODES, TAPE, Value
 
 __all__ = ["Size", "Tensor", "as_tensor", "buffer_of", "from_numpy", "tensor"]
 
@@ -46,22 +48,16 @@ class Size(tuple):
     def __add__(self, other: Any) -> Size:
         return Size(tuple.__add__(self, other))
 
+    def __radd__(self, other: Any) -> Size:
+        return Size(tuple(other) + tuple(self))
+
+    def __mul__(self, n: Any) -> Size:
+        return Size(tuple.__mul__(self, n))
+
+    __rmul__ = __mul__
+
     def __repr__(self) -> str:
         return f"gradloom.Size({list(self)})"
-
-
-class GradFn:
-    """A mark for the step that computed a tensor: its ``name()``. Gradients are had by ``backward`` and ``grad``."""
-
-    def __init__(self, step: str) -> None:
-        self.step = step
-
-    def name(self) -> str:
-        """The step's name in PyTorch's manner."""
-        return "".join(part.capitalize() for part in self.step.split("_")) + "Backward0"
-
-    def __repr__(self) -> str:
-        return f"<{self.name()}>"
 
 
 class Tensor:
@@ -82,6 +78,8 @@ class Tensor:
     _redo: Callable[[Tensor], Tensor] | None = None  # base -> view
     _strides: Callable[[tuple, tuple, int], tuple[tuple, int]] | None = None  # of the base -> of the view
     _views: list[weakref.ref[Tensor]] | None = None
+    _writes = 0  # how often a cell that is no view was written to; see gradloom.functions.views
+    _seen: tuple[weakref.ref[Value], int] | None = None
     _watched: ClassVar[dict[int, Any]] = {}  # tensors with hooks, and results that keep their gradient, by id
     grad: Tensor | None = None
 
@@ -147,7 +145,7 @@ class Tensor:
         else:
             source = _functions().empty(*data) if data else tensor([])
         v = source._v
-        self._v = Value(v.aval, v.entry, v.buf) if v.entry is None else v
+        self._v = Value(v.aval, None, v.buf) if v.entry is None and v.buf is not None else v
         if requires_grad:
             self.requires_grad_()
 
@@ -246,30 +244,41 @@ class Tensor:
                 "only leaf tensors can change requires_grad", code="gradient.leaf", hint="use .detach()"
             )
         if self._v.entry is not None:
-            TAPE.flush()
+            TAPE.flush(self._v)
+        elif self._v.buf is None:
+            self._buffer()
+        if requires_grad and self._base is None and not TAPE.traces:  # gradients go by values: this one is its alone
+            self._v = Value(self._v.aval, None, self._v.buf)
         self._rg = requires_grad
         return self
 
     @property
     def is_leaf(self) -> bool:
         """Whether this is no result of something differentiable."""
-        v = self._v
         if self._rg:
             return True
-        return not (v.entry.rg and v.entry.prim is not LEAF if v.entry is not None else v.hist is not None)
+        v = self._v
+        e = v.entry
+        return v.hist is None if e is None or e.prim is LEAF else not e.rg
 
     @property
     def grad_fn(self) -> Any:
-        """What computed this, with a ``name()``; None for leaves."""
-        v = self._v
-        return None if self.is_leaf else GradFn((v.entry or v.hist[1]).prim.name)  # type: ignore[index]
+        """The step that computed this, a :class:`gradloom.autodiff.nodes.Node`; None for leaves."""
+        if self.is_leaf:
+            return None
+        from gradloom.autodiff.nodes import step_of
+
+        return step_of(self)
 
     # -- looking --------------------------------------------------------------------------------------
     def _buffer(self) -> Buffer:
         v = self._v
         if v.buf is None:
+            if v.entry is None and v in LATE:
+                with TAPE.lock:
+                    recalled(TAPE, v)
             if v.entry is not None:
-                TAPE.peek(v) if TAPE.traces else TAPE.flush()
+                TAPE.peek(v) if TAPE.traces else TAPE.flush(v)
             if v.buf is None:
                 raise InternalError(
                     "a tensor's value was lost by an earlier failure, or it escaped from a function that was recorded",
@@ -320,8 +329,8 @@ class Tensor:
         return bool(self.item())
 
     def __index__(self) -> int:
-        if self.dtype.category >= 2:
-            raise DTypeError("only integer tensors can be an index", code="dtype.index")
+        if self.dtype.category >= 2 or self.numel() != 1:
+            raise DTypeError("only integer tensors of a single element can be an index", code="dtype.index")
         return int(self.item())
 
     def __len__(self) -> int:
@@ -362,11 +371,9 @@ class Tensor:
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise DTypeError(
-            "tensors are not pickled",
-            code="io.pickle",
-            hint="write them with gradloom.save, or share their memory: t.numpy()",
-        )
+        """For pickle and multiprocessing: values, whether gradients are asked for, and what was set on it."""
+        more = {k: v for k, v in self.__dict__.items() if k not in Tensor.__dict__ and k != "_v"}
+        return _unpickled, (type(self), self.detach().numpy(), self.requires_grad, more)
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         out = type(self).__new__(type(self))
@@ -385,9 +392,18 @@ class Tensor:
 
     # -- differentiation --------------------------------------------------------------------------------
     def backward(
-        self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False
-    ) -> None:
-        """Gradients of this value into the ``grad`` of the leaves; see :func:`gradloom.autodiff.reverse.backward`."""
+        self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:  # fmt: skip
+        """Gradients of this value into the ``grad`` of the leaves; see :func:`gradloom.autodiff.reverse.backward`.
+
+        inputs: into these alone, which may be results.
+        """
+        if inputs is not None:
+            from gradloom.functions.hooks import backward_into
+
+            backward_into(inputs, [self], [gradient], retain_graph, create_graph)
+            return
         if Tensor._watched:
             from gradloom.functions.hooks import watched_backward as backward
         else:
@@ -408,7 +424,7 @@ class Tensor:
 
     @property
     def data(self) -> Tensor:
-        """The same values without history; assigning replaces the values."""
+        """The same values without history; assigning replaces the values, of which views keep the old ones."""
         return self.detach()
 
     @data.setter
@@ -416,31 +432,42 @@ class Tensor:
         if TAPE.tensors and self._v.entry is not None:
             TAPE.flush()
         new._buffer()
-        self._set_value(Value(new._v.aval, None, new._v.buf))
+        self._leave()
+        self._v = Value(new._v.aval, None, new._v.buf)
 
     # -- cells and views ----------------------------------------------------------------------------------
     def _set_value(self, v: Value) -> None:
         """Point the cell to another value; views follow."""
         self._v = v
+        self._writes += 1
         if self._views:
             self._refresh()
 
     def _refresh(self, skip: Tensor | None = None) -> None:
+        gone = False
         for ref in self._views or ():
             view = ref()
-            if view is not None and view is not skip:
+            if view is None:
+                gone = True
+            elif view is not skip:
                 assert view._redo is not None
                 with _Quiet():
                     view._v = view._redo(self)._v
                 view._refresh()
+        if gone and self._views:
+            self._views[:] = [r for r in self._views if r() is not None]
 
     def _become(self, view: Callable[[Tensor], Tensor]) -> Tensor:
         """Turn this tensor into a view of what it was, and its views into views of that."""
-        if self._rg and TAPE.grad:
+        if self._rg and MODES.grad:
             raise GradientError(
                 "a leaf tensor that requires grad cannot change its shape in place", code="gradient.inplace",
                 hint="wrap the change in no_grad(), or use the form without the underscore",
             )  # fmt: skip
+        return self._take_over(view(self._leave()))
+
+    def _leave(self) -> Tensor:
+        """Be no view, and let views of this tensor be views of another handle: what it was, which is returned."""
         was = _make(self._v)
         was._base, was._redo, was._undo, was._strides = self._base, self._redo, self._undo, self._strides
         was._views = self._views
@@ -451,8 +478,8 @@ class Tensor:
         if was._base is not None:
             siblings = was._base._views or []
             was._base._views = [r for r in siblings if r() is not self] + [weakref.ref(was)]
-        self._views = None
-        return self._take_over(view(was))
+        self._base = self._redo = self._undo = self._strides = self._views = None
+        return was
 
     def _take_over(self, view: Tensor) -> Tensor:
         """Be the view that another handle is."""
@@ -465,7 +492,7 @@ class Tensor:
     def _write(self, new: Tensor, inner: bool = False) -> Tensor:
         """In-place assignment of the whole cell."""
         G = _functions()
-        if not inner and self._rg and TAPE.grad:
+        if not inner and self._rg and MODES.grad:
             raise GradientError(
                 "a leaf tensor that requires grad cannot be changed in place", code="gradient.inplace",
                 hint="wrap the change in no_grad(), or work on .data or .detach()",
@@ -481,7 +508,7 @@ class Tensor:
                 )
             new = G.cast(new, self.dtype)
         if self._base is not None:
-            if TAPE.grad and self._base._rg and self.requires_grad:
+            if MODES.grad and self._base._rg and self.requires_grad:
                 raise GradientError(
                     "a view of a leaf tensor that requires grad cannot be changed in place", code="gradient.inplace",
                     hint="wrap the change in no_grad(), or work on .data or .detach()",
@@ -511,14 +538,23 @@ class Tensor:
         setitem(self, index, value)
 
 
+def _unpickled(kind: type[Tensor], values: np.ndarray, requires_grad: bool, more: dict[str, Any]) -> Tensor:
+    """A tensor from what :meth:`Tensor.__reduce_ex__` wrote."""
+    out = kind.__new__(kind)
+    out._v = Value(Aval(tuple(values.shape), as_dtype(values.dtype)), None, buffer_of(values))
+    out.__dict__.update(more)
+    out._rg = requires_grad
+    return out
+
+
 class _Quiet:
     """Grad mode off."""
 
     def __enter__(self) -> None:
-        self._before = TAPE.grad
+        self._before = MODES.grad
 
     def __exit__(self, *exc: object) -> None:
-        TAPE.grad = self._before
+        MODES.grad = self._before
 
 
 _G: Any = None
@@ -623,6 +659,9 @@ def tensor(
             a = np.asarray(data)
         except ValueError as e:
             raise ShapeError(f"tensor: nested lists of unequal lengths ({e})", code="shape.ragged") from None
+    if a.dtype == object and dtype is not None and (d := as_dtype(dtype)).category != dtypes.INTEGER:
+        with contextlib.suppress(TypeError, ValueError, OverflowError):  # integers of more than 64 bits
+            a = np.asarray(data, (bool, None, np.float64, np.complex128)[d.category])
     if a.dtype == object or a.dtype.kind in "US":
         raise DTypeError(
             f"tensor: data of type {type(data).__name__} are no numbers", code="dtype.data",

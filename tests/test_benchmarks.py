@@ -13,6 +13,8 @@ import pytest
 from benchmarks import compile_time, measure, memory, processes, report, summary, targets
 from benchmarks.convolutions import report as convolution_report
 from benchmarks.convolutions import workloads as convolutions
+from benchmarks.fitting import report as fitting_report
+from benchmarks.fitting import workloads as fitting
 from benchmarks.images import networks
 from benchmarks.images import report as image_report
 from benchmarks.images import workloads as images
@@ -217,6 +219,44 @@ def test_convolutions_are_described_and_tabled() -> None:
     assert "0.50 to 0.50 (wanted 0.9)" in text
 
 
+def test_training_loops_are_tabled() -> None:
+    jax = fitting.BY_NAME["epoch_keras_jax"]
+    assert fitting.modes(jax, False) == {"gradloom": ("fit",), "keras_jax": ("fit",)}
+    steps = {"program": 0.100, "rows": 0.016, "fit_in_order": 0.110, "fit": 0.140}
+    rows = [_row("step", "gradloom", mode, ms) | {"low": ms} for mode, ms in steps.items()]
+    rows += [_row(jax.name, "gradloom", "fit", 0.2), _row(jax.name, "keras_jax", "fit", 0.4)]
+    rows += [_row("checkpoint_save", "gradloom", "file", 80.0) | {"bytes": 7e7}]
+    rows += [{"workload": "checkpoint_save", "contender": "torch", "mode": "file", "missing": "no | disk"}]
+    data = {key: DATA[key] for key in ("date", "threads", "machine", "versions")} | {"rounds": 3, "timings": rows}
+    text = fitting_report.markdown(data)
+    assert "time over Keras' | 0.5 | at most 0.1 | **missed** |" in text
+    assert "rows in order | 10 µs | at most 15 µs | reached |" in text
+    assert "reading them from memory included | 40 µs | at most 15 µs | **missed** |" in text
+    assert "reading of its shuffled rows | 24 µs | at most 15 µs | **missed** |" in text
+    assert "| gradloom | fit | 200.0 | 180.0 to 220.0 | 0.50 | 0.38 |" in text
+    assert "| gradloom | file | 80.0 | 72.0 to 88.0 |  | 70.0 |" in text
+    assert "not available: no / disk" in text
+
+
+def test_overviews_of_text_and_sound_reach_the_page(tmp_path: Path) -> None:
+    text_rows = [
+        _row("gpt_128", "gradloom", "loop", 8.0, floor=5.0),
+        _row("gpt_128", "torch", "eager", 16.0, floor=5.0),
+    ]
+    audio_rows = [_row("whisper_mel", "gradloom", "call", 3.0, floor=1.0), _row("whisper_mel", "torch", "eager", 4.0)]
+    for name, rows in (("text", text_rows), ("audio", audio_rows)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"timings": rows}), "utf-8")
+    readme = tmp_path / "README.md"
+    readme.write_text(summary.README.read_text("utf-8"), "utf-8")
+    summary.update(tmp_path, readme)
+    page = readme.read_text("utf-8")
+    assert "batch 8, length 128 | 8.000 | 5.000 | torch eager 16.0 | 0.50 | 0.41 to 0.61 | 0.80 | reached |" in page
+    assert "| 3.000 | 1.000 | torch eager 4.000 | 0.75 | 0.61 to 0.92 |" in page
+    before = summary.README.read_text("utf-8")
+    summary.update(tmp_path)  # not the published results: the page stays
+    assert summary.README.read_text("utf-8") == before
+
+
 def test_memory_and_compile_time_tables() -> None:
     row = {"import_mib": 30.0, "peak_mib": 500.0, "step_s": 1.5, "losses": [2.0]}
     rows = [
@@ -239,5 +279,5 @@ def test_summaries_are_put_between_their_marks() -> None:
     with pytest.raises(ValueError, match="no marks"):
         summary.between(text, "memory", "new")
     readme = summary.README.read_text("utf-8")
-    for name in ("images", "convolutions", "memory", "compile_time"):
+    for name in ("images", "convolutions", "memory", "compile_time", "fitting", "text", "audio"):
         assert summary.between(readme, name, "x") != readme

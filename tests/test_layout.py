@@ -26,6 +26,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         "checks",
         "entries",
+        "deferred",
         "tape",
         "modes",
         "printing",
@@ -38,7 +39,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "autodiff",
     ),
     ("nn", "optim", "data", "metrics", "io", "datasets", "amp"),
-    ("train",),
+    ("train", "onnx"),
     ("keras", "learn"),
     ("vision", "text", "audio", "tabular", "collab"),
     ("tune", "compress", "explain", "privacy", "fairness", "export", "serve", "distributed"),
@@ -50,9 +51,9 @@ LATE = {("ops", "gradloom.functions")}
 LINES = 700
 
 NEVER = {
-    "torch", "scipy", "tensorflow", "jax", "jaxlib", "keras", "flax", "onnxruntime", "pickle", "cloudpickle", "dill",
+    "torch", "scipy", "tensorflow", "jax", "jaxlib", "keras", "flax", "pickle", "cloudpickle", "dill",
 }  # fmt: skip
-ONLY_FROM = {"llvmlite": "gradloom/compiler/llvm/"}
+ONLY_FROM = {"llvmlite": "gradloom/compiler/llvm/", "onnx": "gradloom/onnx/", "onnxruntime": "gradloom/onnx/"}
 
 
 def sources() -> list[Path]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks import family
+from benchmarks import family, summary
 from benchmarks.audio import report, workloads
 
 CONTENDERS = ("gradloom", "torch", "onnxruntime")
 
 if __name__ == "__main__":
-    family.main("audio", __doc__, CONTENDERS, workloads, report, pace=lambda w: (0.2, 1))
+    summary.update(family.main("audio", __doc__, CONTENDERS, workloads, report, pace=lambda w: (0.2, 1)).out)

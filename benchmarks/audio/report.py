@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.audio.workloads import BY_NAME, Workload
 from benchmarks.images.report import best, rows_of, table
 from benchmarks.report import _ms
+from benchmarks.text.report import spread
 
 
 def line(w: Workload, data: dict[str, Any]) -> str:
@@ -19,13 +20,15 @@ def line(w: Workload, data: dict[str, Any]) -> str:
 
 def overview(data: dict[str, Any]) -> str:
     """One row a workload."""
-    lines = ["| workload | gradloom, ms | floor, ms | fastest peer, ms | over it |", "| --- " * 5 + "|"]
+    head = "| workload | gradloom, ms | floor, ms | fastest peer, ms | over it | from the rounds' spread |"
+    lines = [head, "| --- " * 6 + "|"]
     for name, w in BY_NAME.items():
         if rows := rows_of(data, name):
             ours, fastest = best(rows, "gradloom"), best(rows)
             cells = [w.title, _ms(ours["ms"]) if ours else "", _ms(rows[0]["floor"])]
             cells.append(f"{fastest['contender']} {fastest['mode']} {_ms(fastest['ms'])}" if fastest else "")
             cells.append(f"{ours['ms'] / fastest['ms']:.2f}" if ours and fastest else "not measured")
+            cells.append(spread(rows))
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

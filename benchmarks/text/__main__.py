@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks import family
+from benchmarks import family, summary
 from benchmarks.text import report, workloads
 
 CONTENDERS = ("gradloom", "torch", "jax", "tensorflow", "onnxruntime")
 
 if __name__ == "__main__":
-    family.main("text", __doc__, CONTENDERS, workloads, report)
+    summary.update(family.main("text", __doc__, CONTENDERS, workloads, report).out)

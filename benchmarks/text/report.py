@@ -18,6 +18,14 @@ def ratio(data: dict[str, Any], w: Workload) -> float | None:
     return ours["ms"] / fastest["ms"] if ours and fastest else None
 
 
+def spread(rows: list[dict[str, Any]]) -> str:
+    """The smallest and largest quotient over the fastest peer that the rounds allow."""
+    ours, fastest = best(rows, "gradloom"), best(rows)
+    if not ours or not fastest:
+        return ""
+    return f"{ours['low'] / fastest['high']:.2f} to {ours['high'] / fastest['low']:.2f}"
+
+
 def line(w: Workload, data: dict[str, Any]) -> str:
     """A workload for the terminal."""
     rows, found = rows_of(data, w.name), ratio(data, w)
@@ -29,7 +37,8 @@ def line(w: Workload, data: dict[str, Any]) -> str:
 
 def overview(data: dict[str, Any]) -> str:
     """One row a workload, and the geometric mean."""
-    lines = ["| workload | gradloom, ms | floor, ms | fastest peer, ms | over it | wanted | |", "| --- " * 7 + "|"]
+    head = "| workload | gradloom, ms | floor, ms | fastest peer, ms | over it | from the rounds' spread | wanted | |"
+    lines = [head, "| --- " * 8 + "|"]
     ratios = []
     for name, w in BY_NAME.items():
         if not (rows := rows_of(data, name)):
@@ -42,10 +51,10 @@ def overview(data: dict[str, Any]) -> str:
             f"{fastest['contender']} {fastest['mode']} {_ms(fastest['ms'])}" if fastest else "",
         ]
         if found is None:
-            cells += ["", f"{w.goal:.2f}", "not measured"]
+            cells += ["", "", f"{w.goal:.2f}", "not measured"]
         else:
             ratios.append(found)
-            cells += [f"{found:.2f}", f"{w.goal:.2f}", "reached" if found <= w.goal else "**missed**"]
+            cells += [f"{found:.2f}", spread(rows), f"{w.goal:.2f}", "reached" if found <= w.goal else "**missed**"]
         lines.append("| " + " | ".join(cells) + " |")
     if ratios:
         mean = math.exp(statistics.fmean(map(math.log, ratios)))

@@ -16,7 +16,7 @@ from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, StateError
 from gradloom.functions.precision import Casts, lower
-from gradloom.tape import TAPE
+from gradloom.tape import MODES
 
 __all__ = [
     "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "custom_bwd",
@@ -64,17 +64,17 @@ class autocast(contextlib.ContextDecorator):
         self._before: list[Any] = []
 
     def __enter__(self) -> Self:
-        self._before.append(TAPE.autocast)
-        TAPE.autocast = self._state
+        self._before.append(MODES.autocast)
+        MODES.autocast = self._state
         return self
 
     def __exit__(self, *exc: object) -> None:
-        TAPE.autocast = self._before.pop()
+        MODES.autocast = self._before.pop()
 
 
 def is_autocast_enabled(device_type: str = "cpu") -> bool:
     """Whether operands are cast now."""
-    return device_type == "cpu" and TAPE.autocast is not None
+    return device_type == "cpu" and MODES.autocast is not None
 
 
 def is_autocast_available(device_type: str) -> bool:
@@ -84,7 +84,7 @@ def is_autocast_available(device_type: str) -> bool:
 
 def get_autocast_dtype(device_type: str = "cpu") -> DType:
     """The dtype that products are cast to: that of the autocast around, else bfloat16."""
-    dtype: DType = TAPE.autocast.dtype if TAPE.autocast is not None else _default[0]
+    dtype: DType = MODES.autocast.dtype if MODES.autocast is not None else _default[0]
     return dtype
 
 
@@ -92,15 +92,15 @@ def set_autocast_enabled(*args: Any) -> None:
     """Switch casting on or off for good: ``(enabled)`` or ``(device_type, enabled)``."""
     device_type, enabled = args if len(args) == 2 else ("cpu", *args)
     if device_type == "cpu":
-        TAPE.autocast = _casts(_default[0]) if enabled else None
+        MODES.autocast = _casts(_default[0]) if enabled else None
 
 
 def set_autocast_dtype(device_type: str, dtype: Any) -> None:
     """The dtype that products are cast to where none is given. Raises DTypeError for another than the two."""
     if device_type == "cpu":
         _default[0] = autocast(dtype=dtype).fast_dtype
-        if TAPE.autocast is not None:
-            TAPE.autocast = _casts(_default[0])
+        if MODES.autocast is not None:
+            MODES.autocast = _casts(_default[0])
 
 
 def clear_autocast_cache() -> None:

@@ -78,7 +78,7 @@ class GradScaler:
             for group in optimizer.param_groups:
                 for p in group["params"]:
                     if p.grad is not None:
-                        p.grad = G.mul(p.grad, 1.0 / self._scale)
+                        p.grad.mul_(1.0 / self._scale)
                         flags.append(G.all(G.isfinite(p.grad)))
         if not flags:
             raise StateError(

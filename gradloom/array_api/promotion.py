@@ -86,7 +86,7 @@ def isdtype(dtype: DType, kind: DType | str | tuple[DType | str, ...]) -> bool:
     """Whether a dtype is of a kind: one of the standard's names, a dtype, or a tuple of these, any of which."""
     if isinstance(kind, tuple):
         return any(isdtype(dtype, k) for k in kind)
-    if isinstance(kind, str):
+    if isinstance(kind, str) and not isinstance(kind, DType):
         if kind not in KINDS:
             raise ValueError(f"isdtype: kind {kind!r}; expected one of {', '.join(KINDS)}, or a dtype")
         return bool(KINDS[kind](dtype))

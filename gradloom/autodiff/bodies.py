@@ -21,7 +21,7 @@ from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops import elementwise as E
 from gradloom.ops.batching import is_random
 from gradloom.runtime.buffers import as_numpy
-from gradloom.tape import TAPE
+from gradloom.tape import MODES, TAPE
 from gradloom.tensor import Tensor
 
 __all__ = ["Body", "record"]
@@ -133,13 +133,13 @@ class Body:
     def call(self, args: Sequence[Tensor]) -> list[Tensor]:
         """The same recorded on the tape, differentiable."""
         values: list[Any] = list(args)
-        mode = TAPE.grad
+        mode = MODES.grad
         try:
             for prim, ins, attrs, _, grad_mode in self.steps:
-                TAPE.grad = mode and grad_mode
+                MODES.grad = mode and grad_mode
                 values.append(TAPE.apply(prim, [values[i] for i in ins], attrs))
         finally:
-            TAPE.grad = mode
+            MODES.grad = mode
         return [values[k] for k in self.outputs]
 
 

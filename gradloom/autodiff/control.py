@@ -23,7 +23,7 @@ from gradloom.errors import DTypeError, GradientError, ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops import control as C
 from gradloom.ops.core import REGISTRY
-from gradloom.tape import TAPE
+from gradloom.tape import MODES, TAPE
 from gradloom.tensor import Tensor, as_tensor
 
 __all__ = ["associative_scan", "cond", "fori_loop", "map", "scan", "while_loop"]
@@ -180,7 +180,7 @@ def _scan(
 
 def _keeping(body: Body, at: Sequence[int]) -> tuple[Body, list[Tensor]]:
     """The body with what its way back needs among the outputs, and what it captures more."""
-    found = body.derived.get(("keeping", TAPE.grad, *at))
+    found = body.derived.get(("keeping", MODES.grad, *at))
     if found is not None:
         return found, []
     outs = [k for k, a in enumerate(body.avals) if a.dtype.category >= 2]
@@ -193,7 +193,7 @@ def _keeping(body: Body, at: Sequence[int]) -> tuple[Body, list[Tensor]]:
         kept = Parts(back, base, base + len(outs), fixed).wanted(back.outputs[m:])
     made = part(back, given, [*back.outputs[:m], *kept])
     if not more:
-        body.derived["keeping", TAPE.grad, *at] = made
+        body.derived["keeping", MODES.grad, *at] = made
     return made, more
 
 
@@ -202,7 +202,7 @@ def _reverse(body: Body, outs: Sequence[int], at: Sequence[int]) -> tuple[Body, 
 
     From the body's inputs and the cotangents of outputs ``outs`` to its outputs and the cotangents of inputs ``at``.
     """
-    key = ("reverse", tuple(outs), tuple(at), TAPE.grad, TAPE.autocast is None)
+    key = ("reverse", tuple(outs), tuple(at), MODES.grad, MODES.autocast is None)
     if key in body.derived:
         return body.derived[key], []
     base = len(body.inputs)

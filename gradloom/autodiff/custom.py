@@ -21,7 +21,7 @@ from gradloom.autodiff.vmap import vmap
 from gradloom.errors import GradientError
 from gradloom.graph.node import Aval
 from gradloom.ops.core import Primitive
-from gradloom.tape import TAPE
+from gradloom.tape import MODES, TAPE
 from gradloom.tensor import Tensor, as_tensor
 
 __all__ = ["Rule", "Static", "attach", "custom_jvp", "custom_vjp"]
@@ -54,6 +54,7 @@ class Rule:
     """What a custom call does with cotangents. ``outs``: avals of its outputs. Rules alike must compare equal."""
 
     outs: tuple[Aval, ...]
+    saves = True  # whether a backward pass that retains nothing is the last
 
     def pull(self, cts: list[Tensor | None], inputs: list[Tensor], saved: list[Tensor]) -> Sequence[Tensor | None]:
         """Cotangents of the inputs; those of outputs that nobody used are None."""
@@ -68,7 +69,7 @@ class _Mapped(Rule):
     """A rule over a batch. flags: which of inputs and saved have the batch axis."""
 
     def __init__(self, rule: Rule, flags: tuple[bool, ...], n: int) -> None:
-        self.rule, self.flags, self.n = rule, flags, n
+        self.rule, self.flags, self.n, self.saves = rule, flags, n, rule.saves
         self.outs = tuple(Aval((n, *a.shape), a.dtype) for a in rule.outs)
 
     def __eq__(self, other: object) -> bool:
@@ -117,6 +118,7 @@ class _Output(Primitive):
 
 _output = _Output("custom_output", lambda a, t, v: a[0], lambda avals, attrs: avals[0])
 _output.vjp = lambda ct, out, ins, attrs: (None, {attrs[0]: ct})
+_call.saves, _output.saves = (lambda e: e.attrs[0].saves), False
 
 
 def _call_vjp(cts: dict[int, Tensor], out: Tensor, ins: Sequence[Tensor], attrs: tuple) -> Sequence[Tensor | None]:
@@ -179,7 +181,7 @@ def attach(
 
 def tracked(tensors: Sequence[Tensor]) -> bool:
     """Whether a call on these is to be differentiated."""
-    return TAPE.grad and any(t.requires_grad for t in tensors)
+    return MODES.grad and any(t.requires_grad for t in tensors)
 
 
 def avals_of(tensors: Sequence[Tensor]) -> tuple[Aval, ...]:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from gradloom import functions as G
 from gradloom.autodiff.custom import Rule, Static, _shaped, _Split, attach, avals_of, tracked
 from gradloom.autodiff.levels import Level, pull, quiet
-from gradloom.errors import GradientError, NotSupportedError
+from gradloom.entries import Value
+from gradloom.errors import GradientError
 from gradloom.graph.node import Aval
 from gradloom.ops.core import Primitive
-from gradloom.tape import TAPE
+from gradloom.tape import MODES, TAPE
 from gradloom.tensor import Tensor
 
 __all__ = ["Function", "FunctionCtx", "once_differentiable"]
@@ -31,7 +32,7 @@ class FunctionCtx:
     _ctx: dict[str, Any]
 
     def __init__(self) -> None:
-        self.__dict__["_ctx"] = {"saved": (), "dead": (), "fill": True}
+        self.__dict__["_ctx"] = {"saved": (), "dead": (), "dirty": (), "fill": True}
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors (arguments, outputs, or others) for ``backward``."""
@@ -56,25 +57,23 @@ class FunctionCtx:
         self._ctx["fill"] = bool(value)
 
     def mark_dirty(self, *tensors: Tensor) -> None:
-        """Not offered: return a new tensor."""
-        raise NotSupportedError(
-            "mark_dirty is not offered: values are never changed under a Function", code="gradient.dirty",
-            hint="return a new tensor from forward and write it with copy_() where it is called",
-        )  # fmt: skip
+        """Arguments that ``forward`` writes to in place, and returns."""
+        self._ctx["dirty"] = tensors
 
 
 class _Rule(Rule):
-    """The backward of a Function. args: which arguments are tensors; state: attributes of ctx, taken apart."""
+    """The backward of a Function. args, gives: which arguments and outputs are tensors; state: ctx's, taken apart."""
 
     def __init__(
         self, cls: type[Function], args: tuple[bool, ...], needs: tuple[bool, ...], state: tuple,
-        holes: tuple[bool, ...], fill: bool, outs: tuple[Aval, ...],
+        holes: tuple[bool, ...], fill: bool, gives: tuple[bool, ...], outs: tuple[Aval, ...],
     ) -> None:  # fmt: skip
         self.cls, self.args, self.needs, self.state, self.holes = cls, args, needs, state, holes
-        self.fill, self.outs = fill, outs
+        self.fill, self.gives, self.outs = fill, gives, outs
+        self.saves = bool(holes)
 
     def _key(self) -> tuple:
-        return (self.cls, self.args, self.needs, self.state, self.holes, self.fill, self.outs)
+        return (self.cls, self.args, self.needs, self.state, self.holes, self.fill, self.gives, self.outs)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Rule) and self._key() == other._key()
@@ -95,7 +94,8 @@ class _Rule(Rule):
         ctx = self._ctx(saved)
         if self.cls.backward is Function.backward and self.cls.vjp is Function.vjp:
             return self._transposed(ctx, cts, inputs)
-        given = self.filled(cts) if self.fill else cts
+        found = iter(self.filled(cts) if self.fill else cts)
+        given = [next(found) if is_tensor else None for is_tensor in self.gives]
         rule = self.cls.vjp if self.cls.backward is Function.backward else self.cls.backward
         got = rule(ctx, *given)
         grads = list(got) if isinstance(got, (tuple, list)) else [got]
@@ -118,7 +118,8 @@ class _Rule(Rule):
                 dots[k] = t
             it = iter(dots)
             got = self.cls.jvp(ctx, *(next(it) if is_tensor else None for is_tensor in self.args))
-            tangents = list(got) if isinstance(got, (tuple, list)) else [got]
+            every = list(got) if isinstance(got, (tuple, list)) else [got]
+            tangents = [t for t, is_tensor in zip(every, self.gives, strict=True) if is_tensor]
             pairs = [(t, c) for t, c in zip(tangents, self.filled(cts), strict=True) if t is not None]
             found = pull([t for t, _ in pairs], [c for _, c in pairs], level.tensors)
         out: list[Tensor | None] = [None] * len(inputs)
@@ -131,7 +132,8 @@ class Function:
     """A function with a derivative of its own, used by ``MyFunction.apply(*args)``.
 
     A subclass has static methods ``forward(ctx, *args)``, or ``forward(*args)`` and ``setup_context(ctx, inputs,
-    output)``, and ``backward(ctx, *cotangents)``, which gives a gradient, or None, for each argument. A ``jvp(ctx,
+    output)``, and ``backward(ctx, *cotangents)``, which gives a gradient, or None, for each argument, and gets None
+    for each output that is no tensor. A ``jvp(ctx,
     *tangents)`` alone does as well. Where ``backward`` is made of differentiable operations it is differentiated again
     for higher orders. Under ``vmap`` the class's own ``vmap(info, in_dims, *args)`` computes the values; without one
     ``forward`` and ``backward`` are recorded on single elements.
@@ -172,10 +174,15 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """The outputs, with the derivative of ``backward``."""
+        apart = cls.setup_context is not Function.setup_context
+        if apart:  # it sees all arguments of forward
+            count, defaults = cls.forward.__code__.co_argcount, cls.forward.__defaults__ or ()
+            if len(args) < count <= len(args) + len(defaults):
+                args += defaults[len(args) - count :]
         tensors = [a for a in args if isinstance(a, Tensor)]
         ctx = FunctionCtx()
         ctx.needs_input_grad = needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
-        apart = cls.setup_context is not Function.setup_context
+        given = [_chain(t) for t in tensors]
         with quiet():
             out = cls.forward(*args) if apart else cls.forward(ctx, *args)
             if cls.vmap is not Function.vmap and any(t._v.entry is not None and t._v.entry.abstract for t in tensors):
@@ -186,18 +193,22 @@ class Function:
         outs = list(out) if many else [out]
         at = [k for k, o in enumerate(outs) if isinstance(o, Tensor)]
         raws = [outs[k] for k in at]
+        dirty = ctx._ctx["dirty"]
+        if dirty:
+            tensors = _before(cls.__name__, dirty, raws, tensors, given)
         if tracked(tensors):
-            made = cls._attached(ctx, args, tensors, needs, raws)
+            made = cls._attached(ctx, args, tensors, needs, outs, raws)
             for k, t in zip(at, made, strict=True):
-                outs[k] = t
+                outs[k] = outs[k]._write(t) if any(outs[k] is d for d in dirty) else t
         if many:
             return type(out)(*outs) if hasattr(out, "_fields") else type(out)(outs)
         return outs[0]
 
     @classmethod
     def _attached(
-        cls, ctx: FunctionCtx, args: tuple, tensors: list[Tensor], needs: tuple[bool, ...], raws: list[Tensor]
-    ) -> list[Tensor]:
+        cls, ctx: FunctionCtx, args: tuple, tensors: list[Tensor], needs: tuple[bool, ...], outs: list[Any],
+        raws: list[Tensor],
+    ) -> list[Tensor]:  # fmt: skip
         notes = ctx._ctx
         saved = [t for t in notes["saved"] if t is not None]
         attributes = {k: v for k, v in ctx.__dict__.items() if k not in ("_ctx", "needs_input_grad", "saved_tensors")}
@@ -205,10 +216,47 @@ class Function:
         dead = {id(t) for t in notes["dead"]}
         rule = _Rule(
             cls, tuple(isinstance(a, Tensor) for a in args), needs, state.key,
-            tuple(t is None for t in notes["saved"]), notes["fill"], avals_of(raws),
+            tuple(t is None for t in notes["saved"]), notes["fill"], tuple(isinstance(o, Tensor) for o in outs),
+            avals_of(raws),
         )  # fmt: skip
         skip = [k for k, r in enumerate(raws) if id(r) in dead]
         return attach(rule, tensors, [*saved, *state.tensors], raws, skip)
+
+
+def _before(
+    name: str, dirty: Sequence[Tensor], outs: Sequence[Tensor], tensors: Sequence[Tensor],
+    given: Sequence[list[Value]],
+) -> list[Tensor]:  # fmt: skip
+    """The arguments as they were before ``forward`` wrote to some of them. Raises GradientError where it must not."""
+    out = []
+    for t, values in zip(tensors, given, strict=True):
+        if all(t is not d for d in dirty):
+            out.append(t)
+            continue
+        if MODES.grad and (t._rg or (t._base is not None and t._base._rg)):
+            raise GradientError(
+                f"{name}: a leaf tensor that requires grad, or a view of one, cannot be changed in place",
+                code="gradient.inplace", hint="pass x.clone()",
+            )  # fmt: skip
+        if all(t is not o for o in outs):
+            raise GradientError(
+                f"{name}: a tensor that was marked dirty is not among the outputs", code="gradient.dirty",
+                hint="forward returns the arguments that it writes to",
+            )  # fmt: skip
+        out.append(TAPE.make_tensor(values[0]))
+        base, rest = t._base, values[1:]
+        while base is not None:  # what lies beside the view keeps its history
+            base._v, base = rest.pop(0), base._base
+    return out
+
+
+def _chain(t: Tensor) -> list[Value]:
+    """The values of a tensor, and of what it is a view of."""
+    values = [t._v]
+    while t._base is not None:
+        t = t._base
+        values.append(t._v)
+    return values
 
 
 class VmapInfo(NamedTuple):

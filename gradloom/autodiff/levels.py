@@ -17,7 +17,7 @@ from gradloom.graph.node import Aval
 from gradloom.modes import enable_grad
 from gradloom.ops import elementwise as E
 from gradloom.ops.core import Primitive
-from gradloom.tape import TAPE
+from gradloom.tape import MODES, TAPE
 from gradloom.tensor import Tensor
 
 __all__ = ["PLACEHOLDER", "Level", "placeholder", "pull", "quiet", "release"]
@@ -108,11 +108,11 @@ class quiet:
     """Grad mode off."""
 
     def __enter__(self) -> None:
-        self._before = TAPE.grad
-        TAPE.grad = False
+        self._before = MODES.grad
+        MODES.grad = False
 
     def __exit__(self, *exc: object) -> None:
-        TAPE.grad = self._before
+        MODES.grad = self._before
 
 
 class _Step:
@@ -161,7 +161,7 @@ def _asked(tensor: Tensor) -> bool:
         if e.prim is LEAF:
             leaf = (TAPE.leaves if record is None else record.leaves)[e.leaf]
             t = (TAPE.tensors if record is None else record.tensors)[e.leaf]
-            if t is None or t._rg or leaf is None or leaf.hist is None or leaf.hist[0].freed:
+            if t is None or t._rg or leaf is None or leaf.hist is None or leaf.hist[0].freed(leaf.hist[1]):
                 return True
             todo.append(leaf.hist)
         elif e.prim is PLACEHOLDER or id(e) in lifted:
@@ -179,7 +179,7 @@ def release(tensors: Sequence[Tensor]) -> list[Tensor]:
     def run() -> list[Any]:
         out = []
         for t in tensors:
-            loose = t.requires_grad and not (TAPE.grad and _asked(t))
+            loose = t.requires_grad and not (MODES.grad and _asked(t))
             out.append(TAPE.apply(E.detach, (t,)) if loose else t)
         return out
 

@@ -166,6 +166,22 @@ class Parts:
                 need[v] = need[v] if piece else behind
         return sorted(frozenset().union(*(need[v] for v in early)))
 
+    def joined(self, v: int, inside: set[int], states: Sequence[int]) -> bool:
+        """Whether a value is put together from those that the loop computes anyway, and is no larger than they are."""
+        pieces: set[int] = set()
+        todo = [v]
+        while todo:
+            x = todo.pop()
+            if not self.late[x]:
+                continue
+            if x in states or (x in inside and not _moves(self.back, x)):
+                pieces.add(x)
+            elif x >= self.base and (_moves(self.back, x) or self.back.steps[x - self.base][0] is E.add):
+                todo.extend(self.ins(x))
+            else:
+                return False
+        return len(pieces) > 1 and self.back.aval(v).size <= sum(self.back.aval(x).size for x in pieces)
+
     # -- sums over all steps ------------------------------------------------------------------------
     def leaves(self, v: int) -> list[int]:
         """The values that must be stacked for :meth:`total`."""
@@ -232,7 +248,8 @@ class Back:
             if v in seen or v in known or v in parts.fixed:
                 continue
             seen.add(v)
-            if v in states or (v in inside and parts.late[v] and not _moves(back, v)):
+            made = v in inside and parts.late[v] and not _moves(back, v)
+            if v in states or made or parts.joined(v, inside, states):
                 self.front.append(v)
             else:
                 todo.extend(parts.ins(v))

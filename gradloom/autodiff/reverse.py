@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradloom.errors import GradientError
-from gradloom.tape import LEAF, SCALAR, TAPE, Entry, Record, Value
+from gradloom.tape import LEAF, MODES, SCALAR, TAPE, Entry, Record, Value
 
 __all__ = ["backward", "grad"]
 
@@ -191,7 +191,7 @@ def _walk(
             if here and behind and id(t) in chosen:
                 # asked for, from an earlier round: the walk of that round finds it, where there is more behind
                 assert v is not None and v.hist is not None
-                here = not several or v.hist[0].freed
+                here = not several or v.hist[0].freed(v.hist[1])
                 behind = not here
             if here:
                 found[id(t)] = ct if id(t) not in found else G.add(found[id(t)], ct)
@@ -203,7 +203,7 @@ def _walk(
         def seed(v: Value, ct: Any) -> None:
             assert v.hist is not None
             record, e = v.hist
-            if record.freed:
+            if record.freed(e):
                 raise GradientError(
                     "this value's graph was freed by an earlier backward()",
                     code="gradient.freed",
@@ -277,17 +277,18 @@ class _Leads:
             if key in seen or key in self.dead:
                 continue
             seen.add(key)
+            freed = record.freed(e)
             for x in e.through():
                 if (id(record), id(x)) in self.entries:
                     return True
                 for i in x.ins:
-                    if i.prim is LEAF and i.rg and not record.freed:
+                    if i.prim is LEAF and i.rg and not freed:
                         leaf = record.leaves[i.leaf]
                         if id(record.tensors[i.leaf]) in self.want:
                             return True
                         if leaf is not None and leaf.hist is not None:
                             todo.append(leaf)
-            if record.freed:
+            if freed:
                 return True  # the walk will come by, and say so
         self.dead |= seen
         return False
@@ -338,15 +339,43 @@ def _check_output(o: Any, ct: Any, code: str) -> Any:
     return G.cast(ct, o.dtype)
 
 
-def _mark_freed(outputs: Sequence[Any]) -> None:
-    """After a pass without retain_graph what it went through cannot be differentiated again."""
-    for o in outputs:
-        v = o._v
-        if v.entry is not None:
-            if v.entry.rg and v.entry.prim is not LEAF:
-                TAPE.freed.add(v.entry)
+def _mark_freed(outputs: Sequence[Any], wanted: Sequence[Any] | None = None) -> None:
+    """After a pass without retain_graph what it went through and needs values for cannot be differentiated again.
+
+    wanted: what the pass was for, all leaves where it is None; a pass for values of this round ends there.
+    """
+    ends = None
+    if wanted is not None:
+        found = [t._v.entry for t in wanted]
+        ends = tuple(found) if None not in found else None
+    todo = [o._v for o in outputs]
+    while todo:
+        v = todo.pop()
+        e = v.entry
+        if e is not None and e.prim is not LEAF:
+            if e.rg:
+                TAPE.freed.append(e.saving(ends))
+                if wanted is None:
+                    todo += [x for k in _reached(e) if (x := TAPE.leaves[k]) is not None and x.hist is not None]
         elif v.hist is not None:
-            v.hist[0].freed = True
+            record, e = v.hist
+            gone = e.saving()
+            if record.pulled is not None and gone not in record.pulled:
+                record.pulled.append(gone)
+                if wanted is None:
+                    todo += [x for k in _reached(e) if (x := record.leaves[k]) is not None and x.hist is not None]
+
+
+def refuse_freed(outputs: Sequence[Any]) -> None:
+    """Raises GradientError where a pass would come by what an earlier one of this round has given up."""
+    for o in outputs:
+        e = o._v.entry
+        if e is not None and e.rg and e.prim is not LEAF and TAPE.spent(e):
+            raise GradientError(
+                "this value's graph was freed by an earlier backward()",
+                code="gradient.freed",
+                hint="pass retain_graph=True to the first call",
+            )
 
 
 def backward(output: Any, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
@@ -365,12 +394,8 @@ def backward(output: Any, gradient: Any = None, retain_graph: bool | None = None
     with TAPE.lock:
         retain = create_graph if retain_graph is None else retain_graph
         e = output._v.entry
-        if e is not None and TAPE.freed and e.rg and e.prim is not LEAF and TAPE.spent(e):
-            raise GradientError(
-                "backward() was already called through this value",
-                code="gradient.freed",
-                hint="pass retain_graph=True to the first call",
-            )
+        if TAPE.freed:
+            refuse_freed([output])
         with _mode(create_graph):
             simple = e is not None and e.prim is not LEAF and e.rg and not create_graph
             if simple:
@@ -378,11 +403,35 @@ def backward(output: Any, gradient: Any = None, retain_graph: bool | None = None
                 simple = all(TAPE.leaves[k].hist is None for k in numbers)  # type: ignore[union-attr]
             if simple:
                 _fast(output, gradient, [TAPE.tensors[k] for k in numbers])
+                if not retain:
+                    TAPE.freed.append(e.saving())
+                return
             else:
                 for t, g in gather(output, gradient)[0]:
-                    t.grad = g if t.grad is None else t.grad + g
+                    accumulate(t, g)
         if not retain:
             _mark_freed([output])
+
+
+def accumulate(t: Any, g: Any) -> None:
+    """Add to the ``grad`` of a tensor: to what is there, of which views and other names see the sum.
+
+    While the pass itself is recorded, ``grad`` becomes another tensor, so that the old one keeps its history.
+    """
+    held = t.grad
+    if held is None:
+        t.grad = TAPE.make_tensor(g._v)  # one of its own: the same cotangent may have come to several
+    elif MODES.grad:
+        t.grad = held + g
+    else:
+        _renew(held, held + g)
+
+
+def _renew(held: Any, new: Any) -> None:
+    if held._base is None and held.dtype is new.dtype:
+        held._set_value(new._v)
+    else:
+        held._write(new)
 
 
 def gather(output: Any, gradient: Any, also: Sequence[Any] = ()) -> tuple[list[tuple[Any, Any]], list[Any]]:
@@ -429,15 +478,17 @@ def _fast(output: Any, gradient: Any, tensors: list[Any]) -> None:
         results = []
         for t, g in zip(unique, held, strict=True):
             new = found.get(id(t))
-            if new is None:
-                from gradloom import functions as G
-
-                new = G.zeros_like(t)
-            results.append(new if g is None else g + new)
+            if new is None:  # a rule gave None: what is there stays, and the output stands for nothing
+                results.append(output if g is None else g)
+            else:
+                results.append(new if g is None else g + new)
         return results
 
-    for t, g in zip(unique, TAPE.macro(_BACKWARD, operands, static, run), strict=True):
-        t.grad = g
+    for t, g, h in zip(unique, TAPE.macro(_BACKWARD, operands, static, run), held, strict=True):
+        if h is not None:
+            _renew(h, g)
+        elif g is not output:
+            t.grad = g
 
 
 class _mode:
@@ -447,11 +498,11 @@ class _mode:
         self._on = on
 
     def __enter__(self) -> None:
-        self._before = TAPE.grad
-        TAPE.grad = self._on
+        self._before = MODES.grad
+        MODES.grad = self._on
 
     def __exit__(self, *exc: object) -> None:
-        TAPE.grad = self._before
+        MODES.grad = self._before
 
 
 class _Grad:
@@ -484,6 +535,8 @@ def grad(
     given = list(grad_outputs) if isinstance(grad_outputs, (list, tuple)) else [grad_outputs] * len(outs)
     retain = create_graph if retain_graph is None else retain_graph
     with TAPE.lock, _mode(create_graph):
+        if TAPE.freed:
+            refuse_freed(outs)
         first = outs[0]._v.entry
         simple = (
             len(outs) == 1 and not also and given[0] is None and not create_graph and not allow_unused
@@ -495,7 +548,7 @@ def grad(
         else:
             got = _gradients(outs, ins, given, allow_unused, also)
         if not retain:
-            _mark_freed(outs)
+            _mark_freed(outs, ins)
         return tuple(got)
 
 

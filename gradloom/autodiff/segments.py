@@ -24,7 +24,7 @@ def _as_first(avals: Sequence[Aval], attrs: tuple) -> Aval:
 barrier = Primitive("barrier", lambda arrays, attrs, aval: arrays[0], _as_first)
 """The operand, kept apart from it by the compiler. attrs: (the segment's place,)."""
 barrier.vjp = lambda ct, out, ins, attrs: (ct,)
-barrier.batch = "leading"
+barrier.batch, barrier.saves = "leading", False
 
 
 class _Mark:

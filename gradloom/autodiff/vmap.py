@@ -19,7 +19,7 @@ from gradloom.graph.node import Aval
 from gradloom.ops import structure as S
 from gradloom.ops.batching import apply_batched, batched, draw_batched, is_random
 from gradloom.random import default_generator
-from gradloom.tape import TAPE
+from gradloom.tape import MODES, TAPE
 from gradloom.tensor import Tensor
 
 __all__ = ["Trace", "settled", "vmap"]
@@ -227,14 +227,14 @@ def _replay(
         if id(e) in needed:
             needed.update(map(id, e.ins))
     known: dict[int, Tensor] = {id(p._v.entry): x for p, x in zip(trace.ins, given, strict=True)}
-    mode = TAPE.grad
+    mode = MODES.grad
     try:
         for e in steps:
             if id(e) in needed and id(e) in hanging:
-                TAPE.grad = e.grad_mode
+                MODES.grad = e.grad_mode
                 known[id(e)] = _step(e, known, n, randomness)
     finally:
-        TAPE.grad = mode
+        MODES.grad = mode
     return [_out(o, known, d, n) for o, d in zip(outs, places, strict=True)]
 
 

@@ -11,7 +11,7 @@ from gradloom import profiler
 from gradloom.autodiff import reverse
 from gradloom.autodiff.function import Function
 from gradloom.autodiff.vmap import vmap
-from gradloom.autograd import anomaly_mode, forward_ad, function, functional, grad_mode, variable
+from gradloom.autograd import anomaly_mode, forward_ad, function, functional, grad_mode, graph, variable
 from gradloom.autograd.checks import GradcheckError, gradcheck, gradgradcheck
 from gradloom.autograd.modes import inference_mode, is_inference_mode_enabled
 from gradloom.autograd.variable import Variable
@@ -23,7 +23,8 @@ from gradloom.tensor import Tensor
 
 __all__ = [
     "Function", "GradcheckError", "Variable", "anomaly_mode", "backward", "detect_anomaly", "enable_grad",
-    "forward_ad", "function", "functional", "grad", "grad_mode", "gradcheck", "gradgradcheck", "inference_mode",
+    "forward_ad", "function", "functional", "grad", "grad_mode", "gradcheck", "gradgradcheck", "graph",
+    "inference_mode",
     "is_inference_mode_enabled", "no_grad", "profiler", "set_detect_anomaly", "set_grad_enabled", "variable",
 ]  # fmt: skip
 
@@ -52,12 +53,7 @@ def backward(
         for k, (t, c) in enumerate(zip(outs, cts, strict=True)):
             t.backward(c, retain or k + 1 < len(outs), create_graph)
         return
-    wanted = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
-    if not wanted:
-        raise GradientError("backward: inputs is empty", code="gradient.count", hint="leave it out for all leaves")
-    for t, g in zip(wanted, hooks.grad(outs, wanted, cts, retain, create_graph, True), strict=True):
-        if g is not None:
-            t.grad = g if t.grad is None else t.grad + g
+    hooks.backward_into(inputs, outs, cts, retain, create_graph)
 
 
 def grad(
@@ -90,7 +86,9 @@ def grad(
     else:
         got = hooks.grad(outputs, wanted, grad_outputs, retain_graph, create_graph, unused)
     if materialize_grads:
-        return tuple(G.zeros_like(t) if g is None else g for g, t in zip(got, wanted, strict=True))
+        return tuple(
+            G.zeros_like(t, requires_grad=create_graph) if g is None else g for g, t in zip(got, wanted, strict=True)
+        )
     return tuple(got)
 
 

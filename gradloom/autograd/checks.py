@@ -26,8 +26,14 @@ def _outputs(out: Any) -> list[Tensor]:
     return [o for o in outs if isinstance(o, Tensor) and o.dtype.category >= 2]
 
 
-def _directions(a: np.ndarray) -> list[np.ndarray]:
-    """Unit arrays: one for each element, for complex ones two."""
+def _directions(a: np.ndarray, fast: bool = False) -> list[np.ndarray]:
+    """Unit arrays: one for each element, for complex ones two; or one in a random direction."""
+    if fast and a.size:
+        rng = np.random.default_rng(a.size)
+        e = rng.standard_normal(a.shape)
+        if a.dtype.kind == "c":
+            e = e + 1j * rng.standard_normal(a.shape)
+        return [np.asarray(e / np.linalg.norm(e), a.dtype)]
     out = []
     for k in range(a.size):
         for unit in (1.0, 1j) if a.dtype.kind == "c" else (1.0,):
@@ -45,8 +51,8 @@ def _inner(a: np.ndarray, b: np.ndarray) -> float:
 def gradcheck(
     func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
     raise_exception: bool = True, nondet_tol: float = 0.0, check_undefined_grad: bool = True,
-    check_grad_dtypes: bool = False, check_batched_grad: bool = False, check_forward_ad: bool = False,
-    check_backward_ad: bool = True, fast_mode: bool = False,
+    check_grad_dtypes: bool = False, check_batched_grad: bool = False, check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False, check_backward_ad: bool = True, fast_mode: bool = False, masked: bool | None = None,
 ) -> bool:  # fmt: skip
     """Compare the derivatives of ``func`` with central differences; for float64 or complex128.
 
@@ -55,15 +61,16 @@ def gradcheck(
     inputs: arguments, a tensor or a tuple; those that require grad are differentiated by.
     eps: step of the differences. atol, rtol: how far the two may differ. nondet_tol: how far two passes may differ.
     check_undefined_grad: let some outputs go unused. check_grad_dtypes: dtypes must agree. check_batched_grad: vmap of
-        the pass must agree with it. check_forward_ad, check_backward_ad: which modes. fast_mode: every element is
-        compared nevertheless.
+        the pass must agree with it. check_batched_forward_grad: so must vmap of the forward mode. check_forward_ad,
+        check_backward_ad: which modes. fast_mode: one random direction instead of every element. masked: of sparse
+        tensors, which there are none: nothing depends on it.
 
     Returns True. Raises GradcheckError where they differ, or returns False if ``raise_exception`` is off.
     """
     given = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
     try:
         _check(func, given, eps, atol, rtol, nondet_tol, check_undefined_grad, check_grad_dtypes, check_batched_grad,
-               check_forward_ad, check_backward_ad)  # fmt: skip
+               check_batched_forward_grad, check_forward_ad, check_backward_ad, fast_mode)  # fmt: skip
     except GradcheckError:
         if raise_exception:
             raise
@@ -73,7 +80,7 @@ def gradcheck(
 
 def _check(
     func: Callable[..., Any], given: list[Any], eps: float, atol: float, rtol: float, nondet: float, undefined: bool,
-    dtypes: bool, batched: bool, forward: bool, backward: bool,
+    dtypes: bool, batched: bool, batched_forward: bool, forward: bool, backward: bool, fast: bool,
 ) -> None:  # fmt: skip
     at = [k for k, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
     if not at:
@@ -90,11 +97,11 @@ def _check(
         up, down = ([a + s * eps * e if k == j else a for k, a in enumerate(arrays)] for s in (1, -1))
         return [(p - q) / (2 * eps) for p, q in zip(run(up), run(down), strict=True)]
 
-    numeric = [[difference(j, e) for e in _directions(a)] for j, a in enumerate(arrays)]
+    numeric = [[difference(j, e) for e in _directions(a, fast)] for j, a in enumerate(arrays)]
     if backward:
-        _backward(func, given, at, arrays, numeric, atol, rtol, nondet, undefined, dtypes, batched)
-    if forward:
-        _forward(func, given, at, arrays, numeric, atol, rtol)
+        _backward(func, given, at, arrays, numeric, atol, rtol, nondet, undefined, dtypes, batched, fast)
+    if forward or batched_forward:
+        _forward(func, given, at, arrays, numeric, atol, rtol, batched_forward, fast)
 
 
 def _compare(got: float, want: float, atol: float, rtol: float, where: str) -> None:
@@ -104,7 +111,7 @@ def _compare(got: float, want: float, atol: float, rtol: float, where: str) -> N
 
 def _backward(
     func: Any, given: list[Any], at: list[int], arrays: list[np.ndarray], numeric: Any, atol: float, rtol: float,
-    nondet: float, undefined: bool, dtypes: bool, batched: bool,
+    nondet: float, undefined: bool, dtypes: bool, batched: bool, fast: bool,
 ) -> None:  # fmt: skip
     wanted = [given[k] for k in at]
 
@@ -123,11 +130,11 @@ def _backward(
 
     for i, o in enumerate(_outputs(func(*given))):
         probe = np.zeros(tuple(o.shape), o.dtype.numpy)
-        rows = _directions(probe)
+        rows = _directions(probe, fast)
         for r, ct in enumerate(rows):
             got = grads(i, ct)
             for j, a in enumerate(arrays):
-                for e, diff in zip(_directions(a), numeric[j], strict=True):
+                for e, diff in zip(_directions(a, fast), numeric[j], strict=True):
                     _compare(_inner(e, got[j]), _inner(ct, diff[i]), atol, rtol,
                              f"the gradient of output {i} (row {r}) by input {at[j]}")  # fmt: skip
             again = grads(i, ct, undefined)
@@ -155,8 +162,9 @@ def _batched(
 
 
 def _forward(
-    func: Any, given: list[Any], at: list[int], arrays: list[np.ndarray], numeric: Any, atol: float, rtol: float
-) -> None:
+    func: Any, given: list[Any], at: list[int], arrays: list[np.ndarray], numeric: Any, atol: float, rtol: float,
+    batched: bool, fast: bool,
+) -> None:  # fmt: skip
     def of(*xs: Tensor) -> Any:
         args = list(given)
         for k, x in zip(at, xs, strict=True):
@@ -164,24 +172,42 @@ def _forward(
         return tuple(_outputs(func(*args)))
 
     primals = tuple(tensor(a) for a in arrays)
+    zeros = tuple(tensor(np.zeros_like(b)) for b in arrays)
     for j, a in enumerate(arrays):
-        for e, diff in zip(_directions(a), numeric[j], strict=True):
-            dots = tuple(tensor(e if k == j else np.zeros_like(b)) for k, b in enumerate(arrays))
-            for i, t in enumerate(jvp(of, primals, dots)[1]):
+        units = _directions(a, fast)
+        tangents = [jvp(of, primals, (*zeros[:j], tensor(e), *zeros[j + 1 :]))[1] for e in units]
+        for row, diff in zip(tangents, numeric[j], strict=True):
+            for i, t in enumerate(row):
                 got = t.numpy()
-                for ct in _directions(got):
+                for ct in _directions(got, fast):
                     _compare(_inner(ct, got), _inner(ct, diff[i]), atol, rtol,
                              f"the tangent of output {i} by input {at[j]}")  # fmt: skip
+        if batched and units:
+            _batched_forward(of, primals, zeros, j, units, tangents, atol, rtol)
+
+
+def _batched_forward(
+    of: Any, primals: tuple[Tensor, ...], zeros: tuple[Tensor, ...], j: int, units: list[np.ndarray], tangents: Any,
+    atol: float, rtol: float,
+) -> None:  # fmt: skip
+    many = vmap(lambda e: jvp(of, primals, (*zeros[:j], e, *zeros[j + 1 :]))[1])(tensor(np.stack(units)))
+    for r, row in enumerate(tangents):
+        for i, (m, t) in enumerate(zip(many, row, strict=True)):
+            if not np.allclose(m.numpy()[r], t.numpy(), rtol, atol, equal_nan=True):
+                raise GradcheckError(f"gradcheck: vmap of the tangent of output {i} differs from it in row {r}",
+                                     code="gradient.check")  # fmt: skip
 
 
 def gradgradcheck(
     func: Callable[..., Any], inputs: Any, grad_outputs: Any = None, *, eps: float = 1e-6, atol: float = 1e-5,
     rtol: float = 1e-3, gen_non_contig_grad_outputs: bool = False, raise_exception: bool = True,
     nondet_tol: float = 0.0, check_undefined_grad: bool = True, check_grad_dtypes: bool = False,
-    check_batched_grad: bool = False, fast_mode: bool = False,
+    check_batched_grad: bool = False, check_fwd_over_rev: bool = False, check_rev_over_rev: bool = True,
+    fast_mode: bool = False, masked: bool = False,
 ) -> bool:  # fmt: skip
     """Compare the derivatives of the gradient of ``func`` with central differences; see :func:`gradcheck`.
 
+    check_fwd_over_rev, check_rev_over_rev: forward mode of the gradient, and reverse mode of it.
     grad_outputs: cotangents of the outputs (random by default). gen_non_contig_grad_outputs: nothing depends on it
     here, tensors have no strides.
     """
@@ -209,5 +235,6 @@ def gradgradcheck(
     return gradcheck(
         gradient, [*given, *cts], eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception, nondet_tol=nondet_tol,
         check_undefined_grad=check_undefined_grad, check_grad_dtypes=check_grad_dtypes,
-        check_batched_grad=check_batched_grad,
+        check_batched_grad=check_batched_grad, check_forward_ad=check_fwd_over_rev,
+        check_backward_ad=check_rev_over_rev, fast_mode=fast_mode,
     )  # fmt: skip

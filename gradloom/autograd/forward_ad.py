@@ -12,7 +12,7 @@ from gradloom import functions as G
 from gradloom.autodiff.levels import Level, release
 from gradloom.autodiff.transforms import push
 from gradloom.errors import GradientError, ShapeError
-from gradloom.tape import TAPE
+from gradloom.tape import MODES
 from gradloom.tensor import Tensor
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
@@ -38,15 +38,15 @@ class dual_level:
         if dual_level.current is not None:
             raise GradientError("dual levels cannot be nested", code="gradient.dual", hint="nest func.jvp instead")
         dual_level.current = self
-        self._mode = TAPE.grad
-        TAPE.grad = True
+        self._mode = MODES.grad
+        MODES.grad = True
         return 0
 
     def __exit__(self, *exc: object) -> None:
         for level in reversed(self.levels):
             level.__exit__()
         self.levels.clear()
-        TAPE.grad = self._mode
+        MODES.grad = self._mode
         dual_level.current = None
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
-from gradloom.tape import TAPE
+from gradloom.modes import within
+from gradloom.tape import MODES
 
 __all__ = ["inference_mode", "is_inference_mode_enabled"]
-
-_depth: list[bool] = []
 
 
 class inference_mode:
@@ -28,28 +26,20 @@ class inference_mode:
 
     def __init__(self, mode: bool = True) -> None:
         self.mode = bool(mode)
-        self._before: list[bool] = []
+        self._before: list[tuple[bool, bool]] = []
 
     def __enter__(self) -> None:
-        self._before.append(TAPE.grad)
-        _depth.append(self.mode)
-        TAPE.grad = not self.mode
+        self._before.append((MODES.grad, MODES.inference))
+        MODES.grad, MODES.inference = not self.mode, self.mode
 
     def __exit__(self, *exc: object) -> None:
-        _depth.pop()
-        TAPE.grad = self._before.pop()
+        MODES.grad, MODES.inference = self._before.pop()
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """The function, run in this mode."""
-
-        @functools.wraps(fn)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with inference_mode(self.mode):
-                return fn(*args, **kwargs)
-
-        return run
+        return within(lambda: inference_mode(self.mode), fn)
 
 
 def is_inference_mode_enabled() -> bool:
     """Whether inference mode is on."""
-    return bool(_depth) and _depth[-1]
+    return MODES.inference

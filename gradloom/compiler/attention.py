@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gradloom.compiler.loops import Launch
 from gradloom.dtypes import DType
-from gradloom.ops.attention import Blocks, mask_strides
+from gradloom.ops.attention import Blocks, mask_strides, optional
 
 if TYPE_CHECKING:
     from gradloom.compiler.llvm.host import Host
@@ -54,6 +57,7 @@ class Attend:
     dtype: str
     causal: bool
     mask: str
+    drop: bool
 
     def emit(self, module: Module, name: str, host: Host) -> None:
         """Write the native code as function ``name`` of ``module``."""
@@ -80,8 +84,9 @@ def plan_attention(
     lead = q.shape[:-2]
     strides: tuple[int, int, int] = (0, 0, 0)
     mask = ""
-    if len(node.ins) > tensors:
-        m = node.ins[tensors].aval
+    *_, given, key = optional(node.ins, tensors, how)
+    if given is not None:
+        m = given.aval
         walk = mask_strides(lead, m.shape)
         mask = "bool" if m.dtype.code == "bool" else "add"
         if walk is None or (mask == "add" and m.dtype.code != dtype):
@@ -94,6 +99,14 @@ def plan_attention(
     forward = prim.name == "attend"
     shares = blocks if forward else how.parts
     ints = [heads, how.group, rows, how.keys, padded, *how.features, a * how.width, b * how.width, shares]
-    ints += [node.aval.shape[-1], *strides, lead[-1] if lead else 1, *(v.offset for v in views)]
+    ints += [node.aval.shape[-1], *strides, lead[-1] if lead else 1]
+    ints += [how.heads(lead), int(key is not None and key.aval.shape != ()), *_dropping(how.drop)]
+    ints += [v.offset for v in views]
     chunks = heads * shares * (how.group if forward else 1)
-    return Launch(Attend(prim.name, dtype, how.causal, mask), slots, ints, chunks)
+    return Launch(Attend(prim.name, dtype, how.causal, mask, how.drop > 0), slots, ints, chunks)
+
+
+def _dropping(p: float) -> tuple[int, int]:
+    """The least word of 32 bits whose top 24 make a number of [0, 1) not below ``p``; 1 / (1 - p) as bits."""
+    least = math.ceil(float(np.float32(p)) * 2**24) << 8
+    return least, struct.unpack("<q", struct.pack("<d", 1.0 / (1.0 - p)))[0]

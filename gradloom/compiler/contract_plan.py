@@ -10,31 +10,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod
 
+from .contract_blocks import L2_BYTES, block_sizes, compute_cycles, round_up
 from .llvm.contract import DIRECT, PACK_STRIP, PREPACKED, Multiply, PackColumns, strip_bytes
 from .llvm.host import Host
 from .llvm.microkernel import BYTES, STORAGE, Tile, tile_of
 from .loops import SCRATCH_BYTES, Access, Contract, Launch
 
-__all__ = ["Choice", "Problem", "choose", "plan_contract", "round_up", "short_body"]
+__all__ = ["Choice", "Problem", "Structure", "choose", "plan_contract", "round_up", "short_body"]
 
-L2_BYTES = 512 << 10  # a B or C that stays in the second level cache
-A_BYTES = 384 << 10  # packed rows of A that stay in the second level cache beside a strip of B and C
-C_BYTES = 512 << 10  # sums that wait in scratch where k is cut
 B_BYTES = 8 << 20  # a B above which a tall product is better off with it packed, though it could be read in place
 MAX_KC = 2048  # longest stretch of k whose strips still stream well from the second level cache
 DIRECT_KC = 512  # the same where B is read in place
 PACK_BYTES = 64 << 10  # of B in a chunk of packing
-CHUNK_CYCLES = 10_000  # smallest chunk worth handing to another thread
 SMALL_CYCLES = 50_000  # less than this is not worth a launch of its own for packing
 INLINE_LENGTH = 6  # instructions and stores of a body that becomes part of the register tiles
-CHUNKS = 32  # as many chunks as this are enough to level the load
 PACK_CYCLES = {"width": 0.8, "k": 0.8, "none": 3.0}  # for each element packed in a chunk; twice that ahead of time
-PACK_STRIPS = 32  # of B that pay for packing the rows of A once more
-FEW_CHUNKS = 8  # with fewer than this, packing A more often is the lesser evil
 A_DIRECT_BYTES = 1 << 20  # an A above which it is better packed, though its rows do not conflict
 STREAM_BYTES = 1 << 20  # a matrix above which a product of few rows reads it by whole rows, or asks for rows early
 STREAM_STEPS = 8  # of k that it reads at a time: so many rows of B, from end to end; twice as many of half the size
-STRIPS = 32  # of B in a block, at most: longer blocks of C leave the cache before the next row of tiles
 
 
 @dataclass(frozen=True)
@@ -43,6 +36,7 @@ class Problem:
 
     extents: (b…, rows, cols, k). ints: for each access, as :class:`~.loops.Access` says. pairs: k is walked in pairs.
     odd: the last pair is half empty. steady: whether A and B are the same whenever it runs: packing ahead is free.
+    fresh: whether the body reads what moves on each time that it runs, so that no cache near by has it.
     """
 
     spec: Contract
@@ -51,6 +45,7 @@ class Problem:
     pairs: bool = False
     odd: bool = False
     steady: tuple[bool, bool] = (False, False)
+    fresh: bool = False
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -133,6 +128,7 @@ def plan_contract(
     temp: Callable[[int], int],
     host: Host,
     steady: tuple[bool, bool] = (False, False),
+    fresh: bool = False,
 ) -> list[Launch]:
     """The launches that compute a contraction, in order.
 
@@ -145,6 +141,7 @@ def plan_contract(
     temp: reserves so many bytes of temporary memory and returns its table slot.
     host: what to compile for.
     steady: whether A and B are the same whenever it runs, so that what packs them runs once.
+    fresh: whether the body reads what moves on each time that it runs.
 
     Raises
     ------
@@ -162,7 +159,7 @@ def plan_contract(
     if 0 in extents[:-1]:
         return []
     numbers = tuple(tuple(i) for i in access_ints)
-    problem = _unit_strides(_fold(Problem(spec, tuple(extents), numbers, steady=steady)))
+    problem = _unit_strides(_fold(Problem(spec, tuple(extents), numbers, steady=steady, fresh=fresh)))
     return build(choose(problem, host), buffers, temp, host)
 
 
@@ -233,7 +230,7 @@ def choose(problem: Problem, host: Host) -> Choice:
     both += [(p.swapped(), r.swapped()) for p, r in both]
     options = [(_structure(r, shape, host), p) for p, r in both for shape in _shapes(r, host)]
     structure, p = min(options, key=lambda o: o[0].cost)
-    mc, nc, kc = _blocks(p, structure, tile_of(host, p.spec.dtype, structure.shape))
+    mc, nc, kc = block_sizes(p, structure, tile_of(host, p.spec.dtype, structure.shape))
     return Choice(p, structure.shape, structure.axis, structure.pack_a, structure.b_mode, mc, nc, kc)
 
 
@@ -246,12 +243,14 @@ def _round(extent: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Structure:
+class Structure:
+    """How a problem would be computed (see :class:`Choice`), and at what cost. max_kc: where k is longer it is cut."""
+
     shape: str
     axis: int
     pack_a: bool
     b_mode: int
-    max_kc: int  # where k is longer it is cut
+    max_kc: int
     cost: float
 
 
@@ -277,11 +276,12 @@ def _epilogue_axis(p: Problem, shape: str) -> tuple[int, float]:
     used = {i.attrs[0] for i in p.spec.body if i.op in ("load", "load_at")} | {a for _, a in p.spec.stores}
     steps = [p.spec.accesses[a].steps for a in sorted(used)]
     lane_wise = [sum(1.5 for s in steps if s[axis] == "s") for axis in (-2, -1)]
-    costs = (lane_wise[0] + 0.4, lane_wise[1])
+    # squares are transposed, and parts of lines of many columns wait in the caches for each array more
+    costs = (lane_wise[0] + len(used) - 0.6, lane_wise[1])
     return (0, costs[0]) if costs[0] < costs[1] else (1, costs[1])
 
 
-def _structure(p: Problem, shape: str, host: Host) -> _Structure:
+def _structure(p: Problem, shape: str, host: Host) -> Structure:
     """How a problem would be computed with tiles of a shape, and at what cost."""
     tile = tile_of(host, p.spec.dtype, shape)
     rows, cols, k = p.rows, p.cols, max(1, p.k)
@@ -289,7 +289,7 @@ def _structure(p: Problem, shape: str, host: Host) -> _Structure:
     dtype, size = p.spec.dtype, BYTES[p.spec.dtype]
     axis, per_element = _epilogue_axis(p, shape)
     strips = ceil(cols / tile.columns)
-    cost = _compute_cycles(p, tile) + rows * cols * per_element
+    cost = compute_cycles(p, tile) + rows * cols * per_element
     if tile.dot:
         pack_a = False
         b_direct = b.steps[-2] == "1" and b.dtype == dtype
@@ -322,20 +322,7 @@ def _structure(p: Problem, shape: str, host: Host) -> _Structure:
         max_kc = MAX_KC if pack_a or b_mode != DIRECT or not host.masks else k
         if pack_a and b_mode == DIRECT and rows > 64 and k > 2 * DIRECT_KC:
             max_kc = DIRECT_KC
-    return _Structure(shape, axis, pack_a, b_mode, max_kc, cost)
-
-
-def _compute_cycles(p: Problem, tile: Tile) -> float:
-    """Cycles of the register tiles: multiply-adds, 4 cycles of latency at the least, then storing the sums."""
-    rows, k = p.rows, max(1, p.k)
-    if tile.dot:
-        return p.cols * rows * (ceil(k / tile.lanes) * 2 + 6)
-    out = 0.0
-    for h in tile.heights:
-        sums = h * tile.vectors
-        out += rows // h * (k * (2 * sums if h == 1 else max(sums, 4)) + 3 * sums + 30)
-        rows %= h
-    return out * ceil(p.cols / tile.columns)
+    return Structure(shape, axis, pack_a, b_mode, max_kc, cost)
 
 
 def _conflicts(p: Problem, tile: Tile) -> bool:
@@ -352,54 +339,10 @@ def _way(access: Access, width_axis: int) -> str:
     return "width" if width == "1" else "k" if k == "1" else "none"
 
 
-def _blocks(p: Problem, s: _Structure, tile: Tile) -> tuple[int, int, int]:
-    """Block sizes (mc, nc, kc): chunks enough to level the load, whose operands stay in the second level cache."""
-    size, rows, k, top = BYTES[p.spec.dtype], p.rows, max(1, p.k), tile.heights[0]
-    kc = k if k <= s.max_kc else min(k, round_up(ceil(k / ceil(k / s.max_kc)), min(s.max_kc, 16)))
-    strips = ceil(p.cols / tile.columns)
-    matrices = prod(p.batch)
-    wanted = ceil(max(1, min(CHUNKS, int(_compute_cycles(p, tile) * matrices / CHUNK_CYCLES))) / matrices)
-
-    most = 512 if tile.dot or s.b_mode == PACK_STRIP else 8 * top
-    if s.pack_a:
-        most = min(8 * top, max(1, A_BYTES // (kc * size * top)) * top)
-    row_blocks = ceil(rows / most)
-    col_blocks = 1 if s.shape == "stream" else ceil(strips / STRIPS)
-    least = 1
-    if s.pack_a:
-        least = PACK_STRIPS
-    elif s.shape == "stream":
-        least = max(1, 4096 // (tile.columns * size))  # whole pages of B's rows
-    if row_blocks * col_blocks < wanted:
-        col_blocks = max(col_blocks, min(strips // least, ceil(wanted / row_blocks)))
-    if row_blocks * col_blocks < wanted and s.b_mode != PACK_STRIP:
-        # a strip far off is fetched again for every block of rows: let it serve several tiles in a row
-        strip = kc * tile.columns * size
-        near = strip <= 32 << 10 or kc * p.cols * size <= L2_BYTES
-        short = top * (1 if near else 2 if strip < 64 << 10 else 4)
-        row_blocks = max(row_blocks, min(max(1, rows // short), ceil(wanted / col_blocks)))
-    if s.pack_a and row_blocks * col_blocks < min(wanted, FEW_CHUNKS):
-        col_blocks = max(col_blocks, min(strips // 4, ceil(FEW_CHUNKS / row_blocks)))
-    mc = min(rows, most, round_up(ceil(rows / row_blocks), 2))
-    if 3 * top <= mc < rows:
-        mc = _fair(rows, mc, most, col_blocks * matrices, tile)
-    nc = ceil(strips / col_blocks)
-    if kc < k:  # the waiting sums must fit beside the operands
-        nc = min(nc, max(1, C_BYTES // (round_up(mc, tile.lanes) * tile.columns * size)))
-    return mc, nc * tile.columns, kc
-
-
-def _fair(rows: int, mc: int, most: int, others: int, tile: Tile) -> int:
-    """A number of rows near ``mc`` that lets two threads finish together; no short tile, which would wait for B."""
-    top, second = tile.heights[:2]
-    near = range(mc * 3 // 4, min(most, mc * 5 // 4) + 1)
-    good = [c for c in near if c % top in (0, second)] or [mc]
-    return min(good, key=lambda c: (ceil(ceil(rows / c) * others / 2) * c, -c))
-
-
 def _far(p: Problem) -> bool:
-    """Whether C comes from beyond the second level cache, and a tile takes long enough to ask for it early."""
-    return p.k >= 48 and prod(p.batch) * p.rows * p.cols * BYTES[p.spec.dtype] > L2_BYTES
+    """Whether what the body touches comes from far away, and a tile takes long enough to ask for it early."""
+    large = prod(p.batch) * p.rows * p.cols * BYTES[p.spec.dtype] > L2_BYTES
+    return p.k >= 48 and (p.fresh or large)
 
 
 def _inline(c: Choice, resume: bool, host: Host) -> bool:
@@ -412,16 +355,15 @@ def _inline(c: Choice, resume: bool, host: Host) -> bool:
 
 def short_body(spec: Contract, most: int) -> bool:
     """Whether a body has at most so many instructions and stores, and walks the columns so that tiles can do it."""
-    used = [i for i in spec.body if i.op != "const"]
+    still: set[int] = set()  # constants in whatever dtype: registers hold them
+    for n, i in enumerate(spec.body):
+        if i.op == "const" or (i.op == "cast" and still.issuperset(i.args)):
+            still.add(n)
+    used = [i for n, i in enumerate(spec.body) if n not in still]
     accesses = [spec.accesses[i.attrs[0]] for i in used if i.op == "load"]
     accesses += [spec.accesses[a] for _, a in spec.stores]
     plain = all(a.steps[-1] != "s" for a in accesses) and all(i.op != "load_at" for i in used)
     return plain and len(used) + len(spec.stores) <= most
-
-
-def round_up(n: int, unit: int) -> int:
-    """The least multiple of ``unit`` that is not below ``n``."""
-    return -(-n // unit) * unit
 
 
 def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host) -> list[Launch]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import ceil, prod
 
 from .contract_plan import plan_contract, round_up, short_body
@@ -24,6 +25,8 @@ A_BYTES = 256 << 10  # of images that a chunk walks: they stay in the second lev
 C_BYTES = 512 << 10  # sums that wait in scratch
 STRETCH = 256  # steps of sums between two visits to sums that wait
 CHUNKS = 32  # as many chunks as this are enough to level the load
+MOST_CHUNKS = 256  # that are made so that parts of them are level
+SIDE = 8  # elements of images that take a step as long as a vector multiplication, where they come from far
 CHUNK_WORK = 1 << 18  # multiply-adds below which another chunk is not worth it
 APART = 2048  # bytes between the rows of filters from which on strips of them are packed: each has a page of its own
 PACKED_PIXELS = 128  # of results that are worth it, where filters change from run to run
@@ -165,6 +168,46 @@ def _registers(p: _Problem, host: Host, k: int) -> tuple[Tile, int]:
     return replace(tile, heights=_heights(rows, top)), 1
 
 
+def _level(
+    rows: int, outer: int, places: int, strips: int, gc: int, nc: int, room: int, least: int, tile: Tile
+) -> tuple[int, int, int] | None:
+    """A height of tiles, and rows and places of a chunk, that level the load best.
+
+    gc: the most places. room: for so many rows of all places there is. least: so many chunks there must be. None where
+    no cut will do.
+    """
+    top, vectors = tile.heights[0], tile.vectors
+    columns = [min(nc, strips - j) for j in range(0, strips, nc)]
+    best = None
+    for height in range(top, top * 4 // 5 - 1, -1):
+        for each in range(1, 17):
+            high = min(rows, each * height)
+            blocks = [min(high, rows - i) for i in range(0, rows, high)]
+            work = [
+                r // height * (vectors * height + 2) + (r % height > 0) * (vectors * (r % height) + 2) for r in blocks
+            ]
+            for some in range(1, gc + 1):
+                shares = [min(some, places - g) for g in range(0, places, some)]
+                count = outer * len(shares) * len(columns) * len(blocks)
+                if some * each * height > room or not least <= count <= MOST_CHUNKS:
+                    continue
+                # what a chunk reads anew at each step, and what it computes
+                costs = [
+                    c * (g * w + 2 * vectors) + g * r / SIDE
+                    for g in shares for c in columns for r, w in zip(blocks, work, strict=True)
+                ] * outer  # fmt: skip
+                cost = _longest(costs, 2) * 2 + _longest(costs, 4)
+                if best is None or cost < best[0]:
+                    best = cost, (height, high, some)
+    return best and best[1]
+
+
+def _longest(costs: Sequence[float], parties: int) -> float:
+    """The most that one of so many equal parts of the chunks costs."""
+    edges = [ceil(len(costs) * k / parties) for k in range(parties + 1)]
+    return max(sum(costs[a:b]) for a, b in pairwise(edges))
+
+
 def _packed(
     spec: Contract, extents: Sequence[int], inner: int, taps: Sequence[tuple[int, int]], ints: Sequence[Sequence[int]],
     buffers: list[int], temp: Callable[[int], int], tile: Tile,
@@ -268,6 +311,12 @@ def plan_correlate(
         gc = min(places, round_up(max(1, min(gc, ceil(places * outer / wanted))), together))
     while chunks() < min(wanted, 8) and nc > 1:
         nc = ceil(nc / 2)
+    if rows > mc or resume:
+        room = C_BYTES // (nc * tile.columns * size) if resume else rows * places
+        cut = _level(rows, outer, places, strips, places if resume else gc, nc, room, min(wanted, 8), tile)
+        if cut is not None:
+            top, mc, gc = cut
+            tile = replace(tile, heights=(top, rows % top) if rows % top else (top,))
     need = (gc * nc if resume else together) * round_up(mc, top) * tile.columns * size
     if need > SCRATCH_BYTES:
         raise ValueError(f"convolution blocks need {need} bytes of scratch: {spec}")

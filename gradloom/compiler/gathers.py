@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gradloom import dtypes
 from gradloom.compiler.groups import Dims, Group, Storage
@@ -74,9 +75,13 @@ class Gathers(Kernels):
             return
         lay = n.prim.layout([i.aval for i in n.ins], n.attrs)  # type: ignore[union-attr]
         how, values = n.attrs[-1], self.view(u)
+        ordered = View.whole(None, values.shape)  # as a copy would lie
         job = None
         if len(indices) == 1:
-            job = self._walk(how, target, values, lay, self.view(indices[0]), lay.indexed[0])
+            index = self.view(indices[0])
+            job = self._walk(how, target, values, lay, index, lay.indexed[0])
+            if job is None and (job := self._walk(how, target, ordered, lay, index, lay.indexed[0])):
+                job = replace(job, values=self.compact(u).storage)
         if job is None and lay.block[1] < len(values.shape):
             places = self._places(target, lay, indices, values.shape, block_only=True)
             job = self._walk(how, target, values, lay, places, None)

@@ -15,6 +15,7 @@ import numpy as np
 
 from gradloom.compiler.loops import Access, Contract, Inst, Nest
 from gradloom.ops import references
+from gradloom.ops.philox import philox
 
 __all__ = ["NUMPY", "interpret_contract", "interpret_nest"]
 
@@ -186,17 +187,8 @@ def _cast(inst: Inst, x: Array) -> Array:
 
 
 def _philox(inst: Inst, seed: Array, stream: Array, index: Array) -> Array:
-    """Word ``attrs[0]`` of Philox4x32-10 (Salmon et al., SC 2011)."""
-    low = np.uint64(0xFFFFFFFF)
-    half = np.uint64(32)
-    seed, stream, index = (a.astype(np.int64).astype(np.uint64) for a in (seed, stream, index))
-    k0, k1 = seed & low, seed >> half
-    c = [index & low, index >> half, stream & low, stream >> half]
-    for _ in range(10):
-        p0, p1 = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
-        c = [(p1 >> half) ^ c[1] ^ k0, p1 & low, (p0 >> half) ^ c[3] ^ k1, p0 & low]
-        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
-    return np.asarray(c[inst.attrs[0]])
+    """Word ``attrs[0]``."""
+    return philox(seed, stream, index)[inst.attrs[0]]
 
 
 def _unit64(inst: Inst, hi: Array, lo: Array) -> Array:

@@ -163,7 +163,9 @@ def lower(
             same = b.storage in lasting or b.storage in steady
             return plan_correlate(spec, shape.extents, inner, g.taps, ints, slots, temp, host, same), spec
         both = (a.storage in steady, b.storage in steady)
-        return plan_contract(spec, [*shape.extents, k], ints, slots, temp, host, both), spec
+        # in a loop: rows of a sequence, which no step before has read
+        fresh = bool(steady) and any(s.source is not None and s not in steady for s, *_ in table)
+        return plan_contract(spec, [*shape.extents, k], ints, slots, temp, host, both, fresh), spec
     axes = tuple(g.axes[x] for x in last) or ("p",)
     extents = shape.extents or [1]
     nest = Nest(axes, _vector(axes, extents, accesses), tuple(accesses), tuple(body), stores)

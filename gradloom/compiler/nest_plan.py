@@ -15,9 +15,9 @@ from gradloom.compiler.loops import Launch, Nest
 
 __all__ = ["CHUNK_WORK", "MAX_CHUNKS", "pack_ints", "plan_nest", "work_of"]
 
-CHUNK_WORK = 1 << 16
-"""Least work of a chunk, in elements times instructions: a microsecond or more of vector code, ten times what it costs
-to hand a chunk to a thread."""
+CHUNK_WORK = 1 << 15
+"""Least work of a chunk, in elements times instructions: half a microsecond of vector code, about what a fork and join
+costs."""
 
 MAX_CHUNKS = 64
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gradloom.compiler.loops import Access, Inst, Launch, Nest, full, stages
-from gradloom.compiler.nest_plan import CHUNK_WORK, plan_nest, work_of
+from gradloom.compiler.nest_plan import plan_nest, work_of
 
 __all__ = ["Split", "Trimmed", "is_narrow", "split_reduction", "trim"]
 
@@ -23,6 +23,9 @@ GRAIN = 256
 
 ENOUGH_CHUNKS = 8
 """A nest that already has so many chunks is left alone."""
+
+SPLIT_WORK = 1 << 19
+"""And one of less work, in elements times instructions."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def _temp_order(nest: Nest) -> list[int]:
 
 def is_narrow(nest: Nest, extents: Sequence[int]) -> bool:
     """Whether a nest has much to reduce and too little to do side by side."""
-    if "r" not in nest.axes or work_of(nest, extents) < ENOUGH_CHUNKS * CHUNK_WORK:
+    if "r" not in nest.axes or work_of(nest, extents) < SPLIT_WORK:
         return False
     return plan_nest(nest, extents, [[0] * a.ints for a in nest.accesses], []).chunks < ENOUGH_CHUNKS
 

@@ -6,7 +6,8 @@ import gc
 import math
 import sys
 import warnings
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 
 from gradloom.compiler import plans
 from gradloom.compiler.along import plan_along
+from gradloom.compiler.bands import band_up
 from gradloom.compiler.fuse import Fuser
 from gradloom.compiler.groups import Storage
 from gradloom.compiler.kernels import addresses, compiling_ahead, expect
@@ -24,31 +26,36 @@ from gradloom.compiler.loops import Contract, Launch, Nest, show
 from gradloom.compiler.lower import lower, settle_stores
 from gradloom.compiler.memory import place
 from gradloom.compiler.nest_plan import work_of
+from gradloom.compiler.passes.by_rows import update_by_rows
 from gradloom.compiler.passes.clean import common, dead, open_barriers, simplify
 from gradloom.compiler.passes.convolve import lower_convolutions
 from gradloom.compiler.passes.flatten import sink
 from gradloom.compiler.passes.fold import fold
 from gradloom.compiler.passes.grouped import by_group
+from gradloom.compiler.passes.halves import by_halves
 from gradloom.compiler.passes.joined import join
 from gradloom.compiler.passes.layout import layout
 from gradloom.compiler.passes.looked_up import look_up_products
 from gradloom.compiler.passes.norms import fold_norms
 from gradloom.compiler.passes.planes import split_complex
 from gradloom.compiler.passes.recompute import recompute
+from gradloom.compiler.passes.rounds import in_rounds
 from gradloom.compiler.passes.spare import spare
 from gradloom.compiler.prepared import Prepared, derived, early
 from gradloom.compiler.program import Executable, HostCall, Line, Note, Parts, host_call, told
+from gradloom.compiler.rounds import repeated
 from gradloom.compiler.schedule import Footprint, close, donations, order
 from gradloom.graph.node import Graph
 from gradloom.graph.node import show as show_graph
 from gradloom.runtime.limits import get_memory_limit
-from gradloom.runtime.runner import Command, Loop
+from gradloom.runtime.runner import Command, Item
 
 __all__ = ["PASSES", "compile_body", "compile_graph"]
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    dead, split_complex, simplify, fold, join, look_up_products, sink, simplify, layout, lower_convolutions, simplify,
-    by_group, sink, simplify, common, recompute, open_barriers, dead,
+    dead, split_complex, simplify, fold, join, look_up_products, update_by_rows, sink, simplify, layout,
+    lower_convolutions, simplify,
+    by_group, sink, simplify, common, by_halves, recompute, open_barriers, dead,
 )  # fmt: skip
 """What is done to a program before its kernels are formed, in order."""
 
@@ -79,15 +86,27 @@ def compile_graph(graph: Graph, lasting: Sequence[int] = ()) -> Executable:
 
 def _compile(graph: Graph, lasting: Sequence[int]) -> Executable:
     """Compile a program that is not kept."""
+    limit = get_memory_limit()
+    fewer = in_rounds(graph, lasting) if lasting and limit is None else None
+    if fewer is not None:
+        exe = _program(fewer[0], lasting, None, fewer[1])
+        if exe is not None:
+            return exe
+    exe = _program(graph, lasting, limit)
+    assert exe is not None
+    return exe
+
+
+def _program(graph: Graph, lasting: Sequence[int], limit: int | None, rounds: int = 1) -> Executable | None:
+    """Compile a program that runs in so many rounds; None where it has more than one and they are not native code."""
     for p in PASSES:
         if p is lower_convolutions and lasting:
             fixed = [graph.inputs[k] for k in lasting]
             graph = lower_convolutions(fold_norms(graph, fixed), fixed)
         else:
             graph = p(graph)
-    limit = get_memory_limit()
-    whole = _assemble(graph, *_scheduled(graph), lasting, limit)
-    if whole is not None:
+    whole = _assemble(graph, *_scheduled(graph), lasting, limit, rounds)
+    if whole is not None or rounds > 1:
         return whole
     graph = spare(graph)
     exe = _assemble(graph, *_scheduled(graph), lasting, None)
@@ -222,8 +241,12 @@ def _assemble(
     in_place: dict[Storage, Storage],
     lasting: Sequence[int],
     limit: int | None,
+    rounds: int = 1,
 ) -> Executable | None:
-    """The program; None where its temporaries take more than ``limit`` bytes."""
+    """The program; None where its temporaries take more than ``limit`` bytes.
+
+    rounds: how often it runs, each time on the next rows of its inputs and outputs; None where NumPy does part of it.
+    """
     memory = _Memory()
     for k, n in enumerate(graph.inputs):
         memory.fix(fuser.storages[id(n)], k)
@@ -251,7 +274,7 @@ def _assemble(
     kept = slots + 1
     where |= {k: (kept, o) for k, o in once.kept.items()} if once is not None else {}
     table = count(kept + 1)  # slots for what moves from step to step of a loop
-    segments: list[list[Command | Loop] | HostCall] = []
+    segments: list[list[Item] | HostCall] = []
     for step in _items(block, where, code, table):
         if isinstance(step, HostCall):
             segments.append(step)
@@ -264,6 +287,12 @@ def _assemble(
     parts = Parts(
         segments or [[]], inputs, next(table), outputs, sizes, slots, block.arena, quick, block.lines, block.notes
     )
+    if rounds > 1:
+        images = {k: n.aval for k, n in enumerate(graph.inputs) if k not in lasting and n.aval.shape}
+        more = repeated(parts, rounds, {k: a.size * a.dtype.itemsize for k, a in images.items()})
+        if more is None:
+            return None
+        parts = more
     if once is None:
         return Executable(parts)
     return Prepared(parts, [_command(x, where, code) for x in first], lasting, kept, once.nbytes)
@@ -308,18 +337,22 @@ def _block(
     block = Block(memory, [partial(show_graph, graph)])
     steps, notes, lines = block.steps, block.notes, block.lines
     batch: list[Footprint] = []  # independent of each other: they live at one step
+    readers = Counter(s for p in sequence for s in p.reads)
+    still = {s for p in sequence for s in p.reads if s in steady or s in lasting}
+    done: list[Footprint] = []  # the groups of the steps
     for p in sequence:
         g = p.group
         joins = bool(batch) and g.kind not in ("host", "loop") and not any(p.before & q.group.bit for q in batch)
         if not joins:
             memory.step += 1
             batch = []
+        done.append(p)
         if g.loop is not None:
             g.loop.reserve(memory.slot, memory.new)
             steps.append(g.loop)
-            inner = g.loop.inner.block
-            notes += g.loop.inner.notes
-            lines.append(partial(_loop_lines, g.loop.length, inner.lines))
+            notes += g.loop.notes
+            many = len(g.loop.strands)
+            lines += [partial(_loop_lines, g.loop.length, i.block.lines, many) for i in g.loop.inners]
             block.work += g.loop.work
             batch = []
             continue
@@ -345,15 +378,22 @@ def _block(
             expect(x.source)  # type: ignore[arg-type]
         for s in p.writes:  # also where there was nothing to do
             memory.slot(s)
-        if joins and _together(steps[-1], launches):
+        note = _note(p, "scatter" if g.scatter is not None else _title(source))
+        both = None
+        if not any(s in in_place for s in p.writes):
+            both = _banded(block, done, launches, partial(band_up, readers=readers, lasting=still, slot=memory.slot))
+        if both is not None:
+            before, launches, other = both
+            note = _joined(other, note, before.writes)
+            batch = [before, p]
+        elif joins and _together(steps[-1], launches):
             block.shared.add(len(steps))
             batch.append(p)
         else:
             batch = [p]  # still at the step of the others, which only keeps their memory apart
         steps.append(launches)
-        title = "scatter" if g.scatter is not None else _title(source)
-        notes += [Note(title if g.dot is None else "pack")] * (len(launches) - 1)  # a sum takes several
-        notes += [_note(p, title)] if launches else []
+        notes += [Note(note.name if g.dot is None else "pack")] * (len(launches) - 1)  # a sum takes several
+        notes += [note] if launches else []
         block.work += work_of(source, g.extents or (1,)) if isinstance(source, Nest) else 0
         if g.dot is not None:
             block.work += g.size * g.dot[2] // 8
@@ -361,15 +401,59 @@ def _block(
             block.work += 8 * math.prod(g.scatter.extents)
             lines.append(f"{launches[0].source}\n  extents {g.scatter.extents} chunks {launches[0].chunks}")
         if source is not None:
-            note = " (in place)" if any(s in in_place for s in p.writes) else ""
+            how = " (in place)" if any(s in in_place for s in p.writes) else " (with the one before)" if both else ""
             chunks = ", ".join(str(x.chunks) for x in launches)
-            lines.append(partial(_source_lines, source, f"extents {g.extents} chunks {chunks}{note}"))
+            lines.append(partial(_source_lines, source, f"extents {g.extents} chunks {chunks}{how}"))
     return block
 
 
-def _loop_lines(length: int, inner: Sequence[Line]) -> str:
+def _banded(
+    block: Block, done: Sequence[Footprint], launches: list[Launch], plan: Callable[..., Launch | None]
+) -> tuple[Footprint, list[Launch], Note] | None:
+    """What the last of ``done`` does together with the group whose results it reads: that group, the launches of both,
+    and the former's note, which is taken away with its launches. None where they are to stay apart.
+
+    What is handed from one to the other has no memory any more.
+    """
+    *others, p = done
+    memory, steps = block.memory, block.steps
+    if p.group.walk is None or p.group.dot is None:
+        return None
+    k = next((k for k, q in enumerate(others) if p.group.dot[0].storage in q.writes), None)
+    own = None if k is None else steps[k]
+    if k is None or not isinstance(own, list) or any(q.before & others[k].group.bit for q in others[k + 1 :]):
+        return None
+    both = plan(others[k], own, p, launches)
+    if both is None:
+        return None
+    expect(both.source)  # type: ignore[arg-type]
+    for b in {b for x in own for b in x.buffers}:
+        memory.span[b][1] = memory.step
+    for s in others[k].writes:
+        gone = memory.slots.pop(s)
+        del memory.bytes[gone], memory.span[gone]
+    at = sum(len(x) if isinstance(x, list) else len(x.notes) if isinstance(x, Job) else 1 for x in steps[:k])
+    note = block.notes[at + len(own) - 1]
+    del block.notes[at : at + len(own)]
+    steps[k] = []
+    if k in block.shared:
+        block.shared.remove(k)
+    else:  # the first of those that shared its fork has one of its own
+        block.shared.discard(next((j for j in range(k + 1, len(steps)) if steps[j]), k))
+    return others[k], [*own[:-1], both], note
+
+
+def _joined(a: Note, b: Note, between: Iterable[Storage]) -> Note:
+    """What two kernels do in one, which keeps to itself what the first hands on."""
+    name = " ".join(dict.fromkeys([*a.name.split(), *b.name.split()]))
+    nbytes = a.nbytes + b.nbytes - 2 * sum(s.nbytes for s in between)
+    return b._replace(name=name, flops=a.flops + b.flops, nbytes=nbytes)
+
+
+def _loop_lines(length: int, inner: Sequence[Line], strands: int) -> str:
     text = "\n".join(told(inner))
-    return "\n".join([f"loop of {length} steps", *(f"  {x}" for x in text.split("\n"))])
+    beside = f", of {strands} beside each other" if strands > 1 else ""
+    return "\n".join([f"loop of {length} steps{beside}", *(f"  {x}" for x in text.split("\n"))])
 
 
 def _source_lines(source: Nest | Contract, numbers: str) -> str:

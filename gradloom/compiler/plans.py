@@ -31,7 +31,8 @@ from gradloom.dtypes import DType
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops.core import REGISTRY, Primitive
 from gradloom.runtime.limits import get_memory_limit, get_winograd
-from gradloom.runtime.runner import Command, Loop
+from gradloom.runtime.runner import Apart, Command, Item, Loop, Rounds
+from gradloom.runtime.threads import get_num_threads
 
 __all__ = ["LEAST", "load", "name_of", "store"]
 
@@ -62,7 +63,8 @@ def name_of(graph: Graph, lasting: Sequence[int]) -> str | None:
         return None
     defaults = (dtypes.default_float().name, dtypes.default_complex().name)
     donated = sorted(graph.donate.items())
-    rest = (sources, detect_host().key, np.__version__, tuple(lasting), donated, defaults, get_winograd())
+    settings = (get_winograd(), get_num_threads())  # loops are taken apart where there are threads for it
+    rest = (sources, detect_host().key, np.__version__, tuple(lasting), donated, defaults, settings)
     return f"p{hashlib.sha256(f'{rest}|{program}'.encode()).hexdigest()[:40]}"
 
 
@@ -140,11 +142,18 @@ def store(name: str, exe: Executable) -> None:
     kernels.disk().put(name, json.dumps(data, separators=(",", ":")).encode())
 
 
-def _items_data(items: Sequence[Command | Loop], number: Callable[[int], int]) -> list[Any]:
+def _items_data(items: Sequence[Item], number: Callable[[int], int]) -> list[Any]:
     out: list[Any] = []
     for x in items:
-        if isinstance(x, Loop):
+        if isinstance(x, Rounds):
+            out.append({
+                "rounds": [number(x.fn), x.count, x.moves, x.arena, x.apart, x.arenas],
+                "body": _items_data(x.body, number),
+            })  # fmt: skip
+        elif isinstance(x, Loop):
             out.append({"count": x.count, "starts": x.starts, "moves": x.moves, "body": _items_data(x.body, number)})
+        elif isinstance(x, Apart):
+            out.append({"lists": [_items_data(own, number) for own in x.lists], "kinds": list(x.kinds)})
         else:
             out.append([number(x.fn), list(x.buffers), list(x.ints), x.chunks, x.group])
     return out
@@ -206,10 +215,15 @@ def load(name: str, described: Line) -> Executable | None:
         return None
 
 
-def _items(data: list[Any], fns: list[int]) -> list[Command | Loop]:
-    out: list[Command | Loop] = []
+def _items(data: list[Any], fns: list[int]) -> list[Item]:
+    out: list[Item] = []
     for x in data:
-        if isinstance(x, dict):
+        if isinstance(x, dict) and "lists" in x:
+            out.append(Apart([_items(own, fns) for own in x["lists"]], x["kinds"]))
+        elif isinstance(x, dict) and "rounds" in x:
+            fn, times, moves, arena, apart, arenas = x["rounds"]
+            out.append(Rounds(fns[fn], times, moves, arena, apart, arenas, _items(x["body"], fns)))  # type: ignore[arg-type]
+        elif isinstance(x, dict):
             out.append(Loop(x["count"], x["starts"], x["moves"], _items(x["body"], fns)))
         else:
             fn, buffers, ints, chunks, group = x

@@ -45,7 +45,7 @@ class Early:
         at, head = 0, False
         for k, step in enumerate(block.steps):
             if not isinstance(step, list):
-                count = len(step.inner.notes) if isinstance(step, Job) else 1
+                count = len(step.notes) if isinstance(step, Job) else 1
                 notes += block.notes[at : at + count]
                 at, head = at + count, False
                 continue

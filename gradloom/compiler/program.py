@@ -15,7 +15,7 @@ from gradloom.compiler.views import View
 from gradloom.dtypes import DType
 from gradloom.graph.node import Node
 from gradloom.runtime.buffers import Buffer, allocate
-from gradloom.runtime.runner import Command, Loop, Plan
+from gradloom.runtime.runner import Item, Plan
 
 __all__ = ["Executable", "HostCall", "Line", "Parts", "Note", "host_call", "told"]
 
@@ -95,7 +95,7 @@ class Parts:
     notes: what each command and host call does, in order.
     """
 
-    segments: list[list[Command | Loop] | HostCall]
+    segments: list[list[Item] | HostCall]
     inputs: int
     slots: int
     outputs: list[int | None]

@@ -14,6 +14,7 @@ from gradloom.compiler.groups import Dims, Group, Storage
 from gradloom.compiler.views import MOVES, View, move, moved_dims
 from gradloom.graph.node import Node
 from gradloom.ops.elementwise import detach
+from gradloom.ops.structure import blank, full
 
 __all__ = ["MAX_ACCESSES", "MAX_INSTS", "Kernels", "base_of", "is_leaf", "moves"]
 
@@ -256,7 +257,8 @@ class Kernels:
             s = self.storage(base)
         else:
             s = Storage(n)
-            self.write(base, View.whole(s, n.aval.shape), alone=True)
+            if base.prim is not blank:
+                self.write(base, View.whole(s, n.aval.shape), alone=True)
         self.storages[id(n)] = s
         return s, [*s.writers, *(g for g in self.groups if s in g.sources and g not in s.writers)]
 
@@ -338,7 +340,7 @@ class Kernels:
         shape, base, code = n.aval.shape, base_of(n), n.aval.dtype.code
         if is_leaf(base):
             assert base.prim is not None
-            if base.prim.name == "full":
+            if base.prim is full or base.prim is blank:
                 return g.body.const(base.attrs[0], code)
             places = self._positions(n)
             if places is not None:

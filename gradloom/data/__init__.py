@@ -13,6 +13,7 @@ from gradloom.data.dataset import (
 )
 from gradloom.data.fetch import WorkerInfo, get_worker_info
 from gradloom.data.loader import DataLoader
+from gradloom.data.mixing import CutMix, MixUp, mixed
 from gradloom.data.pipeline import AUTOTUNE, INFINITE_CARDINALITY, UNKNOWN_CARDINALITY, Pipeline, as_pipeline
 from gradloom.data.report import Report, examine
 from gradloom.data.sampler import (
@@ -38,6 +39,9 @@ __all__ = [
     "BalancedSampler",
     "BatchSampler",
     "BucketBatchSampler",
+    "CutMix",
+    "MixUp",
+    "mixed",
     "ChainDataset",
     "ConcatDataset",
     "DataLoader",

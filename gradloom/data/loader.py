@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import queue
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -125,11 +124,11 @@ class DataLoader:
         self.pin_memory, self.pin_memory_device, self.in_order = pin_memory, pin_memory_device, in_order
         self.prefetch_factor = (2 if prefetch_factor is None else prefetch_factor) if num_workers else None
         self.persistent_workers = persistent_workers
-        self.multiprocessing_context = (
-            multiprocessing.get_context(multiprocessing_context)
-            if isinstance(multiprocessing_context, str)
-            else multiprocessing_context
-        )
+        if isinstance(multiprocessing_context, str):
+            import multiprocessing
+
+            multiprocessing_context = multiprocessing.get_context(multiprocessing_context)
+        self.multiprocessing_context = multiprocessing_context
         if self._stream:
             self.sampler = None
         elif sampler is not None:
@@ -202,7 +201,9 @@ class DataLoader:
         if self._stream:
             tasks = ((number, None) for number in count())
         else:
-            order = self.sampler if self.batch_sampler is None else self.batch_sampler
+            order: Any = self.sampler if self.batch_sampler is None else self.batch_sampler
+            if job.gather is not None and isinstance(order, BatchSampler):
+                order = order.arrays() or order
             tasks = islice(enumerate(order), skip, None)  # type: ignore[arg-type]
         if self.num_workers == 0 or job.gather is not None:
             batches = self._here(job, epoch, tasks)

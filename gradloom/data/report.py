@@ -13,7 +13,8 @@ import numpy as np
 
 from gradloom.data.collate import stack
 from gradloom.data.dataset import TensorDataset
-from gradloom.tensor import Tensor
+from gradloom.data.loader import DataLoader
+from gradloom.tensor import Tensor, from_numpy
 
 SHOWN = 5  # examples of a finding
 
@@ -66,7 +67,7 @@ def examine(
 
     Parameters
     ----------
-    train, validation, test : data sets with `[index]`, or iterables of samples
+    train, validation, test : data sets with `[index]`, loaders of them, tuples of arrays, or iterables of samples
         Samples are tuples or lists whose last part is the target; others are inputs alone.
     classes : int, optional
         How many classes there are: labels must be 0 <= label < classes.
@@ -103,6 +104,10 @@ def examine(
 
 
 def _samples(data: Any) -> Iterable[Any]:
+    if isinstance(data, DataLoader):
+        data = data.dataset
+    if isinstance(data, tuple) and data and all(isinstance(part, np.ndarray | Tensor) for part in data):
+        data = TensorDataset(*(part if isinstance(part, Tensor) else from_numpy(part) for part in data))
     if type(data) is TensorDataset:
         return zip(*(t.detach().numpy() for t in data.tensors))
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):

@@ -33,6 +33,10 @@ class SequentialSampler(Sampler):
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self.data_source)))
 
+    def order(self) -> np.ndarray:
+        """All indices of a pass."""
+        return np.arange(len(self.data_source))
+
     def __len__(self) -> int:
         return len(self.data_source)
 
@@ -69,12 +73,16 @@ class RandomSampler(Sampler):
         return len(self.data_source) if self._count is None else self._count
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self.order().tolist())
+
+    def order(self) -> np.ndarray:
+        """All indices of a pass."""
         size, seed = len(self.data_source), seed_of(self.generator)
         if self.replacement:
-            return iter(rng(seed, self.epoch).integers(0, size, self.num_samples).tolist())
+            return rng(seed, self.epoch).integers(0, size, self.num_samples)
         rounds = -(-self.num_samples // size) if size else 0
         drawn = [permutation(size, seed, self.epoch, stream) for stream in range(0, 2 * rounds, 2)]
-        return iter(np.concatenate(drawn)[: self.num_samples].tolist() if drawn else [])
+        return np.concatenate(drawn)[: self.num_samples] if drawn else np.arange(0)
 
     def __len__(self) -> int:
         return self.num_samples
@@ -133,6 +141,14 @@ class BatchSampler(Sampler):
         while batch := list(islice(indices, self.batch_size)):
             if len(batch) == self.batch_size or not self.drop_last:
                 yield batch
+
+    def arrays(self) -> Iterator[np.ndarray] | None:
+        """The batches as parts of one array, where the whole order is known beforehand and nobody's own; else None."""
+        if type(self) is not BatchSampler or type(self.sampler) not in (SequentialSampler, RandomSampler):
+            return None
+        order, size = self.sampler.order(), self.batch_size  # type: ignore[attr-defined]
+        end = len(order) // size * size if self.drop_last else len(order)
+        return (order[start : start + size] for start in range(0, end, size))
 
     def __len__(self) -> int:
         count = len(self.sampler)  # type: ignore[arg-type]

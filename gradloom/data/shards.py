@@ -22,7 +22,8 @@ import numpy as np
 from gradloom.data.dataset import IterableDataset
 from gradloom.data.fetch import get_worker_info
 from gradloom.data.random import rng, seed_of
-from gradloom.errors import FileError, NotSupportedError
+from gradloom.errors import FileError
+from gradloom.io.pictures import pillow
 from gradloom.tensor import Tensor
 
 
@@ -45,13 +46,7 @@ def _encoded(kind: str, value: Any) -> bytes:
 
 
 def _picture(data: bytes) -> np.ndarray:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise NotSupportedError(
-            "pictures are read by Pillow, which is not installed", code="vision.pillow", hint="pip install pillow"
-        ) from None
-    return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    return np.array(pillow().open(io.BytesIO(data)).convert("RGB"))
 
 
 DECODERS: dict[str, Callable[[bytes], Any]] = {

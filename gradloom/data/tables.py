@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,11 @@ from gradloom.tensor import tensor
 MISSING = {"", "na", "nan", "null", "none", "n/a"}
 
 
-def read_table(path: str | os.PathLike[str], separator: str | None = None) -> dict[str, np.ndarray]:
-    """The columns of a file by name: .csv, .tsv; .parquet, .feather and .arrow with pyarrow.
+def read_table(
+    path: str | os.PathLike[str], separator: str | None = None, *, names: Sequence[str] | None = None,
+    encoding: str = "utf-8-sig",
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """The columns of a file by name: .csv, .tsv, also .gz; .parquet, .feather, .arrow and .arrows with pyarrow.
 
     A column is int64 where all of it are whole numbers, float64 where all are numbers or missing (NaN), else text with
     "" for what is missing.
@@ -29,38 +34,70 @@ def read_table(path: str | os.PathLike[str], separator: str | None = None) -> di
     path : file
     separator : str, optional
         Of a text file; found out from its first lines unless given.
+    names : sequence of str, optional
+        Of the columns of a text file that has no heading.
+    encoding : str
+        Of a text file.
 
     Raises
     ------
     FileError
-        For a row with more or fewer fields than the heading, named by its line; for an empty file.
+        For a row with more or fewer fields than the heading, named by its line; for an empty file, another encoding,
+        a heading that is numbers, a damaged file.
     """
     path = Path(path)
-    if path.suffix in (".parquet", ".feather", ".arrow"):
+    if path.suffix in (".parquet", ".feather", ".arrow", ".arrows"):
         return _arrow(path)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        sample = file.read(8192)
-        file.seek(0)
-        if separator is None:
-            separator = "\t" if path.suffix == ".tsv" else _separator(sample)
-        rows = csv.reader(file, delimiter=separator)
-        names = next(rows, None)
-        if not names:
-            raise FileError(f"{path} is empty: a heading with the names of the columns is expected", code="file.csv")
-        if len(set(names)) < len(names):
-            raise FileError(f"{path}: the heading names a column twice: {names}", code="file.csv")
-        columns: list[list[str]] = [[] for _ in names]
-        for row in rows:
-            if not row:
-                continue
-            if len(row) != len(names):
-                raise FileError(
-                    f"{path}, line {rows.line_num}: {len(row)} fields, the heading has {len(names)}", code="file.csv",
-                    hint="separator=… says what stands between fields",
-                )  # fmt: skip
-            for column, field in zip(columns, row):
-                column.append(field)
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", newline="", encoding=encoding) as file:
+            return _read_text(file, path, separator, names)
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{path} is no text in {encoding}: {error}", code="file.csv", hint='encoding="latin-1" reads any file',
+        ) from None  # fmt: skip
+    except (csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FileError(f"{path} is damaged: {error}", code="file.csv") from None
+
+
+def _read_text(
+    file: Any, path: Path, separator: str | None, given: Sequence[str] | None
+) -> dict[str, np.ndarray]:  # fmt: skip
+    sample = file.read(8192)
+    file.seek(0)
+    if separator is None:
+        separator = "\t" if ".tsv" in path.suffixes else _separator(sample)
+    rows = csv.reader(file, delimiter=separator)
+    names = list(given) if given is not None else next(rows, None)
+    if not names:
+        raise FileError(f"{path} is empty: a heading with the names of the columns is expected", code="file.csv")
+    if len(set(names)) < len(names):
+        raise FileError(f"{path}: the heading names a column twice: {names}", code="file.csv")
+    if given is None and all(_is_number(name) for name in names):
+        raise FileError(
+            f"{path} has numbers where the names of the columns are expected: {names[:5]}", code="file.csv",
+            hint="names=[…] names the columns of a file without a heading",
+        )  # fmt: skip
+    columns: list[list[str]] = [[] for _ in names]
+    for row in rows:
+        if not row:
+            continue
+        if len(row) != len(names):
+            raise FileError(
+                f"{path}, line {rows.line_num}: {len(row)} fields, the heading has {len(names)}", code="file.csv",
+                hint="separator=… says what stands between fields",
+            )  # fmt: skip
+        for column, field in zip(columns, row):
+            column.append(field)
     return {name: _typed(column) for name, column in zip(names, columns)}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.strip().lower() not in MISSING
 
 
 def _separator(sample: str) -> str:
@@ -69,30 +106,40 @@ def _separator(sample: str) -> str:
 
 
 def _typed(fields: list[str]) -> np.ndarray:
-    stripped = [f.strip() for f in fields]
-    present = [f for f in stripped if f.lower() not in MISSING]
-    for kind in (int, float):
-        try:
-            for f in present:
-                kind(f)
-        except ValueError:
-            continue
-        if len(present) == len(stripped) and kind is int:
-            return np.array([int(f) for f in stripped], np.int64)
-        return np.array([float("nan") if f.lower() in MISSING else float(f) for f in stripped], np.float64)
-    return np.array(stripped, dtype=np.str_)
+    texts = np.char.strip(np.array(fields, dtype=np.str_)) if fields else np.zeros(0, np.str_)
+    try:
+        return texts.astype(np.int64)
+    except OverflowError:  # whole numbers of more than 19 digits: as text no digit is lost
+        return texts
+    except ValueError:  # a fraction, a missing field, text
+        missing = np.isin(np.char.lower(texts), list(MISSING))
+    try:
+        return np.where(missing, "nan", texts).astype(np.float64)
+    except ValueError:
+        return texts
 
 
 def _arrow(path: Path) -> dict[str, np.ndarray]:
     try:
-        import pyarrow.feather
+        import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise NotSupportedError(
             f"{path.suffix} files are read by pyarrow, which is not installed", code="data.pyarrow",
             hint="pip install pyarrow",
         ) from None  # fmt: skip
-    found = pyarrow.parquet.read_table(path) if path.suffix == ".parquet" else pyarrow.feather.read_table(path)
+    try:
+        if path.suffix == ".parquet":
+            found = pyarrow.parquet.read_table(path)
+        else:
+            with path.open("rb") as file:
+                whole = file.read(6) == b"ARROW1"  # else a stream
+                file.seek(0)
+                found = (pyarrow.ipc.open_file if whole else pyarrow.ipc.open_stream)(file).read_all()
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise FileError(f"{path} is damaged, or of another format: {error}", code="file.arrow") from None
     return {name: found.column(name).to_numpy() for name in found.column_names}
 
 

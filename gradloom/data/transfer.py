@@ -16,7 +16,6 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
-from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -79,6 +78,8 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException, worker: int) -> Failure:
         """An error as it was caught in worker number `worker`."""
+        from multiprocessing.reduction import ForkingPickler
+
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         try:
             ForkingPickler.loads(ForkingPickler.dumps(error))

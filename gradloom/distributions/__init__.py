@@ -7,6 +7,7 @@ import sys
 from types import ModuleType
 
 from gradloom.distributions import constraints, transforms
+from gradloom.distributions import kl_pairs as _kl_pairs  # registers its rules  # noqa: F401
 from gradloom.distributions.continuous import (
     Beta,
     Cauchy,
@@ -34,7 +35,13 @@ from gradloom.distributions.discrete import (
     OneHotCategoricalStraightThrough,
     Poisson,
 )  # fmt: skip
-from gradloom.distributions.distribution import Distribution, ExponentialFamily, broadcast_all
+from gradloom.distributions.distribution import (
+    Distribution,
+    ExponentialFamily,
+    broadcast_all,
+    logits_to_probs,
+    probs_to_logits,
+)
 from gradloom.distributions.kl import kl_divergence, register_kl
 from gradloom.distributions.multivariate import (
     Dirichlet,
@@ -94,6 +101,7 @@ __all__ = [
     "RelaxedBernoulli", "RelaxedOneHotCategorical", "ReshapeTransform", "SigmoidTransform", "SoftmaxTransform",
     "SoftplusTransform", "StackTransform", "StickBreakingTransform", "StudentT", "TanhTransform", "Transform",
     "TransformedDistribution", "Uniform", "VonMises", "Weibull", "Wishart", "biject_to", "broadcast_all",
+    "logits_to_probs", "probs_to_logits",
     "constraints", "identity_transform", "kl_divergence", "register_kl", "transform_to", "transforms",
 ]  # fmt: skip
 
@@ -113,7 +121,8 @@ _MODULES = {
     "one_hot_categorical": "OneHotCategorical OneHotCategoricalStraightThrough", "pareto": "Pareto",
     "poisson": "Poisson", "relaxed_bernoulli": "RelaxedBernoulli", "relaxed_categorical": "RelaxedOneHotCategorical",
     "studentT": "StudentT", "transformed_distribution": "TransformedDistribution", "uniform": "Uniform",
-    "utils": "broadcast_all", "von_mises": "VonMises", "weibull": "Weibull", "wishart": "Wishart",
+    "utils": "broadcast_all logits_to_probs probs_to_logits", "von_mises": "VonMises", "weibull": "Weibull",
+    "wishart": "Wishart",
 }  # fmt: skip
 
 

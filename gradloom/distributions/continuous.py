@@ -25,6 +25,23 @@ def positive_gamma(concentration: Tensor) -> Tensor:
     return gl.clamp(x, min=gl.finfo(x.dtype).tiny)
 
 
+def inner(x: Tensor) -> Tensor:
+    """Numbers of [0, 1] without its ends, where densities are infinite."""
+    info = gl.finfo(x.dtype)
+    return gl.clamp(x, info.tiny, 1 - info.eps / 2)
+
+
+def log_gamma_numbers(concentration: Tensor) -> Tensor:
+    """Logarithms of standard gamma numbers, also where these themselves would round to 0.
+
+    Below a shape of 1 a number of the next shape is multiplied by u**(1/shape) (Marsaglia and Tsang 2000).
+    """
+    low = concentration < 1
+    x = standard_gamma(gl.where(low, concentration + 1, concentration))
+    u = gl.rand(tuple(concentration.shape), dtype=concentration.dtype)
+    return gl.log(x) + gl.where(low, gl.log1p(-u) / concentration, 0.0)
+
+
 class Normal(ExponentialFamily):
     """Normal with mean ``loc`` and standard deviation ``scale``."""
 
@@ -146,6 +163,7 @@ class Gamma(ExponentialFamily):
         return positive_gamma(gl.broadcast_to(self.concentration, self._extended(sample_shape))) / self.rate
 
     def log_prob(self, value: Tensor) -> Tensor:
+        value = gl.as_tensor(value, dtype=self.rate.dtype)
         self._validate_sample(value)
         a, b = self.concentration, self.rate
         return gl.xlogy(a, b) + gl.xlogy(a - 1, value) - b * value - gl.lgamma(a)
@@ -199,9 +217,9 @@ class Beta(ExponentialFamily):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended(sample_shape)
-        a = positive_gamma(gl.broadcast_to(self.concentration1, shape))
-        b = positive_gamma(gl.broadcast_to(self.concentration0, shape))
-        return a / (a + b)
+        a = log_gamma_numbers(gl.broadcast_to(self.concentration1, shape))
+        b = log_gamma_numbers(gl.broadcast_to(self.concentration0, shape))
+        return inner(gl.sigmoid(a - b))
 
     def log_prob(self, value: Tensor) -> Tensor:
         self._validate_sample(value)

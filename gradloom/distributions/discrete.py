@@ -189,7 +189,8 @@ class NegativeBinomial(_Binary):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with gl.no_grad():
-            rate = standard_gamma(gl.broadcast_to(self.total_count, self._extended(sample_shape)))
+            count = gl.broadcast_to(self.total_count, self._extended(sample_shape))
+            rate = gl.where(count > 0, standard_gamma(gl.where(count > 0, count, 1.0)), 0.0)
             return poisson(rate * gl.exp(self.logits))
 
     def log_prob(self, value: Tensor) -> Tensor:

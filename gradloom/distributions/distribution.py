@@ -188,8 +188,10 @@ def lazy(fn: Callable[[Any], Tensor]) -> Any:
         def __get__(self, instance: Any, owner: Any = None) -> Any:
             if instance is None:
                 return self
-            value = instance.__dict__["_" + name] if "_" + name in instance.__dict__ else fn(instance)
-            instance.__dict__["_" + name] = value
+            value = instance.__dict__.get("_" + name)
+            if value is None:
+                with gl.enable_grad():  # it is kept: what asks for it first may ask for no gradients
+                    value = instance.__dict__["_" + name] = fn(instance)
             return value
 
     return Lazy()

@@ -229,31 +229,3 @@ def _exponential_gamma(p: Any, q: Any) -> Tensor:
 @register_kl(K.Gamma, K.Exponential)
 def _gamma_exponential(p: Any, q: Any) -> Tensor:
     return -p.entropy() - gl.log(q.rate) + q.rate * p.concentration / p.rate
-
-
-@register_kl(K.Exponential, K.Normal)
-def _exponential_normal(p: Any, q: Any) -> Tensor:
-    second = 2 / p.rate**2 - 2 * q.loc / p.rate + q.loc**2
-    return gl.log(p.rate) - 1 + 0.5 * math.log(2 * math.pi) + gl.log(q.scale) + 0.5 * second / q.scale**2
-
-
-@register_kl(K.Laplace, K.Normal)
-def _laplace_normal(p: Any, q: Any) -> Tensor:
-    spread = 2 * p.scale**2 + (p.loc - q.loc) ** 2
-    return -gl.log(2 * p.scale) - 1 + 0.5 * math.log(2 * math.pi) + gl.log(q.scale) + 0.5 * spread / q.scale**2
-
-
-@register_kl(K.Gamma, K.Normal)
-def _gamma_normal(p: Any, q: Any) -> Tensor:
-    spread = p.variance + (p.mean - q.loc) ** 2
-    return -p.entropy() + 0.5 * math.log(2 * math.pi) + gl.log(q.scale) + 0.5 * spread / q.scale**2
-
-
-@register_kl(K.Beta, K.Normal)
-def _beta_normal(p: Any, q: Any) -> Tensor:
-    return _gamma_normal(p, q)
-
-
-@register_kl(X.Gumbel, K.Normal)
-def _gumbel_normal(p: Any, q: Any) -> Tensor:
-    return _gamma_normal(p, q)

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradloom as gl
 from gradloom.distributions import constraints as C
-from gradloom.distributions.continuous import Beta, positive_gamma
+from gradloom.distributions.continuous import Beta, inner, log_gamma_numbers, positive_gamma
 from gradloom.distributions.discrete import Categorical
 from gradloom.distributions.distribution import Distribution, ExponentialFamily
 from gradloom.tensor import Tensor
@@ -47,8 +47,8 @@ class Dirichlet(ExponentialFamily):
         return self.concentration * (total - self.concentration) / (total**2 * (total + 1))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        x = positive_gamma(gl.broadcast_to(self.concentration, self._extended(sample_shape)))
-        return x / x.sum(-1, keepdim=True)
+        x = log_gamma_numbers(gl.broadcast_to(self.concentration, self._extended(sample_shape)))
+        return inner(gl.softmax(x, -1))
 
     def log_prob(self, value: Tensor) -> Tensor:
         self._validate_sample(value)

@@ -64,7 +64,7 @@ from gradloom.functions import (
     views,
     windows,
 )  # fmt: skip
-from gradloom.functions.arguments import RAW, described, explained, guarded
+from gradloom.functions.arguments import RAW, described, explained, guarded, placed
 from gradloom.functions.base import apply, axes_of, const, operand, pick, sizes_of
 from gradloom.functions.contraction import bmm, dot, linear, matmul, mm
 from gradloom.functions.conversion import can_cast, convert
@@ -255,9 +255,12 @@ def with_out(fn: Callable[..., Any]) -> Callable[..., Any]:
     """``fn`` guarded, with PyTorch's ``out=``: a tensor, or a tuple of them, that the result is written into."""
     if not inspect.isfunction(fn) or "out" in inspect.signature(fn).parameters:
         return guarded(fn)
+    creates = fn.__module__ in (creation.__name__, sampling.__name__) and "dtype" in inspect.signature(fn).parameters
 
     @functools.wraps(fn)
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if creates and isinstance(out, Tensor):
+            kwargs.setdefault("dtype", out.dtype)
         try:
             result = fn(*args, **kwargs)
         except RAW as e:

@@ -18,7 +18,7 @@ from gradloom.errors import ArgumentError, DTypeError, GradloomError
 from gradloom.functions.spellings import NAMES
 from gradloom.tensor import Tensor
 
-__all__ = ["RAW", "described", "explained", "guarded"]
+__all__ = ["RAW", "described", "explained", "guarded", "placed"]
 
 RAW = (TypeError, AttributeError, ValueError, IndexError, OverflowError, ZeroDivisionError)
 
@@ -85,6 +85,13 @@ def guarded(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     call.guards = fn  # type: ignore[attr-defined]
     return call
+
+
+def placed(module: str, name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn``; a wrapper or one made in a function says from now on where it stands: pickle looks it up by that."""
+    if inspect.isfunction(fn) and (hasattr(fn, "__wrapped__") or "<locals>" in fn.__qualname__):
+        fn.__module__, fn.__qualname__ = module, name
+    return fn
 
 
 def explained(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any], error: Exception) -> Exception | None:

@@ -10,7 +10,7 @@ from gradloom.functions.elementwise import _add
 from gradloom.functions.movement import broadcast_to, reshape, swap_last, unsqueeze
 from gradloom.ops import structure as S
 from gradloom.ops.core import broadcast_shapes
-from gradloom.tape import TAPE, composite
+from gradloom.tape import MODES, composite
 from gradloom.tensor import Tensor
 
 __all__ = "bmm matmul mm".split()
@@ -32,8 +32,8 @@ def matmul(input: Tensor, other: Tensor, *, transpose_a: bool = False, transpose
     ShapeError: where the inner sizes differ. DTypeError: where the dtypes do.
     """
     a, b = operand(input), operand(other)
-    if TAPE.autocast is not None:
-        (a, b), _ = TAPE.autocast.operands("matmul", (a, b), {})
+    if MODES.autocast is not None:
+        (a, b), _ = MODES.autocast.operands("matmul", (a, b), {})
     if not a.ndim or not b.ndim:
         raise ShapeError(
             f"matmul: operands must have at least one dimension, got {tuple(a.shape)} and {tuple(b.shape)}",

@@ -236,8 +236,11 @@ def arange(
         raise DTypeError(
             f"arange: dtype {d.name} has no order", code="dtype.arange", hint="make a real range and convert it"
         )
-    if d.category < 2 and int(step):  # PyTorch takes floating bounds of integer ranges as integers
-        start, end, step, integer = int(start), int(end), int(step), True
+    if d.category < 2:  # PyTorch takes floating bounds of integer ranges as integers
+        start, end, whole_step, integer = int(start), int(end), int(step), True
+        if not whole_step:
+            raise ArgumentError(f"arange: a step of {step} is 0 in {d.name}; make a floating range and convert it")
+        step = whole_step
     n = builtins.max(0, -((start - end) // step) if integer else math.ceil((end - start) / step))
     if start == 0 and step == 1:
         return _finish(apply(S.iota, (), (n, d)), requires_grad)
@@ -300,7 +303,9 @@ def logspace(
     check_options(device, layout, pin_memory)
     d = dtypes.default_float() if dtype is None else as_dtype(dtype)
     wide = np.complex128 if d.is_complex else np.float64
-    powers = np.power(wide(base), _spaced(start, end, steps, d, True))
+    if d.category == dtypes.INTEGER:  # whole bounds, the exponents between them are not
+        start, end = int(start), int(end)
+    powers = np.power(wide(base), _spaced(start, end, steps, d if d.is_complex else dtypes.float64, True))
     with np.errstate(invalid="ignore"):
         return _finish(as_tensor(powers.astype(d.numpy)), requires_grad)
 

@@ -23,7 +23,8 @@ from gradloom.functions.movement import cat, flip, narrow, reshape, swap_last, u
 from gradloom.functions.windows import table
 from gradloom.ops import fft as F
 from gradloom.ops import structure as S
-from gradloom.ops.gather import take, take_put
+from gradloom.ops import windows as W
+from gradloom.ops.gather import take_put
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
 
@@ -357,8 +358,9 @@ def _positions(frames: int, hop: int, n_fft: int) -> Tensor:
 
 
 @composite
-def _framed(x: Tensor, frames: int, hop: int, n_fft: int) -> Tensor:
-    return apply(take, (x, _positions(frames, hop, n_fft)), (1,))
+def _framed(x: Tensor, hop: int, n_fft: int) -> Tensor:
+    """Frames (batch, frames, n) of signals (batch, points): a view, whose code hangs on no length."""
+    return apply(W.windows, (x,), ((1,), (n_fft,), (hop,), (1,)))
 
 
 @composite
@@ -417,7 +419,7 @@ def stft(
             f"stft: a signal of {x.shape[-1]} points is shorter than n_fft {n_fft}", code="shape.stft",
             hint="use center=True, or a smaller n_fft",
         )  # fmt: skip
-    frames = _framed(x, 1 + (x.shape[-1] - n_fft) // hop, hop, n_fft)
+    frames = _framed(x, hop, n_fft)
     if w is not None:
         frames = mul(frames, w)
     half = not frames.dtype.is_complex if onesided is None else onesided

@@ -10,10 +10,11 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from gradloom.errors import GradientError
 from gradloom.functions.base import apply
+from gradloom.modes import no_grad
 from gradloom.ops import elementwise as E
 from gradloom.tape import LEAF, TAPE
 from gradloom.tensor import Tensor, as_tensor
@@ -23,24 +24,44 @@ METHODS = "register_hook register_post_accumulate_grad_hook retain_grad".split()
 
 Hook = Callable[[Tensor], Any]
 _number = itertools.count()
+AFTER_PASS: dict[int, Callable[[], None]] = {}  # called at the end of a pass while tensors are watched
 
 
-class HookHandle:
-    """Returned where a hook is registered; ``remove()`` takes it away again."""
+class RemovableHandle:
+    """Returned where a hook is registered; ``remove()`` takes it away again, and so does the end of a with block.
 
-    def __init__(self, hooks: dict[int, Hook], hook: Hook) -> None:
-        self._hooks, self.id = hooks, next(_number)
-        hooks[self.id] = hook
+    Parameters
+    ----------
+    hooks_dict : dict
+        Where the hook is, or will be, under the handle's ``id``, a number that no other handle has.
+    extra_dict : dict or list of dict, optional
+        Others that lose what they have under it.
+    """
+
+    def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
+        more = extra_dict if isinstance(extra_dict, list) else [] if extra_dict is None else [extra_dict]
+        self._places = [hooks_dict, *more]
+        self.id = next(_number)
 
     def remove(self) -> None:
         """Take the hook away. A second call does nothing."""
-        self._hooks.pop(self.id, None)
+        for place in self._places:
+            place.pop(self.id, None)
 
-    def __enter__(self) -> HookHandle:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.remove()
+
+
+def hold(hooks: Any, hook: Any, prepend: bool = False) -> RemovableHandle:
+    """Put a hook behind the others of a dictionary, or before them in an ordered one."""
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    if prepend:
+        hooks.move_to_end(handle.id, last=False)
+    return handle
 
 
 class _Watched:
@@ -61,6 +82,12 @@ def _watch(t: Tensor) -> _Watched:
     return found
 
 
+def watched(tensors: Sequence[Tensor]) -> None:
+    """Have backward passes come by here as long as these tensors live."""
+    for t in tensors:
+        _watch(t)
+
+
 _step = E._ew("hooked", lambda x, carrier: x, takes=E.ANY, operands="keep", body=lambda e, a, _: a[0])
 _step.infer = lambda avals, attrs: avals[0]  # type: ignore[method-assign, assignment]
 
@@ -79,7 +106,7 @@ def _pull(ct: Tensor, out: Tensor, ins: Any, attrs: tuple) -> tuple[Tensor, None
         TAPE.traces -= 1
 
 
-_step.vjp = _pull
+_step.vjp, _step.saves = _pull, False
 
 
 def _called(hooks: dict[int, Hook], g: Tensor) -> Tensor:
@@ -112,11 +139,11 @@ def _carrier(t: Tensor) -> Any:
     return record.tensors[e.ins[1].leaf] if e is not None and e.prim is _step else None  # type: ignore[union-attr]
 
 
-def _insert(t: Tensor, hook: Hook) -> HookHandle:
+def _insert(t: Tensor, hook: Hook) -> RemovableHandle:
     carrier: Any = as_tensor(0.0)
     carrier.hooks, carrier.source = {}, TAPE.make_tensor(t._v)
     t._v = apply(_step, (carrier.source, carrier))._v
-    return HookHandle(carrier.hooks, hook)
+    return hold(carrier.hooks, hook)
 
 
 def _need_grad(name: str, t: Tensor) -> None:
@@ -126,7 +153,7 @@ def _need_grad(name: str, t: Tensor) -> None:
         )
 
 
-def register_hook(self: Tensor, hook: Hook) -> HookHandle:
+def register_hook(self: Tensor, hook: Hook) -> RemovableHandle:
     """Have ``hook(gradient)`` called when the gradient of this tensor is known; what it returns replaces it.
 
     Leaves: called by ``backward`` with the whole gradient before it is added to ``grad``. Results: register before
@@ -134,10 +161,10 @@ def register_hook(self: Tensor, hook: Hook) -> HookHandle:
     """
     _need_grad("register_hook", self)
     if self.is_leaf:
-        return HookHandle(_watch(self).hooks, hook)
+        return hold(_watch(self).hooks, hook)
     carrier = _carrier(self)
     if carrier is not None:
-        return HookHandle(carrier.hooks, hook)
+        return hold(carrier.hooks, hook)
     if _used(self):
         raise GradientError(
             "register_hook: something was computed from this tensor already, and would not pass by the hook",
@@ -146,7 +173,7 @@ def register_hook(self: Tensor, hook: Hook) -> HookHandle:
     return _insert(self, hook)
 
 
-def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> HookHandle:
+def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> RemovableHandle:
     """Have ``hook(tensor)`` called after ``backward`` added to the ``grad`` of this leaf."""
     _need_grad("register_post_accumulate_grad_hook", self)
     if not self.is_leaf:
@@ -154,7 +181,7 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> HookHandle:
             "register_post_accumulate_grad_hook: only leaves have a grad that is added to", code="gradient.hook",
             hint="use register_hook",
         )  # fmt: skip
-    return HookHandle(_watch(self).after, hook)
+    return hold(_watch(self).after, hook)
 
 
 def retain_grad(self: Tensor) -> None:
@@ -173,6 +200,14 @@ def _retains_grad(self: Tensor) -> bool:
 
 
 Tensor.retains_grad = property(_retains_grad, doc="Whether this result keeps its gradient.")  # type: ignore[attr-defined]
+
+
+def to_zero(grad: Tensor) -> None:
+    """Zeros into a gradient, which forgets how it was computed."""
+    if grad.requires_grad:
+        grad.detach_()
+    with no_grad():
+        grad.zero_()
 
 
 # -- passes that call them --------------------------------------------------------------------------------
@@ -200,14 +235,17 @@ def watched_backward(output: Tensor, gradient: Any, retain_graph: bool | None, c
 
     kept = _kept()
     with TAPE.lock, reverse._mode(create_graph):
+        reverse.refuse_freed([output])
         leaves, found = reverse.gather(output, gradient, [_inside(t) for t in kept])
         _keep(kept, found)
         for t, g in leaves:
             w = Tensor._watched.get(id(t))
             g = _called(w.hooks, g) if w is not None else g
-            t.grad = g if t.grad is None else t.grad + g
+            reverse.accumulate(t, g)
             for after in list(w.after.values()) if w is not None else ():
                 after(t)
+        for call in list(AFTER_PASS.values()):
+            call()
         if not (create_graph if retain_graph is None else retain_graph):
             reverse._mark_freed([output])
 
@@ -229,4 +267,27 @@ def grad(
     for t, g in zip(inputs, got, strict=False):
         w = Tensor._watched.get(id(t)) if g is not None else None
         out.append(_called(w.hooks, g) if w is not None else g)
+    for call in list(AFTER_PASS.values()):
+        call()
     return tuple(out)
+
+
+def backward_into(
+    inputs: Any, outputs: Any, grad_outputs: Any, retain_graph: bool | None, create_graph: bool
+) -> None:  # fmt: skip
+    """A backward pass into the ``grad`` of these tensors alone, leaves or results."""
+    wanted = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    if not wanted:
+        raise GradientError(
+            "backward: inputs is empty, it cannot be", code="gradient.count", hint="leave it out for all leaves"
+        )
+    from gradloom.autodiff import reverse
+
+    retain = create_graph if retain_graph is None else retain_graph
+    for t, g in zip(wanted, grad(outputs, wanted, grad_outputs, retain, create_graph, True), strict=True):
+        if g is not None:
+            with reverse._mode(create_graph):
+                reverse.accumulate(t, g)
+            w = Tensor._watched.get(id(t))
+            for after in list(w.after.values()) if w is not None else ():
+                after(t)

@@ -11,6 +11,7 @@ import numpy as np
 
 from gradloom.errors import ArgumentError, ShapeError
 from gradloom.functions.base import apply, operand
+from gradloom.functions.creation import zeros
 from gradloom.functions.movement import at_least, broadcast_to, cat, promoted, reshape, stack
 from gradloom.ops import gather as I
 from gradloom.ops import structure as S
@@ -55,7 +56,9 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def block_diag(*tensors: Any) -> Tensor:
-    """Matrices along the diagonal of one, zeros elsewhere; vectors are rows, numbers are (1, 1)."""
+    """Matrices along the diagonal of one, zeros elsewhere; vectors are rows, numbers are (1, 1); of none, (1, 0)."""
+    if not tensors:
+        return zeros((1, 0))
     blocks = [reshape(t, at_least(t.shape, 2)) for t in promoted(tensors, "block_diag")]
     for b in blocks:
         if b.ndim > 2:

@@ -58,8 +58,10 @@ def _declare(name: str, dtype: DType) -> type:
 globals().update({name: _declare(name, d) for name, d in _CLASSES.items()})
 
 
-def new(self: Tensor, *data: Any, device: Any = None) -> Tensor:
+def new(self: Tensor, *data: Any, device: Any = None, size: Any = None) -> Tensor:
     """A tensor of this dtype: from sizes, as ``new_empty``, or from data, as ``new_tensor``."""
+    if size is not None:
+        return empty(size, dtype=self.dtype, device=device)
     if len(data) == 1 and not isinstance(data[0], int | np.integer | Size):
         return tensor(data[0], dtype=self.dtype, device=device)
     return empty(*(data or (0,)), dtype=self.dtype, device=device)

@@ -12,7 +12,7 @@ from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import axes_of, operand, pick
 from gradloom.functions.contraction import bmm, matmul, mm, need_rank
 from gradloom.functions.contraction import dot as batched_dot
-from gradloom.functions.creation import ones_like
+from gradloom.functions.creation import ones_like, zeros
 from gradloom.functions.elementwise import _add, mul, sub
 from gradloom.functions.linalg_base import conj, same_dtype
 from gradloom.functions.movement import broadcast_to, cat, flip, narrow, permute, reshape, swap_last, unsqueeze
@@ -289,6 +289,8 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The Vandermonde matrix (n, N) of a vector: powers fall from N-1 to 0, or rise. Raises ShapeError for matrices."""
     if x.ndim != 1:
         raise ShapeError(f"vander: expects a vector, got shape {tuple(x.shape)}", code="shape.vander")
+    if N == 0:
+        return zeros((x.shape[0], 0), dtype=x.dtype)
     out = vander_of_each(x, N=N)
     return out if increasing else flip(out, -1)
 

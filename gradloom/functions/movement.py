@@ -313,7 +313,7 @@ def strided(flat: Tensor, size: Sequence[int], stride: Sequence[int], offset: in
 def windows(input: Tensor, axis: int, size: int, step: int) -> Tensor:
     """Windows of ``size`` entries of an axis, every ``step``: (..., windows, ..., size), the window's axis last."""
     if not input.ndim:
-        return reshape(input, (size,))  # a scalar is one window of one entry
+        return slice_axis(reshape(input, (1,)), 0, 0, size)  # a scalar is one window of one entry, or of none
     n = (input.shape[axis] - size) // step + 1
     y = apply(I.take, (input, strided_index((n, size), (step, 1), 0)), (axis,))
     return permute(y, (*(k for k in range(y.ndim) if k != axis + 1), axis + 1))

@@ -98,7 +98,7 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
 
     def undo(b: Tensor, new: Tensor) -> Tensor:
         if not b.ndim:
-            return M.reshape(new, ())
+            return M.reshape(new, ()) if size else b
         if step < size and count > 1:
             raise _overlap("unfold")
         order = (*range(k + 1), new.ndim - 1, *range(k + 1, new.ndim - 1))

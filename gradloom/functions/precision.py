@@ -13,7 +13,7 @@ from typing import Any
 
 from gradloom import dtypes
 from gradloom.dtypes import DType
-from gradloom.tape import TAPE
+from gradloom.tape import MODES
 from gradloom.tensor import Tensor
 
 __all__ = ["Casts", "heed", "lower"]
@@ -188,15 +188,15 @@ def _aware(fn: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        casts = TAPE.autocast
+        casts = MODES.autocast
         if casts is None:
             return fn(*args, **kwargs)
         args, kwargs = policy(casts.dtype, args, kwargs)
-        TAPE.autocast = None
+        MODES.autocast = None
         try:
             return fn(*args, **kwargs)
         finally:
-            TAPE.autocast = casts
+            MODES.autocast = casts
 
     call.heeds = policy  # type: ignore[attr-defined]
     return call

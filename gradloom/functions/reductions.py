@@ -39,7 +39,7 @@ from gradloom.graph.node import Aval
 from gradloom.ops import structure as S
 from gradloom.ops.core import REGISTRY
 from gradloom.ops.scan import cumprod
-from gradloom.tape import TAPE, composite
+from gradloom.tape import MODES, composite
 from gradloom.tensor import Tensor
 
 __all__ = (
@@ -64,7 +64,7 @@ def reduce(prim: Any, x: Tensor, dim: Any, keepdim: bool, dtype: DType) -> Tenso
 
 def wants_grad(x: Tensor) -> bool:
     """Whether what is recorded now for ``x`` is to be differentiated."""
-    return TAPE.grad and x.requires_grad
+    return MODES.grad and x.requires_grad
 
 
 def fetch(x: Tensor, index: Tensor, axis: int) -> Tensor:

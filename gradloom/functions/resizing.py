@@ -13,6 +13,7 @@ from gradloom.functions.creation import empty
 from gradloom.functions.movement import cat, reshape, slice_axis
 from gradloom.ops import structure as S
 from gradloom.options import check_options
+from gradloom.tape import MODES
 from gradloom.tensor import Tensor
 
 __all__: list[str] = []
@@ -55,7 +56,7 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
         flat = cat([flat, empty(new - old, dtype=self.dtype)])
     elif new < old:
         flat = slice_axis(flat, 0, 0, new)
-    self._base = self._views = None
+    self._leave()
     self._v = apply(S.reshape, (flat,), (shape,))._v
     return self
 
@@ -66,17 +67,27 @@ def resize_as_(self: Tensor, other: Tensor, memory_format: Any = None) -> Tensor
 
 
 def set_(self: Tensor, source: Tensor) -> Tensor:
-    """Made a view of all of ``source``, which must have this dtype: writes to either reach both."""
+    """Made to share all of ``source``, which must have this dtype: writes to either reach both.
+
+    A leaf that requires grad may be changed so under ``no_grad()``. Raises GradientError for one that is not, and for
+    such a source.
+    """
     if source.dtype is not self.dtype:
         raise DTypeError(
             f"set_: the source has dtype {source.dtype.name}, this tensor {self.dtype.name}", code="dtype.set",
             hint="convert it with .to(dtype)",
         )  # fmt: skip
-    if source.requires_grad or self.requires_grad:
-        raise GradientError(
-            "set_: neither tensor may require grad", code="gradient.inplace", hint="use .detach(), or assign to .data"
-        )  # fmt: skip
     if source is self:
         return self
-    self._views = None
+    if source.requires_grad or (self.requires_grad and (MODES.grad or not self.is_leaf or self._base is not None)):
+        raise GradientError(
+            "set_: neither tensor may require grad", code="gradient.inplace",
+            hint="use .detach(), assign to .data, or set a leaf within no_grad()",
+        )  # fmt: skip
+    if self.requires_grad:  # it stays the cell that gradients go by
+        self.data = source
+        if source._base is None:
+            views.follow(source, self)
+        return self
+    self._leave()
     return self._take_over(views.view(source, tuple(source.shape)))

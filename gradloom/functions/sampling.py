@@ -15,7 +15,7 @@ from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import apply, const, operand, sizes_of
-from gradloom.functions.creation import _finish, _shape
+from gradloom.functions.creation import _finish, _shape, _size_of
 from gradloom.functions.elementwise import cast, ceil, cos, div, floor, log1p, lt, mul, neg, sqrt, tan
 from gradloom.functions.movement import broadcast_to
 from gradloom.functions.scans import cumsum
@@ -81,20 +81,22 @@ def _filled(fill: Any, shape: tuple[int, ...], d: DType, generator: Generator | 
 # -- uniform and normal -----------------------------------------------------------------------------------
 def rand(
     *size: Any, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False, device: Any = None,
-    layout: Any = None, pin_memory: bool = False, names: None = None,
+    layout: Any = None, pin_memory: bool = False, names: None = None, **named: Any,
 ) -> Tensor:  # fmt: skip
     """Uniform numbers of [0, 1) in a floating dtype, the default one unless given."""
     check_options(device, layout, pin_memory)
-    return _finish(_filled(_uniform, _shape(size, None), _floating("rand", dtype), generator), requires_grad)
+    sizes = _shape(size, _size_of("rand", None, named))
+    return _finish(_filled(_uniform, sizes, _floating("rand", dtype), generator), requires_grad)
 
 
 def randn(
     *size: Any, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False, device: Any = None,
-    layout: Any = None, pin_memory: bool = False, names: None = None,
+    layout: Any = None, pin_memory: bool = False, names: None = None, **named: Any,
 ) -> Tensor:  # fmt: skip
     """Standard normal numbers in a floating or complex dtype, the default one unless given."""
     check_options(device, layout, pin_memory)
-    return _finish(_filled(_normal, _shape(size, None), _floating("randn", dtype), generator), requires_grad)
+    sizes = _shape(size, _size_of("randn", None, named))
+    return _finish(_filled(_normal, sizes, _floating("randn", dtype), generator), requires_grad)
 
 
 def rand_like(
@@ -140,7 +142,7 @@ def normal(
 
 # -- integers ---------------------------------------------------------------------------------------------
 def randint(
-    low: Any, high: Any = None, size: Any = None, *, dtype: Any = None, generator: Generator | None = None,
+    low: Any = None, high: Any = None, size: Any = None, *, dtype: Any = None, generator: Generator | None = None,
     requires_grad: bool = False, device: Any = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Integers of low <= i < high, int64 unless given; ``randint(high, size)`` starts at 0.
@@ -150,8 +152,10 @@ def randint(
     check_options(device, layout, pin_memory)
     if size is None and isinstance(high, (tuple, list)):
         low, high, size = 0, low, high
-    elif high is None:
-        low, high = 0, low
+    elif high is None or low is None:
+        low, high = 0, low if high is None else high
+    if high is None:
+        raise ArgumentError("randint: expected (low, high, size) or (high, size), got no high")
     d = as_dtype(dtype) if dtype is not None else dtypes.int64
     return _finish(
         _integers(_shape((size if size is not None else (),), None), int(low), int(high), d, generator), requires_grad
@@ -161,6 +165,10 @@ def randint(
 def _integers(shape: tuple[int, ...], low: int, high: int, d: DType, generator: Generator | None) -> Tensor:
     if high <= low:
         raise ArgumentError(f"randint: there is no integer of {low} <= i < {high}")
+    if 2**53 < high - low <= 2**63:
+        upper, lower = (floor(_uniform(shape, dtypes.float64, generator) * 2.0**bits) for bits in (31, 32))
+        bits = cast(upper, dtypes.int64) * 2**32 + cast(lower, dtypes.int64)
+        return cast((bits if high - low == 2**63 else bits % (high - low)) + low, d)
     u = _uniform(shape, dtypes.float64, generator)  # 53 bits
     return cast(cast(floor(u * float(high - low)), dtypes.int64) + low, d)
 
@@ -316,15 +324,17 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     return self._write(cast(lt(u, p), self.dtype))
 
 
-def random_(
-    self: Tensor, from_: int | None = None, to: int | None = None, *, generator: Generator | None = None
-) -> Tensor:
-    """Filled with integers of from <= i < to; ``random_(to)`` starts at 0, without limits up to the dtype's largest
-    integer (2**24 for float32, 2**53 for float64).
+def random_(self: Tensor, *limits: int | None, generator: Generator | None = None, **named: int | None) -> Tensor:
+    """``random_(from, to)``: filled with integers of from <= i < to; ``random_(to)`` starts at 0.
+
+    Without limits, and with None for ``to``, up to the dtype's largest integer (2**24 for float32, 2**53 for float64).
     """
-    low, high = (0, from_) if to is None else (from_ or 0, to)
+    if len(limits) > 2 or not named.keys() <= {"from", "to"}:
+        raise ArgumentError(f"random_: expected (from, to), got {(*limits, *named)}")
+    given = dict(zip(("from", "to") if len(limits) == 2 else ("to",), limits, strict=False)) | named
+    low, high = given.get("from") or 0, given.get("to")
     if high is None:
         d = self.dtype
         bits = {dtypes.float16: 11, dtypes.bfloat16: 8, dtypes.float32: 24, dtypes.float64: 53}.get(d)
-        high = 2**bits + 1 if bits else 2 if d is dtypes.bool_ else min(int(np.iinfo(d.numpy).max) + 1, 2**53)
+        high = 2**bits + 1 if bits else 2 if d is dtypes.bool_ else min(int(np.iinfo(d.numpy).max) + 1, 2**63)
     return self._write(_integers(tuple(self.shape), int(low), int(high), self.dtype, generator))

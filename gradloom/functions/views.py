@@ -9,6 +9,7 @@ strides over flat memory (``overlaps``). The library's own formulas use the plai
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import ShapeError
 from gradloom.functions import movement as M
 from gradloom.functions.base import apply, axes_of, operand, pick, sizes_of
+from gradloom.functions.elementwise import detach
 from gradloom.functions.layouts import Rule, Strides, contiguous_strides, layout_of, region_strides, reshaped_strides
 from gradloom.ops import structure as S
 from gradloom.ops.bits import bitcast
@@ -69,6 +71,13 @@ def region_view(input: Tensor, region: tuple, shape: tuple[int, ...]) -> Tensor:
         return M.update_slice(b, M.reshape(new, sizes()), region)
 
     return _view(input, redo, undo, region_strides(region, shape))
+
+
+def follow(self: Tensor, leader: Tensor) -> None:
+    """Make ``self``, which has the leader's elements and is no view yet, a view of all of them."""
+    self._base, self._redo, self._undo = leader, detach, lambda base, new: detach(new)
+    self._strides = lambda shape, strides, offset: (strides, offset)
+    leader._views = [*(leader._views or ()), weakref.ref(self)]
 
 
 # -- shapes ---------------------------------------------------------------------------------------------
@@ -275,3 +284,17 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
 def moveaxis(input: Tensor, source: Any, destination: Any) -> Tensor:
     """As :func:`movedim`."""
     return movedim(input, source, destination)
+
+
+def _version(self: Tensor) -> int:
+    """How often this was written to, by whatever name. An optimiser's steps count as one between two questions."""
+    t = self
+    while t._base is not None:
+        t = t._base
+    if t._seen is not None and t._seen[0]() is not t._v and t._seen[1] == t._writes:
+        t._writes += 1  # a step rebinds its cells without counting
+    t._seen = (weakref.ref(t._v), t._writes)
+    return t._writes
+
+
+Tensor._version = property(_version)  # type: ignore[attr-defined]

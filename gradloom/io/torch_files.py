@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import IO, Any
@@ -27,6 +28,9 @@ __all__ = ["is_legacy", "read_legacy", "read_zip"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _EXPANDED = 256 << 20  # bytes that tensors may take beyond what the file holds (axes of stride 0)
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, struct.error, RuntimeError, ValueError, OverflowError,
+)  # fmt: skip
 _STORAGES = {
     "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64", "Int": "int32",
     "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool", "ComplexFloat": "complex64",
@@ -305,7 +309,7 @@ def read_zip(file: IO[bytes], mapped: np.ndarray | None = None) -> Any:
         return _settle(value)
     except GradloomError:
         raise
-    except (zipfile.BadZipFile, EOFError, OSError, struct.error, RuntimeError, ValueError, OverflowError) as e:
+    except _DAMAGED as e:
         raise FileError(f"the file is no intact zip file of torch.save ({e})", code="io.torch") from e
 
 

@@ -11,6 +11,7 @@ from gradloom.keras import (
     absent,
     activations,
     applications,
+    backend,
     callbacks,
     config,
     constraints,
@@ -31,7 +32,6 @@ from gradloom.keras import (
     tree,
     utils,
 )
-from gradloom.keras import config as backend
 from gradloom.keras.dtype_policies import DTypePolicy
 from gradloom.keras.initializers import Initializer
 from gradloom.keras.layers import Input, InputSpec, Layer

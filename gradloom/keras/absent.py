@@ -17,7 +17,6 @@ _ENGINES = "there is one engine: write the layer with keras.ops, or as a gradloo
 _QUANT = "weights are not quantised in the layers: compression transforms a model from outside"
 _SCOPES = "state lives in the variables themselves: call layers and ops directly"
 _DOWNLOAD = "its data come from the network, and are not fetched: load files of your own with keras.utils or NumPy"
-_BOXES = "boxes do not travel through augmentation layers: gradloom.vision.ops has their arithmetic"
 
 REASONS: dict[str, str] = {
     # public names, "*" for any text, and what to do instead
@@ -25,8 +24,6 @@ REASONS: dict[str, str] = {
     "layers.JaxLayer": _ENGINES,
     "layers.TFSMLayer": _ENGINES,
     "layers.TorchModuleWrapper": _ENGINES,
-    "layers.MaxNumBoundingBoxes": _BOXES,
-    "utils.bounding_boxes*": _BOXES,
     "visualization*": "pictures with boxes and masks are drawn by Matplotlib: plot the arrays directly",
     "quantizers*": _QUANT,
     "Quantizer": _QUANT,
@@ -52,8 +49,7 @@ REASONS: dict[str, str] = {
             "reuters",
         )
     },
-    "export*": "model.save(path) keeps a model whole, and gradloom.keras.saving.load_model brings it back",
-    "utils.FeatureSpace": "use the preprocessing layers (Normalization, StringLookup, CategoryEncoding) in a model",
+    "export*": "model.export(path) writes ONNX, and model.save(path) keeps a model whole",
     "utils.Config": "a dictionary does",
     "saving.KerasFileEditor": "gradloom.io.safetensors reads and writes the weights of an archive",
     "optimizers.OptimizerMap": "give each part of a model an optimiser of its own in train_step",

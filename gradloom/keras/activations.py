@@ -115,10 +115,10 @@ def tanh(x: Tensor) -> Tensor:
 
 @operation
 def softmax(x: Tensor, axis: Any = -1) -> Tensor:
-    """eˣ over its sum along an axis, or along several together."""
+    """eˣ over its sum along an axis, or along several together; over all where it is None."""
     if isinstance(axis, int):
         return G.softmax(x, axis)
-    return G.exp(log_softmax(x, axis))
+    return G.exp(log_softmax.__wrapped__(x, axis))  # type: ignore[attr-defined]
 
 
 @operation
@@ -126,7 +126,7 @@ def log_softmax(x: Tensor, axis: Any = -1) -> Tensor:
     """The logarithm of the softmax."""
     if isinstance(axis, int):
         return G.log_softmax(x, axis)
-    return x - G.logsumexp(x, tuple(axis), True)
+    return x - G.logsumexp(x, tuple(range(x.ndim) if axis is None else axis), True)
 
 
 @operation

@@ -125,6 +125,8 @@ def set_dtype_policy(policy: Any) -> None:
     """Set :func:`dtype_policy`: a name such as "mixed_bfloat16", or a policy."""
     from gradloom.keras import dtype_policies
 
+    if not isinstance(policy, str | dict | dtype_policies.DTypePolicy | dtype_policies.DTypePolicyMap):
+        raise ValueError(f"Invalid `policy` argument: expected a policy, or the name of one. Received: {policy!r}")
     SETTINGS.policy = dtype_policies.get(policy)
 
 
@@ -161,10 +163,20 @@ def is_int_dtype(dtype: Any) -> bool:
 
 
 def result_type(*given: Any) -> str:
-    """The dtype that operands of these dtypes promote to; integers beside floats take the floats' type."""
-    if not given:
+    """The dtype that operands of these dtypes promote to; integers beside floats take the floats' type.
+
+    ``float`` and ``int``, Python's types, say only of which kind the result is.
+    """
+    strong = [d for d in given if d is not float and d is not int]
+    if not strong:
+        return SETTINGS.floatx if float in given or not given else "int32"
+    found = _promoted([standardize_dtype(d) for d in strong])
+    if float in given and not is_float_dtype(found) and not found.startswith("complex"):
         return SETTINGS.floatx
-    names = [standardize_dtype(d) for d in given]
+    return "int32" if int in given and found == "bool" else found
+
+
+def _promoted(names: list[str]) -> str:
     floats = [n for n in names if is_float_dtype(n) or n.startswith("complex")]
     found = dtypes.as_dtype(floats[0] if floats else names[0])
     for name in floats or names:

@@ -8,12 +8,15 @@ References: Glorot and Bengio 2010 (glorot), He et al. 2015 (he), LeCun et al. 1
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from typing import Any
 
 import numpy as np
 
+from gradloom import dtypes
+from gradloom.functions import windows
 from gradloom.keras import config
 from gradloom.keras.names import from_identifier, identifier_of, lookup
 from gradloom.keras.variables import SeedGenerator
@@ -32,12 +35,8 @@ def draw_seed() -> int:
 
 def fans(shape: Shape, input_axes: Any = None, output_axes: Any = None) -> tuple[int, int]:
     """Inputs and outputs that one unit is connected with: for (in, out), and for filters (..., in, out)."""
-    if input_axes is not None or output_axes is not None:
-        ins = tuple(input_axes) if isinstance(input_axes, list | tuple) else (input_axes,)
-        outs = tuple(output_axes) if isinstance(output_axes, list | tuple) else (output_axes,)
-        chosen = {d % len(shape) for d in (*ins, *outs)}
-        field = math.prod(n for k, n in enumerate(shape) if k not in chosen)
-        return math.prod(shape[d] for d in ins) * field, math.prod(shape[d] for d in outs) * field
+    if input_axes is not None and output_axes is not None:
+        return math.prod(shape[d] for d in input_axes), math.prod(shape[d] for d in output_axes)
     if len(shape) < 2:
         size = shape[0] if shape else 1
         return size, size
@@ -217,14 +216,23 @@ class VarianceScaling(RandomInitializer):
     ) -> None:
         super().__init__(seed)
         if scale <= 0:
-            raise ValueError(f"scale={scale}: it must be above 0")
+            raise ValueError(f"Argument `scale` must be positive float. Received: scale={scale}")
         kinds = {"uniform": 1, "truncated_normal": 1, "untruncated_normal": 1, "normal": 1}
-        lookup("mode", mode, {"fan_in": 1, "fan_out": 1, "fan_avg": 1})
-        lookup("distribution", distribution, kinds)
+        for what, name, known in (
+            ("mode", mode, {"fan_in": 1, "fan_out": 1, "fan_avg": 1}), ("distribution", distribution, kinds),
+        ):  # fmt: skip
+            if not isinstance(name, str) or name.lower() not in known:
+                raise ValueError(f"Invalid `{what}` argument: {name!r}. Use one of {', '.join(known)}")
         distribution = distribution.lower()
         self.scale, self.mode = scale, mode.lower()
         self.distribution = "truncated_normal" if distribution == "normal" else distribution
         self.input_axes, self.output_axes = input_axes, output_axes
+
+    def between(self, input_axes: Any, output_axes: Any) -> VarianceScaling:
+        """The same for weights whose inputs and outputs are these axes."""
+        found = copy.copy(self)
+        found.input_axes, found.output_axes = input_axes, output_axes
+        return found
 
     def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
         """A new tensor of this shape."""
@@ -293,13 +301,16 @@ class Orthogonal(RandomInitializer):
         return {"gain": self.gain, **super().get_config()}
 
 
+WINDOWS = ("bartlett", "blackman", "cosine", "hamming", "hann", "nuttall")
+
+
 class STFT(Initializer):
     """Kernels of a short-time Fourier transform: (window, 1, frequencies), real or imaginary part.
 
     Parameters
     ----------
     side : "real" or "imag".
-    window : "hann", "hamming", an array, or None.
+    window : "hann", "hamming", "blackman", "bartlett", "cosine" or "nuttall"; an array; or None, which is not scaled.
     scaling : "density", "spectrum" or None.
     periodic : whether the window is periodic.
     """
@@ -309,7 +320,7 @@ class STFT(Initializer):
     ) -> None:
         lookup("side", side, {"real": 1, "imag": 1})
         if isinstance(window, str):
-            lookup("window", window, {"hann": 1, "hamming": 1})
+            lookup("window", window, dict.fromkeys(WINDOWS, 1))
         if scaling is not None:
             lookup("scaling", scaling, {"density": 1, "spectrum": 1})
         self.side, self.window, self.scaling, self.periodic = side, window, scaling, periodic
@@ -323,17 +334,16 @@ class STFT(Initializer):
         values = np.cos(angle) if self.side == "real" else -np.sin(angle)
         scale = 1.0
         if self.window is not None:
-            steps = length if self.periodic else length - 1
             if isinstance(self.window, str):
-                a = 0.5 if self.window == "hann" else 0.54
-                weights = a - (1 - a) * np.cos(2 * np.pi * np.arange(length) / max(steps, 1))
+                weights = getattr(windows, self.window)(length, sym=not self.periodic, dtype=dtypes.float64).numpy()
             else:
                 weights = np.asarray(self.window, np.float64)
+                if weights.shape != (length,):
+                    raise ValueError(f"The shape of `window` must be equal to [frame_length]: {weights.shape} is not "
+                                     f"({length},)")  # fmt: skip
             values = values * weights[:, None]
             if self.scaling is not None:
-                scale = (weights**2).sum() if self.scaling == "density" else weights.sum() ** 2
-        elif self.scaling is not None:
-            scale = length if self.scaling == "density" else length**2
+                scale = (weights**2).sum() if self.scaling == "density" else np.abs(weights).sum() ** 2
         return _made((values / math.sqrt(scale))[:, None, :], dtype)
 
     def get_config(self) -> dict[str, Any]:

@@ -34,21 +34,21 @@ def is_structure(value: Any) -> bool:
     if isinstance(value, Mapping):
         return True
     return isinstance(value, list | tuple) and any(
-        isinstance(x, np.ndarray | Tensor | Mapping) or hasattr(x, "__array__") for x in value
+        x is None or isinstance(x, np.ndarray | Tensor | Mapping) or hasattr(x, "__array__") for x in value
     )
 
 
-def arrays_of(value: Any, what: str, texts: bool = False) -> tuple[list[np.ndarray], Any]:
-    """The arrays of a structure, and the structure with None in their places."""
+def arrays_of(value: Any, what: str, texts: bool = False) -> tuple[list[Any], Any]:
+    """The arrays of a structure, None for optional inputs that are left out, and the structure with 0 for leaves."""
     if value is None:
         return [], None
     if hasattr(value, "to_numpy"):  # a table
         value = value.to_numpy()
     if not is_structure(value):
         return [as_array(value, what, texts)], 0
-    value = dict(value) if isinstance(value, Mapping) else value
-    structure = tree.map_structure(lambda x: 0, _leaves_kept(value))
-    return [as_array(x, what, texts) for x in tree.flatten(_leaves_kept(value))], structure
+    value = _leaves_kept(dict(value) if isinstance(value, Mapping) else value)
+    leaves = [None if x is None else as_array(x, what, texts) for x in tree.flatten(value)]
+    return leaves, tree.map_structure(lambda x: 0, value)
 
 
 def _leaves_kept(value: Any) -> Any:
@@ -63,8 +63,11 @@ def _leaves_kept(value: Any) -> Any:
     return value
 
 
-def check_lengths(arrays: list[tuple[str, np.ndarray]]) -> None:
+def check_lengths(given: list[tuple[str, Any]]) -> None:
     """Refuse x, y and sample_weight of different numbers of samples, and none at all."""
+    arrays = [(name, array) for name, array in given if array is not None]
+    if not arrays:
+        raise ShapeError("all inputs are None", code="keras.lengths", hint="one at least has samples")
     name, first = arrays[0]
     for other_name, other in arrays[1:]:
         if len(other) != len(first):

@@ -38,12 +38,18 @@ def normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None
 
 def uniform(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None) -> Tensor:
     """Uniform numbers from ``minval`` up to, not with, ``maxval``."""
+    if dtype is not None and not config.is_float_dtype(dtype):
+        raise ValueError("`keras.random.uniform` requires a floating point `dtype`. "
+                         f"Received: dtype={config.standardize_dtype(dtype)}")  # fmt: skip
     found = sampling.rand(*_sizes(shape), generator=generator_of(seed))
     return (found * (maxval - minval) + minval).to(config.as_dtype(dtype))
 
 
 def randint(shape: Any, minval: int, maxval: int, dtype: Any = "int32", seed: Any = None) -> Tensor:
     """Whole numbers from ``minval`` up to, not with, ``maxval``."""
+    if not config.is_int_dtype(dtype):
+        raise ValueError("`keras.random.randint` requires an integer `dtype`. "
+                         f"Received: dtype={config.standardize_dtype(dtype)}")  # fmt: skip
     found = sampling.randint(int(minval), int(maxval), _sizes(shape), generator=generator_of(seed))
     return found.to(config.as_dtype(dtype))
 
@@ -70,6 +76,10 @@ def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None)
     from gradloom.keras.layers.regularization import kept
 
     x = as_tensor(inputs)
+    if not 0 <= rate <= 1:
+        raise ValueError(f"Invalid value received for argument `rate`. Expected a float between 0 and 1: {rate}")
+    if rate == 1:
+        return G.zeros_like(x)
     return x * kept(x, rate, noise_shape, generator_of(seed)) * (1.0 / (1.0 - rate)) if rate else x
 
 

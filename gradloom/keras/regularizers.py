@@ -104,14 +104,16 @@ class OrthogonalRegularizer(Regularizer):
 
     def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
         if mode not in ("rows", "columns"):
-            raise ValueError(f"mode={mode!r}: expected 'rows' or 'columns'")
+            raise ValueError('Invalid value for argument `mode`. Expected one of {"rows", "columns"}. Received: '
+                             f"mode={mode}")  # fmt: skip
         self.factor, self.mode = _factor(factor, "factor"), mode
 
     def __call__(self, x: Any) -> Tensor:
         """The penalty, 0-d. ValueError unless ``x`` is a matrix."""
         x = as_tensor(x)
         if x.ndim != 2:
-            raise ValueError(f"OrthogonalRegularizer takes matrices, a tensor of shape {tuple(x.shape)} was given")
+            raise ValueError("Inputs to OrthogonalRegularizer must have rank 2. Received: "
+                             f"inputs.shape={tuple(x.shape)}")  # fmt: skip
         return _overlap(x, self.factor, self.mode == "rows")
 
     def get_config(self) -> dict[str, Any]:

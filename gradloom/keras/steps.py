@@ -92,14 +92,12 @@ class ModelSteps:
         """Whether the default step can take the model's scores in place of its outputs."""
         model = self.model
         compiled = model._compiled_loss
-        loss = compiled.losses[0] if compiled is not None and len(compiled.losses) == 1 else None
+        loss = compiled.single if compiled is not None else None
         self._plain = (
             isinstance(loss, LossFunctionWrapper)
             and type(loss).__module__.startswith("gradloom.keras")
             and not model._overrides("compute_loss")
             and not model._overrides("compute_metrics")
-            and compiled is not None
-            and compiled.weights[0] is None
             and type(loss).__name__ not in ("FunctionLoss", "LossFunctionWrapper")
             and model.compute_dtype == "float32"
         )
@@ -144,7 +142,7 @@ class ModelSteps:
             return False
         held: list[Any] = [self.optimizer, *self.model.metrics, *self.model.modules()]
         compiled = self.model._compiled_loss
-        held += compiled.losses if compiled is not None else []
+        held += [part.loss for part in compiled.parts] if compiled is not None else []
         values = [v for part in held for v in vars(part).values() if callable(v)] if None not in held else []
         hooks = any(m._hooks or m._pre_hooks for m in self.model.modules())
         return not hooks and all(
@@ -209,6 +207,13 @@ class ModelSteps:
         elif not replay.run(arrays, scalars):
             replay.record(arrays, scalars, lambda: self._train(batch, scalars, phase))
 
+    def train_several(self, batch: tuple[Any, ...], count: int) -> bool:
+        """``count`` steps by one native call, on arrays of their batches one after the other; False: not done."""
+        replay, optimizer = self._train_replay, self.optimizer
+        if replay is None or optimizer is None or self._custom_train or self._by_hand or not self._parameters:
+            return False
+        return replay.run_several([a for a in batch if a is not None], count, optimizer.scalars)
+
     def _train(self, batch: tuple[Any, ...], scalars: Sequence[float], phase: int) -> None:
         # no name may hold scores or gradients while the program runs: what nobody can look at need not be stored
         count, optimizer = len(self._parameters), self.optimizer
@@ -241,7 +246,7 @@ class ModelSteps:
         """The loss of a batch, 0-d, counted; metrics too."""
         model = self.model
         x, y, weight = self.data(batch)
-        rows = len(batch[0])
+        rows = len(next(a for a in batch if a is not None))
         if self._scored:
             scores = model.scores(x, training=training)
             loss = self._mean_loss(y, scores) if weight is None else self._mean_loss(y, scores, weight)
@@ -325,4 +330,4 @@ def as_number(value: Any) -> Any:
     if isinstance(value, float):
         return float(value)
     array = np.asarray(value.detach().numpy() if isinstance(value, Tensor) else value)
-    return float(array) if array.ndim == 0 or array.size == 1 else array
+    return float(array.reshape(-1)[0]) if array.size == 1 else array

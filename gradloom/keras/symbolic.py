@@ -7,11 +7,13 @@ leaves a :class:`Node`; a functional model walks these nodes back from its outpu
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from gradloom.autodiff.levels import placeholder
+from gradloom.errors import ShapeError
 from gradloom.graph.node import Aval
 from gradloom.keras import config, tree
 from gradloom.keras.variables import History, KerasTensor
@@ -21,6 +23,8 @@ from gradloom.tensor import Tensor
 
 # sizes that stand for unknown ones while shapes are found: large, and of no other meaning in a model
 UNKNOWN = (83, 89)
+# sizes of unknown axes, by the identity of a symbolic tensor and the axis
+Sizes = dict[tuple[int, int], int]
 
 
 class _Inference:
@@ -32,6 +36,12 @@ class _Inference:
 def inferring() -> bool:
     """Whether layers are being called only to find the shapes that they give."""
     return _Inference.size is not None
+
+
+def any_size() -> int:
+    """The number that stands for unknown sizes while shapes are found."""
+    assert _Inference.size is not None
+    return _Inference.size
 
 
 def known_shape(shape: Any) -> tuple[int | None, ...]:
@@ -56,34 +66,93 @@ def _placeholders(size: int) -> Iterator[None]:
         _Inference.size = before
 
 
-def stand_in(spec: Any, size: int) -> Any:
-    """A placeholder of a symbolic tensor's shape and dtype; anything else as it is."""
-    if not isinstance(spec, KerasTensor):
+def stand_in(spec: Any, size: int, fitted: Sizes | None = None) -> Any:
+    """A placeholder of a symbolic tensor's shape and dtype; anything else as it is.
+
+    Parameters
+    ----------
+    size : of unknown axes.
+    fitted : sizes of single unknown axes, by the identity of the symbolic tensor and the axis.
+    """
+    if not isinstance(spec, KerasTensor) or spec.dtype == "string":
         return spec
-    shape = tuple(size if d is None else d for d in spec.shape)
-    if spec.dtype == "string":
-        return spec
+    own = fitted or {}
+    shape = tuple(own.get((id(spec), k), size) if d is None else d for k, d in enumerate(spec.shape))
     found = placeholder(Aval(shape, config.as_dtype(spec.dtype)), False)
     mask = getattr(spec, "_keras_mask", None)
     if mask is not None:
-        found._keras_mask = stand_in(mask, size)  # type: ignore[attr-defined]
+        inner = {(id(mask), k): own[id(spec), k] for k in range(len(shape)) if (id(spec), k) in own}
+        found._keras_mask = stand_in(mask, size, inner)  # type: ignore[attr-defined]
     return found
 
 
+def unseen(layer: Any, inputs: Any) -> Any:
+    """What a layer that looks at values gives while only shapes are sought: placeholders of what it says of itself."""
+    return by_rule(layer.compute_output_spec, (inputs,), {})
+
+
+def by_rule(rule: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Placeholders of what a rule says of symbolic tensors, for placeholders; None where it says nothing."""
+    given, named = tree.map_structure(
+        lambda x: KerasTensor(x.shape, x.dtype.name) if isinstance(x, Tensor) else x, [list(args), kwargs]
+    )
+    found = rule(*given, **named)
+    return None if found is None else tree.map_structure(functools.partial(stand_in, size=any_size()), found)
+
+
 def infer(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What ``fn`` would give for symbolic tensors: a structure of symbolic tensors. Nothing is computed."""
+    """What ``fn`` would give for symbolic tensors: a structure of symbolic tensors. Nothing is computed.
+
+    Unknown sizes are two different numbers, one after the other: sizes of the result that differ are unknown.
+    """
+    return _recorded(fn, args, kwargs, {})
+
+
+def infer_fitting(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """As :func:`infer`; where ``fn`` refuses, unknown sizes are what it takes: known ones of the other axes, or 1."""
+    try:
+        return _recorded(fn, args, kwargs, {})
+    except ShapeError as refused:
+        for fitted in _fitting([x for x in tree.flatten([args, kwargs]) if hasattr(x, "shape")]):
+            try:
+                return _recorded(fn, args, kwargs, fitted)
+            except ShapeError:
+                continue
+        raise refused
+
+
+def _fitting(tensors: list[Any]) -> Iterator[Sizes]:
+    """Sizes for unknown axes, fewest first, batches last; a few hundred at most."""
+    axes = {(id(x), k): k for x in tensors for k, d in enumerate(x.shape) if d is None}
+    sizes = [*dict.fromkeys(d for x in tensors for d in x.shape if d is not None and d != 1), 1]
+    places = sorted(axes, key=lambda place: -axes[place])
+
+    def every() -> Iterator[Sizes]:
+        for count in range(1, len(places) + 1):
+            for chosen in itertools.combinations(places, count):
+                for given in itertools.product(sizes, repeat=count):
+                    yield dict(zip(chosen, given, strict=True))
+
+    return itertools.islice(every(), 300)
+
+
+def _recorded(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], fitted: Sizes) -> Any:
+    """What ``fn`` gives for placeholders, unknown axes of the fitted sizes where there are."""
     open_ended = any(isinstance(x, KerasTensor) and None in x.shape for x in tree.flatten([args, kwargs]))
     found: list[list[Any]] = []
     structure: Any = None
-    for size in UNKNOWN if open_ended else UNKNOWN[:1]:
-        with _placeholders(size):
-            given, named = tree.map_structure(functools.partial(stand_in, size=size), [list(args), kwargs])
-            structure = fn(*given, **named)
-            found.append([_described(x) for x in tree.flatten(structure)])
-            structure = tree.map_structure(lambda x: None, structure)
-            del given, named
-    if not TAPE.traces and TAPE.pos is not TAPE.root:
-        TAPE.flush()
+    try:
+        for size in UNKNOWN if open_ended else UNKNOWN[:1]:
+            with _placeholders(size):
+                fill = functools.partial(stand_in, size=size, fitted=fitted)
+                given, named = tree.map_structure(fill, [list(args), kwargs])
+                structure = fn(*given, **named)
+                found.append([_described(x) for x in tree.flatten(structure)])
+                structure = tree.map_structure(lambda x: None, structure)
+                del given, named
+    finally:
+        if not TAPE.traces and TAPE.pos is not TAPE.root:
+            TAPE.flush()
     leaves = []
     for k, first in enumerate(found[0]):
         if isinstance(first, tuple):
@@ -206,9 +275,17 @@ class OpCall:
         fn = _op(self.function).__wrapped__
         if not any_symbolic(args, kwargs):
             return fn(*args, **kwargs)
-        outputs = infer(fn, *args, **kwargs)
+        outputs = self.compute_output_spec(*args, **kwargs)
         Node(self, args, kwargs, outputs)
         return outputs
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Symbolic results: by a rule where the function looks at values, else by recording it."""
+        from gradloom.keras.ops.shapes import RULES
+
+        rule = RULES.get(self.function)
+        found = None if rule is None else rule(*args, **kwargs)
+        return infer_fitting(_op(self.function).__wrapped__, *args, **kwargs) if found is None else found
 
     @property
     def output(self) -> Any:

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import FileError, NotSupportedError
-from gradloom.keras import absent
+from gradloom.errors import FileError
+from gradloom.io.pictures import pillow
+from gradloom.keras import absent, bounding_boxes
+from gradloom.keras.batched import Batched, Texts
 from gradloom.keras.config import (
     clear_session,
     disable_interactive_logging,
@@ -23,6 +25,7 @@ from gradloom.keras.config import (
     is_interactive_logging_enabled,
     standardize_dtype,
 )
+from gradloom.keras.features import FeatureSpace
 from gradloom.keras.inputs import check_labels
 from gradloom.keras.models.trainer import unpack_x_y_sample_weight
 from gradloom.keras.plotting import model_to_dot, plot_model
@@ -40,7 +43,8 @@ from gradloom.keras.variables import is_keras_tensor
 from gradloom.train.progress import Progress
 
 __all__ = [
-    "CustomObjectScope", "Progbar", "PyDataset", "Sequence", "array_to_img", "clear_session", "custom_object_scope",
+    "CustomObjectScope", "FeatureSpace", "Progbar", "PyDataset", "Sequence", "array_to_img", "bounding_boxes",
+    "clear_session", "custom_object_scope",
     "deserialize_keras_object", "disable_interactive_logging", "enable_interactive_logging", "get_custom_objects",
     "get_file", "get_registered_name", "get_registered_object", "get_source_inputs", "image_dataset_from_directory",
     "img_to_array", "is_interactive_logging_enabled", "is_keras_tensor", "load_img", "model_to_dot", "normalize",
@@ -159,16 +163,14 @@ class PyDataset:
         raise NotImplementedError(f"{type(self).__name__} has no __getitem__ method")
 
     def __len__(self) -> int:
-        if type(self).num_batches is PyDataset.num_batches:
-            raise NotImplementedError(f"{type(self).__name__} has no __len__ method")
         if self.num_batches is None:
-            raise TypeError(f"{type(self).__name__} has no end: num_batches is None")
+            raise TypeError(f"{type(self).__name__} has no end: it has no __len__ method and no num_batches")
         return int(self.num_batches)
 
     @property
     def num_batches(self) -> int | None:
         """How many batches there are; None where there is no end."""
-        raise NotImplementedError
+        return None if type(self).__len__ is PyDataset.__len__ else len(self)
 
     def on_epoch_begin(self) -> None:
         """Before each epoch."""
@@ -177,40 +179,11 @@ class PyDataset:
         """After each epoch."""
 
     def __iter__(self) -> Iterator[Any]:
-        endless = type(self).num_batches is not PyDataset.num_batches and self.num_batches is None
-        return (self[k] for k in (itertools.count() if endless else range(len(self))))
+        count = self.num_batches
+        return (self[k] for k in (itertools.count() if count is None else range(count)))
 
 
 Sequence = PyDataset
-
-
-class Batched(PyDataset):
-    """Batches of samples made by a function of indices, in a new order each epoch where it is shuffled."""
-
-    def __init__(self, load: Any, count: int, batch_size: int | None, shuffle: bool, seed: Any, **names: Any) -> None:
-        super().__init__()
-        self.load, self.count, self.batch_size, self.shuffle = load, count, batch_size or 1, shuffle
-        self._single = batch_size is None
-        self._random = np.random.default_rng(seed)
-        self.__dict__.update(names)
-        self._order = np.arange(count)
-        self.on_epoch_end()
-
-    def on_epoch_end(self) -> None:
-        """Another order."""
-        if self.shuffle:
-            self._order = self._random.permutation(self.count)
-
-    def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
-
-    def __getitem__(self, index: int) -> Any:
-        if not 0 <= index < len(self):
-            raise IndexError(f"batch {index} of {len(self)}")
-        found = self.load(self._order[index * self.batch_size : (index + 1) * self.batch_size])
-        if not self._single:
-            return found
-        return tuple(a[0] for a in found) if isinstance(found, tuple) else found[0]
 
 
 def timeseries_dataset_from_array(
@@ -251,23 +224,12 @@ def timeseries_dataset_from_array(
 # files --------------------------------------------------------------------------------------------------------------
 
 
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise NotSupportedError(
-            "images are read and written by Pillow, which is not installed", code="keras.pillow",
-            hint="pip install pillow",
-        ) from error  # fmt: skip
-    return Image
-
-
 def load_img(
     path: Any, color_mode: str = "rgb", target_size: Any = None, interpolation: str = "nearest",
     keep_aspect_ratio: bool = False,
 ) -> Any:  # fmt: skip
     """An image file as a Pillow image."""
-    image_module = _pillow()
+    image_module = pillow(code="keras.pillow")
     modes = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
     if color_mode not in modes:
         raise ValueError(f"color_mode={color_mode!r}: expected one of {', '.join(map(repr, modes))}")
@@ -307,7 +269,7 @@ def array_to_img(x: Any, data_format: Any = None, scale: bool = True, dtype: Any
         array = array - array.min()
         array = array / (array.max() or 1.0) * 255.0
     array = array.astype(np.uint8)
-    return _pillow().fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+    return pillow(code="keras.pillow").fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
 def save_img(path: Any, x: Any, data_format: Any = None, file_format: Any = None, scale: bool = True,
@@ -331,14 +293,14 @@ def _indexed(
 
     if labels is None or not isinstance(labels, str):
         paths = files(root)
-        return paths, None if labels is None else np.asarray(labels), list(class_names or [])
+        return paths, None if labels is None else np.asarray(labels, np.int32), list(class_names or [])
     names = list(class_names or sorted(p.name for p in root.iterdir() if p.is_dir()))
     paths, numbers = [], []
     for k, name in enumerate(names):
         mine = files(root / name)
         paths += mine
         numbers += [k] * len(mine)
-    return paths, np.array(numbers, np.int64), names
+    return paths, np.array(numbers, np.int32), names
 
 
 def _folder_dataset(
@@ -375,7 +337,9 @@ def _folder_dataset(
                 y = y.astype(np.float32)[:, None]
             return data, y
 
-        return Batched(load, len(mine), batch_size, shuffle, seed, class_names=names, file_paths=[str(p) for p in mine])
+        return Batched(
+            load, len(mine), batch_size, shuffle, seed, class_names=names or None, file_paths=[str(p) for p in mine]
+        )
 
     if not validation_split:
         return part(slice(None))
@@ -418,7 +382,7 @@ def text_dataset_from_directory(
     """Batches (texts, labels) of ``.txt`` files, one sub-folder a class."""
 
     def read(paths: list[Path]) -> np.ndarray:
-        return np.array([p.read_text("utf-8")[:max_length] for p in paths], dtype=object)
+        return np.array([p.read_text("utf-8")[:max_length] for p in paths], dtype=object).view(Texts)
 
     return _folder_dataset(directory, (".txt",), read, labels, label_mode, class_names, batch_size, shuffle, seed,
                            validation_split, subset, follow_links)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -118,8 +119,56 @@ class Variable(Parameter):
         array = self.numpy()
         return array if dtype is None else array.astype(dtype)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled with its values and what it is told apart by."""
+        kept = {name: self.__dict__[name] for name in _PICKLED if name in self.__dict__}
+        return _revived, (self.numpy().copy(), self.dtype.name, self.trainable, kept)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
+        """A variable with values of its own, otherwise the same."""
+        made, given = self.__reduce_ex__(4)
+        found: Variable = made(*copy.deepcopy(given, memo))
+        memo[id(self)] = found
+        return found
+
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={tuple(self.shape)}, dtype={self.dtype.name}, value={self.numpy()}>"
+
+
+# attributes of a variable beside its values
+_PICKLED = (
+    "name", "path", "aggregation", "synchronization", "autocast", "overwrite_with_gradient", "regularizer",
+    "constraint", "_start",
+)  # fmt: skip
+
+
+def _revived(value: np.ndarray, dtype: str, trainable: bool, kept: dict[str, Any]) -> Variable:
+    made = Variable(value, dtype=dtype, trainable=trainable)
+    made.__dict__.update(kept)
+    return made
+
+
+class _SeedState(Variable):
+    """What a seed generator goes on from."""
+
+    def __init__(self, value: np.ndarray, owner: SeedGenerator) -> None:
+        super().__init__(value, dtype="int64", trainable=False, name="seed_generator_state")
+        self.path = f"{owner.name}/seed_generator_state"
+        self._owner = owner
+
+    def assign(self, value: Any) -> Variable:
+        """Let the generator go on from here."""
+        super().assign(value)
+        self._owner.set_state(self.numpy())
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled with the generator that it belongs to."""
+        return _state_of, (self._owner,)
+
+
+def _state_of(owner: SeedGenerator) -> Variable:
+    return owner.state
 
 
 class SeedGenerator:
@@ -139,13 +188,20 @@ class SeedGenerator:
             a, b = default_generator.draw()
             seed = int(np.random.SeedSequence([a, b]).generate_state(1, np.uint64)[0]) >> 1
         self.generator = Generator().manual_seed(int(seed))
+        self._state: _SeedState | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled without the variable, which is made anew where it is asked for."""
+        return {**self.__dict__, "_state": None}
 
     @property
     def state(self) -> Variable:
-        """Seed and number of draws as they are now, (2,) int64: a copy."""
-        found = Variable(np.array(self.generator.get_state(), np.int64), trainable=False, name="seed_generator_state")
-        found.path = f"{self.name}/seed_generator_state"
-        return found
+        """Seed and number of draws as they are now, (2,) int64; assigning to it sets them."""
+        now = np.array(self.generator.get_state(), np.int64)
+        if self._state is None:
+            self._state = _SeedState(now, self)
+        self._state.data = from_numpy(now)
+        return self._state
 
     def set_state(self, state: Any) -> None:
         """Go on from a state."""

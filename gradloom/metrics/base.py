@@ -17,6 +17,7 @@ import numpy as np
 
 from gradloom import functions as G
 from gradloom.errors import StateError
+from gradloom.metrics.directions import direction
 from gradloom.modes import no_grad
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor, as_tensor, tensor
@@ -56,9 +57,12 @@ class Metric:
     """
 
     _updating = False
+    higher_is_better: bool | None = None  # what early stopping and the best model go by
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "higher_is_better" not in cls.__dict__ and (said := direction(cls.__name__)) is not None:
+            cls.higher_is_better = said
         if "update" in cls.__dict__:
             cls.update = _recorded(cls.__dict__["update"])  # type: ignore[method-assign]
 
@@ -200,10 +204,8 @@ class Metric:
 
     def clone(self) -> Metric:
         """A metric with the same options and states of its own."""
-        new = copy.copy(self)
-        new._restore(
-            {k: list(v) if isinstance(v, list) else v for k, v in self.metric_state.items()}, self.update_count
-        )
+        new, states = copy.copy(self), self.state_dict()
+        new._restore({k: states[k] for k in self._defaults}, self.update_count)
         return new
 
     def __repr__(self) -> str:

@@ -40,8 +40,7 @@ class _Probabilities(Metric):
             return p, labels, valid
         if self.task == "binary":
             return inputs.probabilities(p), labels, valid
-        outside = G.any(G.logical_or(p < 0, p > 1))
-        return G.where(outside, G.softmax(p, dim=1), p), labels, valid
+        return inputs.class_probabilities(p), labels, valid
 
 
 class CalibrationError(_Probabilities):

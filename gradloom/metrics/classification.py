@@ -15,7 +15,7 @@ import numpy as np
 
 from gradloom import functions as G
 from gradloom.metrics import inputs
-from gradloom.metrics.base import Metric, given, result
+from gradloom.metrics.base import Metric, gathered, given, result
 from gradloom.tensor import Tensor
 
 AVERAGES = ("micro", "macro", "weighted", "none", None)
@@ -65,6 +65,20 @@ class ConfusionMatrix(Metric):
 
     def update(self, preds: Any, target: Any) -> None:
         """Add a batch."""
+        place, valid, size = self._places(preds, target)
+        found = G.scatter_add(G.zeros(size, dtype="int64"), 0, place, G.cast(valid, "int64"))
+        self.matrix = self.matrix + G.reshape(found, tuple(self.matrix.shape))
+
+    def _matrices(self, preds: Any, target: Any) -> Tensor:
+        """The matrix of each sample of (N, ...): (N, *matrix)."""
+        samples = int(given(target).shape[0])
+        place, valid, size = self._places(preds, target)
+        each = G.reshape(G.reshape(place, (samples, -1)) + G.reshape(G.arange(samples) * size, (samples, 1)), (-1,))
+        found = G.scatter_add(G.zeros(samples * size, dtype="int64"), 0, each, G.cast(valid, "int64"))
+        return G.reshape(found, (samples, *self.matrix.shape))
+
+    def _places(self, preds: Any, target: Any) -> tuple[Tensor, Tensor, int]:
+        """The place of each decision in the matrix, which of them count, and how many places there are."""
         if self.task == "multilabel":
             p, t, valid = inputs.multilabel(self.name, preds, target, self.count, self.threshold, self.ignore_index)
             offset = G.arange(self.count) * 4
@@ -76,8 +90,7 @@ class ConfusionMatrix(Metric):
             else:
                 p, t, valid = inputs.multiclass(self.name, preds, target, self.count, self.ignore_index)
             place, size = t * self.count + p, self.count * self.count
-        found = G.scatter_add(G.zeros(size, dtype="int64"), 0, place, G.cast(valid, "int64"))
-        self.matrix = self.matrix + G.reshape(found, tuple(self.matrix.shape))
+        return place, valid, size
 
     def _counts(self) -> Array:
         return self.matrix.numpy().astype(np.float64)
@@ -156,11 +169,14 @@ class StatScores(ConfusionMatrix):
     average : {"micro", "macro", "weighted", "none"}
     top_k : int
         A decision is right where the answer is among the k highest scores; for accuracy and recall of "multiclass".
+    multidim_average : {"global", "samplewise"}
+        All decisions together, or a value for each sample of (N, ...).
     ignore_index : int, optional
     """
 
     hits: Tensor
     misses: Tensor
+    by_sample: list[Tensor]
 
     _top_k = False
 
@@ -171,14 +187,22 @@ class StatScores(ConfusionMatrix):
         num_classes: int | None = None,
         num_labels: int | None = None,
         average: str | None = "micro",
+        multidim_average: str = "global",
         top_k: int = 1,
         ignore_index: int | None = None,
         name: str | None = None,
     ) -> None:
+        if multidim_average not in ("global", "samplewise"):
+            raise ValueError(f"multidim_average is 'global' or 'samplewise', not {multidim_average!r}")
         if average not in AVERAGES:
             raise ValueError(f"average is 'micro', 'macro', 'weighted' or 'none', not {average!r}")
         super().__init__(task, threshold, num_classes, num_labels, None, ignore_index, name)
         self.average, self.top_k = average or "none", top_k
+        self.multidim_average = multidim_average
+        if multidim_average == "samplewise":
+            if top_k != 1:
+                raise ValueError("top_k is for multidim_average='global'")
+            self.add_state("by_sample", [])
         if top_k != 1:
             if not self._top_k or task != "multiclass":
                 raise ValueError("top_k is for accuracy and recall of the task 'multiclass'")
@@ -189,6 +213,9 @@ class StatScores(ConfusionMatrix):
 
     def update(self, preds: Any, target: Any) -> None:
         """Add a batch."""
+        if self.multidim_average == "samplewise":
+            self.by_sample.append(self._matrices(preds, target))
+            return
         if self.top_k == 1:
             super().update(preds, target)
             return
@@ -205,7 +232,10 @@ class StatScores(ConfusionMatrix):
         if self.top_k != 1:
             hits, misses = (x.numpy().astype(np.float64) for x in (self.hits, self.misses))
             return hits, np.full_like(hits, np.nan), np.full_like(hits, np.nan), misses
-        m = self._counts()
+        return self._scores_of(self._counts())
+
+    def _scores_of(self, m: Array) -> tuple[Array, Array, Array, Array]:
+        """Of a matrix of counts."""
         if self.task == "binary":
             m = m[None]
         if m.ndim == 3:
@@ -219,8 +249,13 @@ class StatScores(ConfusionMatrix):
         return np.stack([tp, fp, tn, fn, tp + fn], -1)
 
     def compute(self) -> Tensor:
-        """0-d, or one value a class where average is "none"."""
-        tp, fp, tn, fn = self.scores()
+        """0-d, or one value a class where average is "none"; "samplewise" for each sample, on the first axis."""
+        if self.multidim_average == "samplewise":
+            each = [self._value(*self._scores_of(m.astype(np.float64))) for m in gathered(self.by_sample)]
+            return result(np.stack([v.numpy() for v in each]))
+        return self._value(*self.scores())
+
+    def _value(self, tp: Array, fp: Array, tn: Array, fn: Array) -> Tensor:
         if self.task == "binary":
             return result(self.ratio(tp, fp, tn, fn)[0])
         if self.average == "micro":
@@ -230,9 +265,10 @@ class StatScores(ConfusionMatrix):
             return result(each)
         support = tp + fn
         if self.average == "macro":
-            # classes that are neither answered nor decided for say nothing; labels always count
+            # shares of classes that are neither answered nor decided for say nothing; labels always count
             occurs = support + (0.0 if self.top_k != 1 else fp) > 0
-            weight = np.ones_like(tp) if self.task == "multilabel" else occurs.astype(np.float64)
+            plain = self.task == "multilabel" or type(self).ratio is StatScores.ratio  # counts of nothing are 0
+            weight = np.ones_like(tp) if plain else occurs.astype(np.float64)
         else:
             weight = support
         weight = weight.reshape((-1, *([1] * (each.ndim - 1))))
@@ -290,36 +326,44 @@ class FBetaScore(StatScores):
     ----------
     task, threshold, num_classes, num_labels, average, ignore_index : as for `StatScores`
     beta : float
+    zero_division : float
+        The value where nothing is answered, decided for or missed.
     """
 
-    def __init__(self, task: str, beta: float = 1.0, **options: Any) -> None:
+    def __init__(self, task: str, beta: float = 1.0, zero_division: float = 0.0, **options: Any) -> None:
         super().__init__(task, **options)
         if beta <= 0:
             raise ValueError(f"beta must be positive, got {beta}")
-        self.beta = beta
+        self.beta, self.zero_division = beta, zero_division
 
     def ratio(self, tp: Array, fp: Array, tn: Array, fn: Array) -> Array:
         """(1 + β²)·tp/((1 + β²)·tp + β²·fn + fp)."""
         b = self.beta**2
-        return share((1 + b) * tp, (1 + b) * tp + b * fn + fp)
+        return share((1 + b) * tp, (1 + b) * tp + b * fn + fp, self.zero_division)
 
 
 class F1Score(FBetaScore):
-    """The harmonic mean of precision and recall."""
+    """The harmonic mean of precision and recall. zero_division : the value where there is neither."""
 
-    def __init__(self, task: str, **options: Any) -> None:
-        super().__init__(task, 1.0, **options)
+    def __init__(self, task: str, zero_division: float = 0.0, **options: Any) -> None:
+        super().__init__(task, 1.0, zero_division, **options)
 
 
 class JaccardIndex(StatScores):
-    """Intersection over union of answers and decisions; "macro" unless said otherwise."""
+    """Intersection over union of answers and decisions; "macro" unless said otherwise.
 
-    def __init__(self, task: str, average: str | None = "macro", **options: Any) -> None:
+    zero_division : the value where nothing is answered or decided for.
+    """
+
+    def __init__(
+        self, task: str, average: str | None = "macro", zero_division: float = 0.0, **options: Any
+    ) -> None:  # fmt: skip
         super().__init__(task, average=average, **options)
+        self.zero_division = zero_division
 
     def ratio(self, tp: Array, fp: Array, tn: Array, fn: Array) -> Array:
         """tp/(tp + fp + fn)."""
-        return share(tp, tp + fp + fn)
+        return share(tp, tp + fp + fn, self.zero_division)
 
 
 class HammingDistance(StatScores):

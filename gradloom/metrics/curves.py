@@ -2,8 +2,8 @@
 
 `thresholds` None keeps the scores, which are sorted when the value is asked for. A number stands for as many thresholds
 from 0 to 1, evenly spaced, and a list or tensor for its values: then only the counts between them are kept, whatever
-the number of batches. `task` as in `classification`. Several classes are judged one against the rest, and scores of a
-class are taken as they are: bring them through a softmax first. `average` is "macro", "weighted", "micro" or "none".
+the number of batches. `task` as in `classification`. Several classes are judged one against the rest; scores of a batch
+that are not all within [0, 1] go through a softmax first. `average` is "macro", "weighted", "micro" or "none".
 """
 
 from __future__ import annotations
@@ -141,6 +141,7 @@ class ScoreMetric(Metric):
             p, t, valid = (G.reshape(x, (x.numel(),)) for x in (p, t, valid))
         else:
             p, t = inputs.class_rows(self.name, p, t, self.count)
+            p = inputs.class_probabilities(p) if p.dtype.is_floating else p
             t, valid = inputs.valid_labels(t, self.count, self.ignore_index)
         if self.thresholds is None:
             self.preds.append(p)

@@ -10,7 +10,7 @@ from gradloom import functions as G
 from gradloom.metrics.base import Metric, gathered, given, result
 from gradloom.metrics.classification import share
 from gradloom.metrics.inputs import same_shapes
-from gradloom.metrics.regression import _MeanError, _Moments
+from gradloom.metrics.regression import _ErrorsByOutput, _MeanError, _Moments
 from gradloom.tensor import Tensor
 
 Array = np.ndarray
@@ -40,7 +40,7 @@ class WeightedMeanAbsolutePercentageError(Metric):
         return result(share(self.above.numpy(), self.below.numpy(), np.nan))
 
 
-class LogCoshError(_MeanError):
+class LogCoshError(_ErrorsByOutput):
     """log(cosh(p - t)), computed so that large errors do not overflow."""
 
     def _error(self, p: Tensor, t: Tensor) -> Tensor:
@@ -241,6 +241,10 @@ class KLDivergence(_Rows):
     def __init__(self, log_prob: bool = False, reduction: str | None = "mean", name: str | None = None) -> None:
         super().__init__(reduction, name)
         self.log_prob = log_prob
+
+    def update(self, p: Any, q: Any) -> None:
+        """Add a batch: two tensors (N, d)."""
+        super().update(p, q)
 
     def _row(self, p: Tensor, t: Tensor) -> Tensor:
         if self.log_prob:

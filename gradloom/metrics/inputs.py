@@ -44,6 +44,12 @@ def probabilities(scores: Tensor) -> Tensor:
     return G.where(outside, G.sigmoid(scores), scores)
 
 
+def class_probabilities(scores: Tensor) -> Tensor:
+    """Scores (rows, C, ...) as probabilities: as they are where all lie in [0, 1], else through a softmax."""
+    outside = G.any(G.logical_or(scores < 0, scores > 1))
+    return G.where(outside, G.softmax(scores, dim=1), scores)
+
+
 def valid_labels(target: Tensor, count: int, ignore_index: int | None) -> tuple[Tensor, Tensor]:
     """Labels with ignored ones as 0, and which count; others out of range are refused when the program runs."""
     if target.dtype.category != 1:

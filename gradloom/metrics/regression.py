@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import functions as G
+from gradloom.errors import ShapeError
 from gradloom.metrics.base import Metric, gathered, given, result
 from gradloom.metrics.classification import share
 from gradloom.metrics.inputs import same_shapes
@@ -82,15 +83,64 @@ class HuberError(_MeanError):
         return G.where(d <= self.delta, d * d * 0.5, (d - 0.5 * self.delta) * self.delta)
 
 
-class RootMeanSquaredError(_MeanError):
-    """The root of the mean of (p - t)²."""
+class _ErrorsByOutput(_MeanError):
+    """The mean of one number for each pair, by column of (N, num_outputs); 1 takes any shape together."""
+
+    def __init__(self, num_outputs: int = 1, name: str | None = None) -> None:
+        if not isinstance(num_outputs, int) or num_outputs < 1:
+            raise ValueError(f"num_outputs is a positive whole number, not {num_outputs!r}")
+        super().__init__(name)
+        self.num_outputs = num_outputs
+        if num_outputs > 1:
+            self.add_state("total", np.zeros(num_outputs))
+
+    def update(self, preds: Any, target: Any) -> None:
+        """Add a batch: two tensors of one shape."""
+        if self.num_outputs == 1:
+            super().update(preds, target)
+            return
+        p, t = given(preds), given(target)
+        same_shapes(self.name, p, t)
+        if p.ndim != 2 or p.shape[1] != self.num_outputs:
+            raise ShapeError(
+                f"{self.name}: {tuple(p.shape)}, expected is (N, {self.num_outputs})", code="shape.metric",
+                hint="num_outputs is the number of columns",
+            )  # fmt: skip
+        self.total = self.total + G.sum(self._error(G.cast(p, "float64"), G.cast(t, "float64")), dim=0)
+        self.size = self.size + p.shape[0]
+
+
+class MeanAbsoluteError(_ErrorsByOutput):
+    """The mean of |p - t|."""
+
+    def _error(self, p: Tensor, t: Tensor) -> Tensor:
+        return G.abs(p - t)
+
+
+class MeanSquaredError(_ErrorsByOutput):
+    """The mean of (p - t)², or its root.
+
+    squared : whether the mean itself is given. num_outputs : columns of (N, num_outputs); 1 takes any shape together.
+    """
+
+    def __init__(self, squared: bool = True, num_outputs: int = 1, name: str | None = None) -> None:
+        super().__init__(num_outputs, name)
+        self.squared = squared
 
     def _error(self, p: Tensor, t: Tensor) -> Tensor:
         return (p - t) * (p - t)
 
     def compute(self) -> Tensor:
-        """The root; NaN before any batch."""
-        return G.sqrt(super().compute())
+        """0-d, or (num_outputs,); NaN before any batch."""
+        found = super().compute()
+        return found if self.squared else G.sqrt(found)
+
+
+class RootMeanSquaredError(MeanSquaredError):
+    """The root of the mean of (p - t)²."""
+
+    def __init__(self, num_outputs: int = 1, name: str | None = None) -> None:
+        super().__init__(False, num_outputs, name)
 
 
 def _joined(a: Tensor, b: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ batches, or processes, are joined before they are judged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from gradloom.metrics.inputs import same_shapes
 from gradloom.tensor import Tensor
 
 Array = np.ndarray
+_AGGREGATIONS: dict[str, Callable[[Array], Any]] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
 
 
 class RetrievalMetric(Metric):
@@ -23,10 +25,14 @@ class RetrievalMetric(Metric):
 
     Parameters
     ----------
-    top_k : int, optional
-        Only the k best count.
     empty_target_action : {"neg", "pos", "skip", "error"}
         Queries without anything relevant count as 0, as 1, not at all, or are an error.
+    ignore_index : int, optional
+        Hits of this relevance do not count.
+    top_k : int, optional
+        Only the k best count.
+    aggregation : {"mean", "median", "min", "max"} or callable
+        What is made of the values of queries; a callable is given them as an array.
     """
 
     preds: list[Tensor]
@@ -35,13 +41,23 @@ class RetrievalMetric(Metric):
 
     _opposite = False  # judge what is not relevant
 
-    def __init__(self, top_k: int | None = None, empty_target_action: str = "neg", name: str | None = None) -> None:
+    def __init__(
+        self,
+        empty_target_action: str = "neg",
+        ignore_index: int | None = None,
+        top_k: int | None = None,
+        aggregation: str | Callable[[Array], Any] = "mean",
+        name: str | None = None,
+    ) -> None:
         super().__init__(name)
+        if not callable(aggregation) and aggregation not in _AGGREGATIONS:
+            raise ValueError(f"aggregation is {', '.join(map(repr, _AGGREGATIONS))} or a function, not {aggregation!r}")
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k must be positive, got {top_k}")
         if empty_target_action not in ("neg", "pos", "skip", "error"):
             raise ValueError(f"empty_target_action is 'neg', 'pos', 'skip' or 'error', not {empty_target_action!r}")
         self.top_k, self.empty_target_action = top_k, empty_target_action
+        self.ignore_index, self.aggregation = ignore_index, aggregation
         for state in ("preds", "target", "indexes"):
             self.add_state(state, [])
 
@@ -54,6 +70,19 @@ class RetrievalMetric(Metric):
         self.target.append(G.reshape(t, (t.numel(),)))
         self.indexes.append(G.reshape(i, (i.numel(),)))
 
+    def _kept(self) -> tuple[Array, Array, Array]:
+        """Scores, relevance and queries of all hits that count, float64."""
+        p, t, i = (gathered(x).astype(np.float64) for x in (self.preds, self.target, self.indexes))
+        counts = np.full(t.shape, True) if self.ignore_index is None else t != self.ignore_index
+        return p[counts], t[counts], i[counts]
+
+    def _joined(self, values: list[float]) -> Tensor:
+        """What is made of the values of queries; 0 without any."""
+        if not values:
+            return result(0.0)
+        join = self.aggregation if callable(self.aggregation) else _AGGREGATIONS[self.aggregation]
+        return result(join(np.asarray(values)))
+
     def _query(self, relevance: Array, k: int) -> float:
         """The value of one query; relevance in the order of the scores, best first."""
         raise NotImplementedError
@@ -62,11 +91,11 @@ class RetrievalMetric(Metric):
         """The mean over queries; 0 without any."""
         if not self.preds:
             return result(0.0)
-        p, t, i = gathered(self.preds), gathered(self.target), gathered(self.indexes)
-        order = np.lexsort((-p.astype(np.float64), i))
+        p, t, i = self._kept()
+        order = np.lexsort((-p, i))
         t, i = t[order], i[order]
-        values = []
-        for relevance in np.split(t, np.nonzero(np.diff(i))[0] + 1):
+        values: list[float] = []
+        for relevance in np.split(t, np.nonzero(np.diff(i))[0] + 1) if len(t) else ():
             relevance = ((relevance > 0) != self._opposite).astype(np.float64)
             if relevance.any():
                 values.append(self._query(relevance, min(self.top_k or len(relevance), len(relevance))))
@@ -74,7 +103,7 @@ class RetrievalMetric(Metric):
                 raise ValueError(f"{self.name}: a query has nothing {'ir' * self._opposite}relevant")
             elif self.empty_target_action != "skip":
                 values.append(1.0 if self.empty_target_action == "pos" else 0.0)
-        return result(np.mean(values) if values else 0.0)
+        return self._joined(values)
 
 
 class RetrievalMAP(RetrievalMetric):
@@ -95,10 +124,25 @@ class RetrievalMRR(RetrievalMetric):
 
 
 class RetrievalPrecision(RetrievalMetric):
-    """The share of the k best that is relevant; a query with fewer hits is judged as if filled up."""
+    """The share of the k best that is relevant; a query with fewer hits is judged as if filled up.
+
+    adaptive_k : whether it is judged by the hits it has instead.
+    """
+
+    def __init__(
+        self,
+        empty_target_action: str = "neg",
+        ignore_index: int | None = None,
+        top_k: int | None = None,
+        adaptive_k: bool = False,
+        aggregation: str | Callable[[Array], Any] = "mean",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(empty_target_action, ignore_index, top_k, aggregation, name)
+        self.adaptive_k = bool(adaptive_k)
 
     def _query(self, relevance: Array, k: int) -> float:
-        return float(relevance[:k].sum() / (self.top_k or len(relevance)))
+        return float(relevance[:k].sum() / (k if self.adaptive_k else self.top_k or len(relevance)))
 
 
 class RetrievalRecall(RetrievalMetric):
@@ -125,8 +169,8 @@ class RetrievalNormalizedDCG(RetrievalMetric):
         """The mean over queries; 0 without any."""
         if not self.preds:
             return result(0.0)
-        p, t, i = (gathered(x).astype(np.float64) for x in (self.preds, self.target, self.indexes))
-        values = []
+        p, t, i = self._kept()
+        values: list[float] = []
         for query in np.unique(i):
             scores, gains = p[i == query], t[i == query]
             if not gains.any():
@@ -143,14 +187,20 @@ class RetrievalNormalizedDCG(RetrievalMetric):
             summed = np.r_[0.0, np.cumsum(discount)]
             found = np.sum(shared * (summed[ends] - summed[ends - sizes]))
             values.append(found / np.sum(np.sort(gains)[::-1] * discount))
-        return result(np.mean(values) if values else 0.0)
+        return self._joined(values)
 
 
 class RetrievalRPrecision(RetrievalMetric):
     """The share that is relevant among as many hits as there are relevant ones."""
 
-    def __init__(self, empty_target_action: str = "neg", name: str | None = None) -> None:
-        super().__init__(None, empty_target_action, name)
+    def __init__(
+        self,
+        empty_target_action: str = "neg",
+        ignore_index: int | None = None,
+        aggregation: str | Callable[[Array], Any] = "mean",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(empty_target_action, ignore_index, None, aggregation, name)
 
     def _query(self, relevance: Array, k: int) -> float:
         count = int(relevance.sum())
@@ -165,8 +215,15 @@ class RetrievalFallOut(RetrievalMetric):
 
     _opposite = True
 
-    def __init__(self, top_k: int | None = None, empty_target_action: str = "pos", name: str | None = None) -> None:
-        super().__init__(top_k, empty_target_action, name)
+    def __init__(
+        self,
+        empty_target_action: str = "pos",
+        ignore_index: int | None = None,
+        top_k: int | None = None,
+        aggregation: str | Callable[[Array], Any] = "mean",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(empty_target_action, ignore_index, top_k, aggregation, name)
 
     def _query(self, relevance: Array, k: int) -> float:
         return float(relevance[:k].sum() / relevance.sum())

@@ -7,10 +7,34 @@ from typing import Any
 import numpy as np
 
 from gradloom import functions as G
+from gradloom.errors import ShapeError
 from gradloom.metrics import inputs
 from gradloom.metrics.base import Metric, given, result
 from gradloom.metrics.classification import share
 from gradloom.tensor import Tensor
+
+
+def region_pair(name: str, preds: Any, target: Any, classes: int, input_format: str) -> tuple[Tensor, Tensor]:
+    """Two sets of regions as bits (N, C, pixels): of bits (N, C, ...), labels (N, ...), or one of each ("mixed")."""
+    p, t = given(preds), given(target)
+    hot = input_format != "index"
+    formats = (p.ndim > t.ndim, t.ndim > p.ndim) if input_format == "mixed" else (hot, hot)
+    found = tuple(_bits(name, x, classes, one) for x, one in zip((p, t), formats, strict=True))
+    inputs.same_shapes(name, *found)
+    return found[0], found[1]
+
+
+def _bits(name: str, x: Tensor, classes: int, hot: bool) -> Tensor:
+    if not hot:
+        G.check_labels(x, classes, None)
+        flat = G.reshape(x, (x.shape[0], 1, -1))
+        return flat == G.reshape(G.arange(classes), (1, classes, 1))
+    if x.ndim < 2 or x.shape[1] != classes:
+        raise ShapeError(
+            f"{name}: shape {tuple(x.shape)}, expected are bits (N, {classes}, ...)", code="shape.metric",
+            hint='input_format="index" takes labels (N, ...)',
+        )  # fmt: skip
+    return G.reshape(x, (x.shape[0], classes, -1)) > 0
 
 
 class _Overlap(Metric):
@@ -23,8 +47,8 @@ class _Overlap(Metric):
         Whether class 0 counts.
     per_class : bool
         One value a class instead of their mean over classes that occur.
-    input_format : {"index", "one-hot"}
-        Labels (N, ...), or bits (N, C, ...).
+    input_format : {"one-hot", "index", "mixed"}
+        Bits (N, C, ...), labels (N, ...), or one of each.
     over : {"dataset", "samples"}
         Count all pixels together, as Keras does, or take the mean over samples, as TorchMetrics does.
     """
@@ -37,14 +61,14 @@ class _Overlap(Metric):
         num_classes: int,
         include_background: bool = True,
         per_class: bool = False,
-        input_format: str = "index",
+        input_format: str = "one-hot",
         over: str = "dataset",
         name: str | None = None,
     ) -> None:
         super().__init__(name)
         inputs.checked_task("multiclass", num_classes, None)
-        if input_format not in ("index", "one-hot"):
-            raise ValueError(f"input_format is 'index' or 'one-hot', not {input_format!r}")
+        if input_format not in ("one-hot", "index", "mixed"):
+            raise ValueError(f"input_format is 'one-hot', 'index' or 'mixed', not {input_format!r}")
         if over not in ("dataset", "samples"):
             raise ValueError(f"over is 'dataset' or 'samples', not {over!r}")
         self.num_classes, self.per_class, self.input_format, self.over = num_classes, per_class, input_format, over
@@ -55,16 +79,8 @@ class _Overlap(Metric):
         self.add_state("above", np.zeros(self.num_classes))
         self.add_state("below", np.zeros(self.num_classes))
 
-    def _bits(self, x: Any) -> Tensor:
-        """(N, C, pixels)."""
-        t = given(x)
-        if self.input_format == "index":
-            G.check_labels(t, self.num_classes, None)
-            flat = G.reshape(t, (t.shape[0], 1, -1))
-            return flat == G.reshape(G.arange(self.num_classes), (1, self.num_classes, 1))
-        if t.ndim < 2 or t.shape[1] != self.num_classes:
-            raise ValueError(f"{self.name}: shape {tuple(t.shape)}, expected (N, {self.num_classes}, ...)")
-        return G.reshape(t, (t.shape[0], self.num_classes, -1)) > 0
+    def _pair(self, preds: Any, target: Any) -> tuple[Tensor, Tensor]:
+        return region_pair(self.name, preds, target, self.num_classes, self.input_format)
 
     def _parts(self, common: Tensor, size_p: Tensor, size_t: Tensor) -> tuple[Tensor, Tensor]:
         """What is divided by what, of intersections and sizes (N, C)."""
@@ -72,8 +88,7 @@ class _Overlap(Metric):
 
     def update(self, preds: Any, target: Any) -> None:
         """Add a batch."""
-        p, t = self._bits(preds), self._bits(target)
-        inputs.same_shapes(self.name, p, t)
+        p, t = self._pair(preds, target)
         common = G.sum(G.cast(G.logical_and(p, t), "float64"), dim=2)
         sizes = (G.sum(G.cast(x, "float64"), dim=2) for x in (p, t))
         above, below = self._parts(common, *sizes)
@@ -99,13 +114,6 @@ class MeanIoU(_Overlap):
         return common, size_p + size_t - common
 
 
-class DiceScore(_Overlap):
-    """Twice the intersection over the sum of the sizes."""
-
-    def _parts(self, common: Tensor, size_p: Tensor, size_t: Tensor) -> tuple[Tensor, Tensor]:
-        return common * 2.0, size_p + size_t
-
-
 class GeneralizedDiceScore(_Overlap):
     """Dice over all classes of a sample together, rare ones weighing more (Sudre et al. 2017); the mean over samples.
 
@@ -114,7 +122,7 @@ class GeneralizedDiceScore(_Overlap):
     num_classes, include_background, per_class : as for the others; per class, without weights of others
     weight_type : {"square", "simple", "linear"}
         A class weighs one over its pixels' number squared, one over it, or 1.
-    input_format : {"index", "one-hot"}
+    input_format : {"one-hot", "index", "mixed"}
     """
 
     scores: Tensor
@@ -126,7 +134,7 @@ class GeneralizedDiceScore(_Overlap):
         include_background: bool = True,
         per_class: bool = False,
         weight_type: str = "square",
-        input_format: str = "index",
+        input_format: str = "one-hot",
         name: str | None = None,
     ) -> None:
         super().__init__(num_classes, include_background, per_class, input_format, "samples", name)
@@ -140,8 +148,7 @@ class GeneralizedDiceScore(_Overlap):
 
     def update(self, preds: Any, target: Any) -> None:
         """Add a batch."""
-        p, t = (G.cast(self._bits(x)[:, self.first :], "float64") for x in (preds, target))
-        inputs.same_shapes(self.name, p, t)
+        p, t = (G.cast(x[:, self.first :], "float64") for x in self._pair(preds, target))
         common, size_p, size_t = G.sum(p * t, dim=2), G.sum(p, dim=2), G.sum(t, dim=2)
         power = {"square": 2.0, "simple": 1.0, "linear": 0.0}[self.weight_type]
         occurs = size_t > 0

@@ -32,6 +32,12 @@ class SignalNoiseRatio(Metric):
 
     def update(self, preds: Any, target: Any) -> None:
         """Add signals: two tensors (..., time) of one shape."""
+        found = self.of_each(preds, target)
+        self.total = self.total + G.sum(found)
+        self.size = self.size + found.numel()
+
+    def of_each(self, preds: Any, target: Any) -> Tensor:
+        """The decibels of each signal, (...,)."""
         p, t = given(preds), given(target)
         same_shapes(self.name, p, t)
         # keeps silence from dividing by nothing; the operands' resolution, as in TorchMetrics
@@ -42,8 +48,7 @@ class SignalNoiseRatio(Metric):
         signal = self._scaled(p, t, eps)
         noise = signal - p
         ratio = (G.sum(signal * signal, dim=-1) + eps) / (G.sum(noise * noise, dim=-1) + eps)
-        self.total = self.total + 10.0 * G.sum(G.log10(ratio))
-        self.size = self.size + ratio.numel()
+        return 10.0 * G.log10(ratio)
 
     def _scaled(self, p: Tensor, t: Tensor, eps: float) -> Tensor:
         """What counts as signal: the answer."""

@@ -256,16 +256,60 @@ def longest_common(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     return row[-1]
 
 
-class ROUGEScore(Metric):
-    """Overlap of n-grams ("rouge1", "rouge2", ...) and longest common subsequence ("rougeL") (Lin 2004).
+def sentences(text: str) -> list[str]:
+    """The lines of a text; of a single line its parts behind full stops, question and exclamation marks."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    return lines if len(lines) != 1 else [s for s in re.split(r"(?<=[.!?])\s+", lines[0]) if s]
 
-    Words are runs of letters and digits, without case and without stemming. Values are means over texts.
+
+def _in_longest(a: Sequence[str], b: Sequence[str]) -> set[int]:
+    """Places of a that a longest common subsequence with b takes, the last ones where there are several."""
+    table = np.zeros((len(a) + 1, len(b) + 1), np.int64)
+    for i, x in enumerate(a, 1):
+        for k, y in enumerate(b, 1):
+            table[i, k] = table[i - 1, k - 1] + 1 if x == y else max(table[i - 1, k], table[i, k - 1])
+    i, k, places = len(a), len(b), set()
+    while i and k:
+        if a[i - 1] == b[k - 1]:
+            i, k = i - 1, k - 1
+            places.add(i)
+        elif table[i, k - 1] > table[i - 1, k]:
+            k -= 1
+        else:
+            i -= 1
+    return places
+
+
+def _common_by_sentence(own: list[list[str]], theirs: list[list[str]]) -> int:
+    """Words of the reference's sentences that are in their common subsequences with the text's, each counted once."""
+    left = [Counter(w for words in side for w in words) for side in (own, theirs)]
+    hits = 0
+    for words in theirs:
+        taken = set().union(*(_in_longest(words, one) for one in own))
+        for word in (words[k] for k in sorted(taken)):
+            if left[0][word] > 0 and left[1][word] > 0:
+                hits += 1
+                left[0][word] -= 1
+                left[1][word] -= 1
+    return hits
+
+
+class ROUGEScore(Metric):
+    """Overlap of n-grams ("rouge1", "rouge2", ...), longest common subsequence of the texts ("rougeL"), and of each
+    sentence of a reference with all sentences of the text ("rougeLsum") (Lin 2004).
+
+    Words are runs of letters and digits, without case and without stemming. Sentences stand on lines of their own;
+    a text of one line is cut behind full stops, question and exclamation marks. Values are means over texts.
 
     Parameters
     ----------
-    rouge_keys : tuple of str
     accumulate : {"best", "avg"}
         Of several references: the one with the best F of the first key, or the mean.
+    rouge_keys : tuple of str
+    normalizer : callable, optional
+        From a text to what is cut into words.
+    tokenizer : callable, optional
+        From that to words.
     """
 
     total: Tensor
@@ -273,25 +317,37 @@ class ROUGEScore(Metric):
 
     def __init__(
         self,
-        rouge_keys: str | Sequence[str] = ("rouge1", "rouge2", "rougeL"),
         accumulate: str = "best",
+        rouge_keys: str | Sequence[str] = ("rouge1", "rouge2", "rougeL", "rougeLsum"),
+        normalizer: Callable[[str], str] | None = None,
+        tokenizer: Callable[[str], Sequence[str]] | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
         self.keys = (rouge_keys,) if isinstance(rouge_keys, str) else tuple(rouge_keys)
         for key in self.keys:
-            if not re.fullmatch(r"rouge([1-9]|L)", key):
-                raise ValueError(f"rouge_keys are 'rouge1' to 'rouge9' and 'rougeL', not {key!r}")
+            if not re.fullmatch(r"rouge([1-9]|L|Lsum)", key):
+                raise ValueError(f"rouge_keys are 'rouge1' to 'rouge9', 'rougeL' and 'rougeLsum', not {key!r}")
+        self.normalizer, self.tokenizer = normalizer, tokenizer
         if accumulate not in ("best", "avg"):
             raise ValueError(f"accumulate is 'best' or 'avg', not {accumulate!r}")
         self.accumulate = accumulate
         self.add_state("total", np.zeros((len(self.keys), 3)))
         self.add_state("size", np.int64(0))
 
-    def _one(self, key: str, own: list[str], theirs: list[str]) -> tuple[float, float, float]:
+    def _words(self, text: str) -> list[str]:
+        text = re.sub(r"[^a-z0-9]+", " ", text.lower()) if self.normalizer is None else self.normalizer(text)
+        words = text.split() if self.tokenizer is None else self.tokenizer(text)
+        return [w for w in words if w]
+
+    def _one(self, key: str, text: str, reference: str) -> tuple[float, float, float]:
         """Precision, recall, F."""
+        own, theirs = self._words(text), self._words(reference)
         if key == "rougeL":
             common, a, b = longest_common(own, theirs), len(own), len(theirs)
+        elif key == "rougeLsum":
+            parts = [[self._words(s) for s in sentences(x)] for x in (text, reference)]
+            common, (a, b) = _common_by_sentence(*parts), (sum(map(len, part)) for part in parts)
         else:
             found, wanted = ngrams(own, int(key[-1])), ngrams(theirs, int(key[-1]))
             common, a, b = sum((found & wanted).values()), sum(found.values()), sum(wanted.values())
@@ -303,11 +359,7 @@ class ROUGEScore(Metric):
         pairs = _paired(self.name, preds, target)
         total = np.zeros((len(self.keys), 3))
         for text, references in pairs:
-            own = re.findall(r"[a-z0-9]+", text.lower())
-            options = [
-                np.array([self._one(key, own, re.findall(r"[a-z0-9]+", r.lower())) for key in self.keys])
-                for r in references
-            ]
+            options = [np.array([self._one(key, text, r) for key in self.keys]) for r in references]
             total += max(options, key=lambda o: o[0, 2]) if self.accumulate == "best" else np.mean(options, 0)
         self.total = self.total + tensor(total)
         self.size = self.size + len(pairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -204,7 +205,7 @@ def _fractional(x: Tensor, samples: Tensor, kernel: Sizes, size: Sizes) -> tuple
             at = G.reshape(both, (batch, channels, m * size[k], e * kernel[k]))
     assert at is not None
     _, _, m, e = at.shape
-    flat = G.reshape(x, (batch, channels, -1))
+    flat = G.reshape(x, (batch, channels, math.prod(shape)))
     w = G.apply(I.take_along, (G.detach(flat), G.reshape(at, (batch, channels, m * e))), (2,))
     _, place = first_largest(G.reshape(w, (batch, channels, m, e)))
     where = G.apply(I.take_along, (at, G.unsqueeze(place, -1)), (3,))

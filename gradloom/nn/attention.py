@@ -1,7 +1,10 @@
-"""MultiheadAttention."""
+"""MultiheadAttention; and PyTorch's choice among kernels for attention."""
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gradloom import functions as G
@@ -12,7 +15,31 @@ from gradloom.nn.linear import NonDynamicallyQuantizableLinear
 from gradloom.nn.module import Module, Parameter
 from gradloom.tensor import Tensor
 
-__all__ = ["MultiheadAttention"]
+__all__ = ["MultiheadAttention", "SDPBackend", "sdpa_kernel"]
+
+
+class SDPBackend(enum.IntEnum):
+    """Kernels that PyTorch knows for attention, by its numbers."""
+
+    ERROR = -1
+    MATH = 0
+    FLASH_ATTENTION = 1
+    EFFICIENT_ATTENTION = 2
+    CUDNN_ATTENTION = 3
+    OVERRIDEABLE = 4
+
+
+@contextmanager
+def sdpa_kernel(backends: SDPBackend | Iterable[SDPBackend], set_priority: bool = False) -> Iterator[None]:
+    """A with block, or a decorator, that allows these kernels for attention.
+
+    The kernel is compiled for the program whatever they are: each of them means the same numbers. Raises ArgumentError
+    where none is given, or what is none of :class:`SDPBackend`.
+    """
+    chosen = [backends] if isinstance(backends, SDPBackend) else list(backends)
+    if not chosen or not all(isinstance(b, SDPBackend) for b in chosen):
+        raise ArgumentError(f"sdpa_kernel: expected some of SDPBackend, got {backends!r}")
+    yield
 
 
 class MultiheadAttention(Module):

@@ -1,11 +1,12 @@
 """Scaled dot-product attention whose memory grows with the length, not with its square.
 
 Two primitives do it in blocks that stay in the cache, forward and backward (:mod:`gradloom.ops.attention`). What they
-do not do (dropout, masks with derivatives, a few queries, derivatives of the derivative) is composed: short sequences
+do not do (masks with derivatives, a few queries, derivatives of the derivative) is composed: short sequences
 at once, with the probabilities kept; long ones in blocks of queries, where a block sees its keys, leaves the logarithm
 of its row sums, and the derivative computes the probabilities again from that (Dao et al. 2022, FlashAttention; the
 masked half of causal attention is not computed). All are one rule of differentiation; what is composed of public
-functions can be differentiated again.
+functions can be differentiated again. What dropout takes out hangs on the key drawn for a call and on the position
+alone, so all forms of a call, forward and backward, take out the same.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from gradloom import functions as G
 from gradloom.autodiff.control import scan
 from gradloom.autodiff.custom import Rule, attach, avals_of, tracked
 from gradloom.autodiff.levels import quiet
-from gradloom.compiler.attention import parts_of, strip_width
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
+from gradloom.functions.sampling import randint
 from gradloom.graph.node import Aval
-from gradloom.ops import structure as S
-from gradloom.ops.attention import Blocks, attend, attend_back
+from gradloom.nn.attention_native import How, cut, filled, native, native_back
+from gradloom.ops import elementwise as E
 from gradloom.ops.core import broadcast_shapes
-from gradloom.random import default_generator
-from gradloom.tape import TAPE, composite
+from gradloom.random import Generator
+from gradloom.tape import MODES, composite
 from gradloom.tensor import Tensor
 
-__all__ = ["scaled_dot_product_attention"]
+__all__ = ["attended", "scaled_dot_product_attention"]
 
 AT_ONCE = 512 * 512
 """Up to so many pairs of query and key the probabilities are kept."""
@@ -40,18 +41,6 @@ PARTS = 8
 """Causal attention goes in so many parts, each of which sees the keys up to its end; a part is a loop over blocks."""
 LEAST = 16
 """Rows of a key head and keys below which a kernel's tiles would be half empty."""
-_STREAMS = 1 << 32  # between the random streams of two blocks, as scan has it between two steps
-
-
-class _How(NamedTuple):
-    """What is not a tensor."""
-
-    causal: bool
-    scale: float
-    dropout: float
-    learned: str  # what the cotangent of the mask has: "" none, "row" one row for all queries, "rows" one for each
-    rows: int  # queries of a block; 0: all at once, and probabilities are kept
-    native: bool  # whether the primitives do it
 
 
 class _Part(NamedTuple):
@@ -67,13 +56,8 @@ class _Part(NamedTuple):
         """How many there are."""
         return (self.stop - self.start) // self.rows
 
-    @property
-    def number(self) -> int:
-        """How many blocks, rounded up, come before."""
-        return -(-self.start // self.rows)
 
-
-def _parts(how: _How, queries: int, keys: int) -> Iterator[_Part]:
+def _parts(how: How, queries: int, keys: int) -> Iterator[_Part]:
     """All queries, in order. A part has whole blocks; what is left over is one more."""
     if not how.rows:
         yield _Part(0, queries, queries, keys)
@@ -87,15 +71,9 @@ def _parts(how: _How, queries: int, keys: int) -> Iterator[_Part]:
         start = stop
 
 
-def _cut(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
-    """A region of an axis; an axis of one entry stands for all of them."""
-    n = x.shape[axis]
-    return x if n == 1 or (start, stop) == (0, n) else G.narrow(x, axis % x.ndim, start, stop - start)
-
-
 def _split(x: Tensor, b: _Part) -> Tensor:
     """A part's queries (..., L, n) as blocks (blocks, ..., rows, n)."""
-    x = _cut(x, -2, b.start, b.stop)
+    x = cut(x, -2, b.start, b.stop)
     lead = tuple(x.shape[:-2])
     x = G.reshape(x, (*lead, b.blocks, b.rows, x.shape[-1]))
     return G.permute(x, (len(lead), *range(len(lead)), len(lead) + 1, len(lead) + 2))
@@ -123,7 +101,7 @@ def _transposed_product(a: Tensor, b: Tensor, like: Tensor) -> Tensor:
     return G.dot(G.swap_last(_grouped(a, like)), _grouped(b, like))
 
 
-def _scores(q: Tensor, k: Tensor, mask: Tensor | None, first: Tensor | int, how: _How) -> Tensor:
+def _scores(q: Tensor, k: Tensor, mask: Tensor | None, first: Tensor | int, how: How) -> Tensor:
     """Scores of scaled queries, the first of which has that number; minus infinity where masked."""
     s = _product(q, G.swap_last(k))
     if s.dtype.itemsize < 4:
@@ -147,14 +125,19 @@ def _normalised(s: Tensor) -> tuple[Tensor, Tensor]:
     return G.div(e, total), G.where(empty, math.inf, G.add(top, G.log(total)))
 
 
-def _dropped(p: Tensor, key: Sequence[Any], block: int, how: _How) -> Tensor:
-    """Some entries 0, the others grown; the same ones for the same key and block."""
+def _dropped(p: Tensor, key: Tensor | None, first: Tensor | int, how: How) -> Tensor:
+    """Probabilities of queries from the first one on, some 0, the others grown. As `attend` draws."""
     if not how.dropout:
         return p
-    if how.dropout == 1.0:
+    if key is None:
         return G.mul(p, G.const(0.0))
-    stream = G.add(key[1], G.const(block * _STREAMS))
-    u = G.apply(S.uniform, (key[0], stream), (tuple(p.shape), dtypes.float32))
+    *lead, rows, keys = p.shape
+    length, total = how.pairs
+    head = G.reshape(G.arange(math.prod(lead)), (*lead, 1, 1))
+    row = G.add(G.reshape(G.arange(rows), (rows, 1)), first)
+    quad = G.add(G.mul(head, G.const(-(-length // 4))), G.bitwise_right_shift(row, G.const(2)))
+    place = G.add(G.mul(quad, G.const(total)), G.arange(keys))
+    u = G.apply(E.uniform_at, (key, place, G.bitwise_and(row, G.const(3))))
     return G.mul(p, G.mul(G.cast(G.ge(u, G.const(how.dropout)), p.dtype), G.const(1.0 / (1.0 - how.dropout))))
 
 
@@ -167,7 +150,7 @@ def _looped(
     """
     same = [x is None or x.shape[-2] == 1 for x in xs]
     if b.blocks == 1:
-        return step(b.start, *(x if x is None else _cut(x, -2, b.start, b.stop) for x in xs))
+        return step(b.start, *(x if x is None else cut(x, -2, b.start, b.stop) for x in xs))
     split = [_split(x, b) for x in xs if x is not None and x.shape[-2] != 1]
 
     def body(state: Any, given: Any) -> tuple[Any, Any]:
@@ -185,38 +168,38 @@ def _looped(
 
 @composite
 def _attended(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, seed: Tensor | None, stream: Tensor | None, how: _How
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, key: Tensor | None, how: How
 ) -> tuple[Tensor, Tensor]:
     """The result, and what the derivative needs: the probabilities, or each row's logarithm of the sum."""
     if how.native:
         wide = q if q.dtype.itemsize >= 4 else G.cast(q, dtypes.float32)
-        return _native(G.mul(wide, G.const(how.scale)), k, v, mask, how)
+        return native(G.mul(wide, G.const(how.scale)), k, v, mask, key, how)
     q = G.mul(q, G.const(how.scale))
     found = []
     for b in _parts(how, q.shape[-2], k.shape[-2]):
-        ks, vs = _cut(k, -2, 0, b.keys), _cut(v, -2, 0, b.keys)
-        step = functools.partial(_forward, how, b, ks, vs, (seed, stream))
+        ks, vs = cut(k, -2, 0, b.keys), cut(v, -2, 0, b.keys)
+        step = functools.partial(_forward, how, ks, vs, key)
         found.append(_looped(b, step, (), (q, _seen(mask, b)))[1])
     outs, rests = zip(*found, strict=True)
     return (outs[0], rests[0]) if len(found) == 1 else (G.cat(outs, -2), G.cat(rests, -2))
 
 
 def _forward(
-    how: _How, b: _Part, k: Tensor, v: Tensor, key: Sequence[Any], first: Any, q: Tensor, mask: Tensor | None
+    how: How, k: Tensor, v: Tensor, key: Tensor | None, first: Any, q: Tensor, mask: Tensor | None
 ) -> tuple[list[Tensor], list[Tensor]]:
     p, total = _normalised(_scores(q, k, mask, first, how))
-    out = _product(G.cast(_dropped(p, key, b.number, how), v.dtype), v)
+    out = _product(G.cast(_dropped(p, key, first, how), v.dtype), v)
     return [], [out, total if how.rows else p]
 
 
 def _backward(
-    how: _How, b: _Part, k: Tensor, v: Tensor, key: Sequence[Any], first: Any, q: Tensor, mask: Tensor | None,
+    how: How, k: Tensor, v: Tensor, key: Tensor | None, first: Any, q: Tensor, mask: Tensor | None,
     ct: Tensor, rest: Tensor, mean: Tensor | None, more: Tensor | None,
 ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
     """Cotangents: first those that blocks add to (key, value, a mask of one row), then those of the block's rows."""
     p = G.exp(G.sub(_scores(q, k, mask, first, how), rest)) if how.rows else rest
-    dv = _transposed_product(G.cast(_dropped(p, key, b.number, how), v.dtype), ct, v)
-    dp = _dropped(G.cast(_product(ct, G.swap_last(v)), p.dtype), key, b.number, how)
+    dv = _transposed_product(G.cast(_dropped(p, key, first, how), v.dtype), ct, v)
+    dp = _dropped(G.cast(_product(ct, G.swap_last(v)), p.dtype), key, first, how)
     dp = dp if more is None else G.add(dp, more)
     ds = G.mul(p, G.sub(dp, G.sum(G.mul(p, dp), -1, True) if mean is None else mean))
     low = G.cast(ds, q.dtype)
@@ -227,117 +210,14 @@ def _backward(
 
 
 def _seen(mask: Tensor | None, b: _Part) -> Tensor | None:
-    return None if mask is None else _cut(mask, -1, 0, b.keys)
-
-
-def _filled(x: Tensor, axis: int, size: int) -> Tensor:
-    """Zeros behind the end of an axis."""
-    n = x.shape[axis]
-    if n == size:
-        return x
-    shape = list(x.shape)
-    shape[axis] = size - n
-    return G.cat([x, G.zeros(tuple(shape), dtype=x.dtype)], axis)
-
-
-# -- by the primitives -----------------------------------------------------------------------------------
-class _Laid:
-    """Operands as the primitives take them: features and keys padded to strips, rows of a key head together, in single
-    precision at least.
-    """
-
-    def __init__(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: _How) -> None:
-        self.shape, self.own = tuple(q.shape), tuple(k.shape[:-2])
-        self.dtype = q.dtype if q.dtype.itemsize >= 4 else dtypes.float32
-        self.width = width = strip_width(self.dtype)
-        group = math.prod(self.shape[:-2]) // math.prod(self.own)
-        self.attrs = Blocks(group, how.causal, k.shape[-2], width, (q.shape[-1], v.shape[-1]))
-        self.rows, self.keys = group * self.shape[-2], _up(k.shape[-2], width)
-        self.features = tuple(width * n for n in self.attrs.strips)
-        self.masks = [] if mask is None else [self._mask(mask)]
-
-    def _mask(self, mask: Tensor) -> Tensor:
-        """With the axes of the scores, whose keys it tells apart; those before the heads all of size 1 or none."""
-        lead = self.shape[:-2]
-        m = G.reshape(mask, (1,) * (len(lead) + 2 - mask.ndim) + tuple(mask.shape))
-        front = m.shape[: max(len(lead) - 1, 0)]
-        if math.prod(front) != 1:
-            m = G.broadcast_to(m, (*lead[:-1], *m.shape[len(front) :]))
-        m = G.broadcast_to(m, (*m.shape[:-1], self.attrs.keys))
-        if self.keys != self.attrs.keys:
-            rest = (*m.shape[:-1], self.keys - self.attrs.keys)
-            m = G.cat([m, G.zeros(rest, dtype=m.dtype)], -1)
-        return m if m.dtype is dtypes.bool_ else G.cast(m, self.dtype)
-
-    def rows_of(self, x: Tensor, features: int) -> Tensor:
-        """Queries or their like."""
-        return _filled(G.reshape(G.cast(x, self.dtype), (*self.own, self.rows, x.shape[-1])), -1, features)
-
-    def keys_of(self, x: Tensor, features: int) -> Tensor:
-        """Keys or values as rows."""
-        return _filled(_filled(G.cast(x, self.dtype), -1, features), -2, self.keys)
-
-    def turned(self, x: Tensor) -> Tensor:
-        """Keys or values as columns."""
-        return _filled(G.swap_last(G.cast(x, self.dtype)), -1, self.keys)
-
-    def parts(self, record: Tensor, *sizes: tuple[int, int, int]) -> list[Tensor]:
-        """Results out of a record, (rows, features, features without padding) each; no features: a vector."""
-        out, at, d = [], 0, len(self.own)
-        for rows, wide, features in sizes:
-            n = rows * max(wide, 1)
-            x = G.narrow(record, d, at, n)
-            at += n
-            if wide:
-                x = G.reshape(x, (*self.own, wide // self.width, rows, self.width))
-                x = G.permute(x, (*range(d), d + 1, d, d + 2))
-                x = _cut(G.reshape(x, (*self.own, rows, wide)), -1, 0, features)
-            out.append(x)
-        return out
-
-
-def _up(n: int, unit: int) -> int:
-    return -(-n // unit) * unit
-
-
-def _native(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: _How) -> tuple[Tensor, Tensor]:
-    """The result of scaled queries, and the logarithms of the rows' sums."""
-    at = _Laid(q, k, v, mask, how)
-    a, b = at.features
-    record = G.apply(attend, (at.rows_of(q, a), at.turned(k), at.keys_of(v, b), *at.masks), at.attrs)
-    out, logs = at.parts(record, (at.rows, b, v.shape[-1]), (at.rows, 0, 0))
-    out = G.cast(G.reshape(out, (*at.shape[:-1], v.shape[-1])), v.dtype)
-    return out, G.reshape(logs, (*at.shape[:-1], 1))
-
-
-@composite
-def _native_back(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, ct: Tensor, logs: Tensor, mean: Tensor, how: _How
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Cotangents of query, key and value; mean: of each row the sum of result times cotangent."""
-    at = _Laid(q, k, v, mask, how)
-    n = parts_of(math.prod(at.own), k.shape[-2], at.dtype)
-    scaled = G.mul(G.cast(q, at.dtype), G.const(how.scale))
-    a, b = at.features
-    stats = G.stack([G.reshape(x, (*at.own, at.rows)) for x in (logs, mean)], -2)
-    given = (at.rows_of(scaled, a), at.turned(k), at.keys_of(k, a), at.turned(v), at.rows_of(ct, b), stats)
-    record = G.apply(attend_back, (*given, *at.masks), at.attrs._replace(parts=n))
-    each = at.rows * a
-    total = G.sum(G.reshape(_cut(record, -1, 0, n * each), (*at.own, n, each)), -2)
-    (dq,) = at.parts(total, (at.rows, a, q.shape[-1]))
-    rest = _cut(record, -1, n * each, record.shape[-1])
-    dk, dv = at.parts(rest, (at.keys, a, q.shape[-1]), (at.keys, b, v.shape[-1]))
-    keys = k.shape[-2]
-    found = (G.mul(G.reshape(dq, at.shape), G.const(how.scale)), _cut(dk, -2, 0, keys), _cut(dv, -2, 0, keys))
-    dq, dk, dv = (G.cast(x, y.dtype) for x, y in zip(found, (q, k, v), strict=True))
-    return dq, dk, dv
+    return None if mask is None else cut(mask, -1, 0, b.keys)
 
 
 # -- the derivative -----------------------------------------------------------------------------------------
 class _Attention(Rule):
     """The derivative of attention."""
 
-    def __init__(self, how: _How, masked: bool, outs: tuple) -> None:
+    def __init__(self, how: How, masked: bool, outs: tuple) -> None:
         self.how, self.masked, self.outs = how, masked, outs
 
     def __eq__(self, other: object) -> bool:
@@ -352,29 +232,30 @@ class _Attention(Rule):
         """Cotangents of query, key, value and mask."""
         how, (q, k, v) = self.how, inputs[:3]
         mask = inputs[3] if self.masked else None
-        out, rest, *key = saved
+        out, rest = saved[:2]
+        key = saved[2] if how.keyed else None
         ct = G.zeros(self.outs[0].shape, dtype=self.outs[0].dtype) if cts[0] is None else cts[0]
         mean, more = None, cts[1]  # the cotangent of what was kept: where the derivative is differentiated again
         if how.rows:
             mean = G.sum(G.mul(G.cast(ct, rest.dtype), G.cast(out, rest.dtype)), -1, True)
             mean, more = mean if more is None else G.sub(mean, more), None
         if how.native and mean is not None and not tracked([*inputs, ct, *saved]):
-            return [*_native_back(q, k, v, mask, ct, rest, mean, how), None][: len(inputs)]
+            return [*native_back(q, k, v, mask, key, ct, rest, mean, how), None][: len(inputs)]
         scaled = G.mul(q, G.const(how.scale))
         columns = mask.shape[-1] if mask is not None else 1
         whole = ((-2, k.shape[-2]), (-2, k.shape[-2]), (-1, columns))
         summed: list[Tensor] = []
         rows: list[list[Tensor]] = []
         for b in _parts(how, q.shape[-2], k.shape[-2]):
-            ks, vs, m = _cut(k, -2, 0, b.keys), _cut(v, -2, 0, b.keys), _seen(mask, b)
+            ks, vs, m = cut(k, -2, 0, b.keys), cut(v, -2, 0, b.keys), _seen(mask, b)
             growing = [ks, vs]
             if how.learned == "row" and m is not None:
                 growing.append(G.cast(m, rest.dtype))
-            step = functools.partial(_backward, how, b, ks, vs, key)
+            step = functools.partial(_backward, how, ks, vs, key)
             sums, got = _looped(b, step, avals_of(growing), (scaled, m, ct, rest, mean, more))
-            sums = [_filled(x, axis, full) for x, (axis, full) in zip(sums, whole, strict=False)]
+            sums = [filled(x, axis, full) for x, (axis, full) in zip(sums, whole, strict=False)]
             summed = [G.add(x, y) for x, y in zip(summed, sums, strict=True)] if summed else sums
-            rows.append([got[0], *(_filled(d, -1, columns) for d in got[1:])])
+            rows.append([got[0], *(filled(d, -1, columns) for d in got[1:])])
         joined = [x[0] if len(x) == 1 else G.cat(x, -2) for x in zip(*rows, strict=True)]
         dq = G.mul(joined[0], G.const(how.scale))
         dm = None if not how.learned else [*summed, *joined[1:]][2]
@@ -479,8 +360,16 @@ def scaled_dot_product_attention(
     ------
     ShapeError, DTypeError: where operands do not fit. ArgumentError: for a mask beside is_causal.
     """
-    if TAPE.autocast is not None:
-        (query, key, value), _ = TAPE.autocast.operands("scaled_dot_product_attention", (query, key, value), {})
+    return attended(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+
+
+def attended(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float, is_causal: bool,
+    scale: float | None, enable_gqa: bool, generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """:func:`scaled_dot_product_attention` that drops by a generator of its own."""
+    if MODES.autocast is not None:
+        (query, key, value), _ = MODES.autocast.operands("scaled_dot_product_attention", (query, key, value), {})
     if not query.dtype.is_floating or not query.dtype is key.dtype is value.dtype:
         raise DTypeError(
             f"scaled_dot_product_attention: dtypes {query.dtype.name}, {key.dtype.name}, {value.dtype.name}: "
@@ -498,16 +387,15 @@ def scaled_dot_product_attention(
         return G.broadcast_to(G.mul(nothing, G.const(0.0)), (*lead, length, value.shape[-1]))
     learned = "" if mask is None or not mask.requires_grad else "row" if mask.shape[-2] == 1 else "rows"
     rows = math.prod(lead) // math.prod(k.shape[:-2]) * length
-    native = not (dropout_p or learned) and min(rows, keys) >= LEAST
-    how = _How(
-        bool(is_causal), 1.0 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale), float(dropout_p),
-        learned, BLOCK if length * keys > AT_ONCE and length > BLOCK else length if native else 0, native,
-    )  # fmt: skip
-    drawn = tuple(map(TAPE.scalar, default_generator.draw())) if 0.0 < how.dropout < 1.0 else (None, None)
+    kernels = not learned and dropout_p < 1.0 and min(rows, keys) >= LEAST
+    blocks = BLOCK if length * keys > AT_ONCE and length > BLOCK else length if kernels else 0
+    scale = 1.0 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale)
+    how = How(bool(is_causal), scale, float(dropout_p), learned, blocks, kernels, (length, keys))
+    drawn = randint(0, 1 << 53, (), generator=generator) if how.keyed else None
     inputs = [q, k, v] if mask is None else [q, k, v, mask]
     if not tracked(inputs):
-        return _attended(q, k, v, mask, *drawn, how)[0]
+        return _attended(q, k, v, mask, drawn, how)[0]
     with quiet():
-        raws = list(_attended(q, k, v, mask, *drawn, how))
-    saved = [*raws, *(x for x in drawn if x is not None)]
+        raws = list(_attended(q, k, v, mask, drawn, how))
+    saved = raws if drawn is None else [*raws, drawn]
     return attach(_Attention(how, mask is not None, avals_of(raws)), inputs, saved, raws)[0]

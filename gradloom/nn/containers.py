@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -112,6 +113,8 @@ class Sequential(_Numbered):
         """Add a module before the position `index`; needs numbered, not named, modules."""
         if not all(name.isdigit() for name in self._names()):
             raise ValueError("insert needs a Sequential with numbered modules; this one has names")
+        if not -len(self) <= index <= len(self):
+            raise IndexError(f"insert: index {index} is out of range for a Sequential of {len(self)} modules")
         return super().insert(index, value)
 
     def extend(self, sequential: Iterable[Module]) -> Self:
@@ -367,22 +370,27 @@ class ParameterDict(_Values):
 
     def copy(self) -> ParameterDict:
         """Another dictionary with the same parameters."""
-        return type(self)(dict(self.items()))
+        return type(self)(list(self.items()))
 
     def update(self, parameters: Any) -> None:
-        """Add or replace values: a mapping, another ParameterDict, or pairs."""
+        """Add or replace values: another ParameterDict, pairs, or a mapping; the names of a plain one in their order.
+
+        PyTorch sorts those too, and states of optimisers count parameters.
+        """
         if not isinstance(parameters, Iterable) or isinstance(parameters, Tensor):
             raise TypeError(
                 f"ParametersDict.update should be called with an iterable of key/value pairs, but got "
                 f"{type(parameters).__name__}"
             )
         pairs = parameters.items() if hasattr(parameters, "items") else parameters
+        if isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict):
+            pairs = sorted(pairs, key=lambda pair: pair[0])
         for key, value in pairs:
             self[key] = value
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """A dictionary of these names, each with the default."""
-        return type(self)({k: default for k in keys})
+        return type(self)((k, default) for k in keys)
 
     def __or__(self, other: ParameterDict) -> ParameterDict:
         out = self.copy()
@@ -409,7 +417,7 @@ class ModuleDict(Module):
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         """Add or replace modules."""
-        for name, module in modules.items() if isinstance(modules, Mapping) else modules:
+        for name, module in modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules:
             self[name] = module
 
     def __getitem__(self, key: str) -> Any:

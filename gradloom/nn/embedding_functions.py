@@ -48,12 +48,17 @@ def _shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -
         else:
             norm = G.pow(G.sum(G.pow(G.abs(rows), norm_type), 1, keepdim=True), 1 / norm_type)
         scale = G.where(norm > max_norm, max_norm / (norm + 1e-7), 1.0)
-        weight._write(apply(I.take_put, (weight, G.cast(rows * scale, weight.dtype), flat), (0, "set")))
+        new = apply(I.take_put, (weight, G.cast(rows * scale, weight.dtype), flat), (0, "set"))
+        change = None if weight.is_leaf else new - weight
+        if change is None:
+            weight._write(new)
+    if change is not None:  # a result goes on to hand gradients and tangents to what it was computed from
+        weight._write(weight + change)
 
 
-def _rows(index: Tensor, weight: Tensor, padding: int | None, by_frequency: bool) -> Tensor:
+def _rows(index: Tensor, weight: Tensor, padding: int | None, by_frequency: bool, sparse: bool) -> Tensor:
     """Rows by index: (..., features). Padding passes no gradient; others, if asked, that divided by their number."""
-    rows = apply(I.take, (weight, index), (0,))
+    rows = apply(I.take, (apply(I.by_rows, (weight,)) if sparse else weight, index), (0,))
     if padding is None and not by_frequency:
         return rows
     d = weight.dtype
@@ -80,15 +85,16 @@ def embedding(
     """Rows of ``weight`` (rows, features) by integers of any shape: (..., features).
 
     padding_idx: this row gets no gradient. max_norm: rows looked up are first scaled down to this norm, in ``weight``
-    itself. scale_grad_by_freq: gradients are divided by how often the row is looked up here. sparse: asks for another
-    form of the gradient in PyTorch; here it is dense, with the same values. Raises IndexRangeError for an index outside
-    of the rows, as the program runs.
+    itself. scale_grad_by_freq: gradients are divided by how often the row is looked up here. sparse: the gradient is
+    kept as the rows looked up, whatever the size of the table, and :class:`gradloom.optim.SparseAdam` goes by them; to
+    all else it is an array of the table's shape. Raises IndexRangeError for an index outside of the rows, as the
+    program runs.
     """
     padding = _table("embedding", weight, padding_idx)
     check_range(input, 0, weight.shape[0], "index", "index.embedding", axis=0)
     if max_norm is not None:
         _shorten(weight, input, float(max_norm), float(norm_type))
-    return _embedding(input, weight, padding, bool(scale_grad_by_freq))
+    return _embedding(input, weight, padding, bool(scale_grad_by_freq), bool(sparse))
 
 
 _embedding = composite(_rows)
@@ -143,16 +149,18 @@ def embedding_bag(
         check_range(offsets, 0, input.shape[0] + 1, "offset", "index.offset")
     if max_norm is not None:
         _shorten(weight, input, float(max_norm), float(norm_type))
-    return _bags(input, weight, offsets, per_sample_weights, mode, padding, bool(scale_grad_by_freq))
+    return _bags(
+        input, weight, offsets, per_sample_weights, mode, padding, bool(scale_grad_by_freq), bool(sparse)
+    )  # fmt: skip
 
 
 @composite
 def _bags(
     input: Tensor, weight: Tensor, offsets: Tensor | None, factors: Tensor | None, mode: str, padding: int | None,
-    by_frequency: bool,
+    by_frequency: bool, sparse: bool,
 ) -> Tensor:  # fmt: skip
     d, rest = _wide(weight.dtype), -float("inf") if mode == "max" else 0.0
-    rows = G.cast(_rows(input, weight, padding, by_frequency), d)
+    rows = G.cast(_rows(input, weight, padding, by_frequency, sparse), d)
     if factors is not None:
         rows = rows * G.unsqueeze(G.cast(factors, d), -1)
     here = G.ones(tuple(input.shape), dtype=d)

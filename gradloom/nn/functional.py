@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradloom import functions as G
 from gradloom.functions.activations import hardshrink, prelu
-from gradloom.functions.arguments import guarded
+from gradloom.functions.arguments import guarded, placed
 from gradloom.functions.convolution import (
     conv1d,
     conv2d,
@@ -323,4 +323,4 @@ for _family in (_adaptive, _pooling):
     heed(_family.__name__.rpartition(".")[2], vars(_family))
 heed("functional", globals())
 for _name in __all__:  # errors of Python's innards become ones that name the argument
-    globals()[_name] = guarded(globals()[_name])
+    globals()[_name] = placed(__name__, _name, guarded(globals()[_name]))

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from gradloom.autodiff.custom import Rule, attach, avals_of, tracked
+from gradloom.functions.hooks import RemovableHandle, hold
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor
 
-_number = itertools.count()
 
+class Hooks(OrderedDict[int, Any]):
+    """A module's hooks by number, plain functions as in PyTorch, and how those are called that want more."""
 
-class HookHandle:
-    """Returned by the `register_*hook` methods; `remove()` takes the hook away again."""
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.manners: dict[int, tuple[bool, ...]] = {}
 
-    def __init__(self, hooks: OrderedDict[int, Any], hook: Any, prepend: bool = False) -> None:
-        self._hooks = hooks
-        self.id = next(_number)
-        hooks[self.id] = hook
-        if prepend:
-            hooks.move_to_end(self.id, last=False)
+    def hold(self, hook: Any, prepend: bool, *manner: bool) -> RemovableHandle:
+        """Put a hook in; manner: whether it takes keywords, whether it is always called."""
+        handle = hold(self, hook, prepend)
+        if any(manner):
+            self.manners[handle.id] = manner
+        return handle
 
-    def remove(self) -> None:
-        """Take the hook away. A second call does nothing."""
-        self._hooks.pop(self.id, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
+    @staticmethod
+    def entries(hooks: Any, *usual: bool) -> list[tuple[int, tuple[Any, ...]]]:
+        """Numbers and (hook, manner), of any dictionary of hooks."""
+        manners = getattr(hooks, "manners", {})
+        return [(number, (hook, *manners.get(number, usual))) for number, hook in hooks.items()]
 
 
 class GlobalHooks:
@@ -54,49 +52,49 @@ class GlobalHooks:
 EVERYWHERE = GlobalHooks()
 
 
-def register_module_forward_pre_hook(hook: Callable[..., Any]) -> HookHandle:
+def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, args)` before the `forward` of every module."""
-    return HookHandle(EVERYWHERE.calls, ("before", (hook, False)))
+    return hold(EVERYWHERE.calls, ("before", (hook, False)))
 
 
 def register_module_forward_hook(
     hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
-) -> HookHandle:
+) -> RemovableHandle:
     """Call `hook(module, args, output)` after the `forward` of every module."""
-    return HookHandle(EVERYWHERE.calls, ("after", (hook, with_kwargs, always_call)))
+    return hold(EVERYWHERE.calls, ("after", (hook, with_kwargs, always_call)))
 
 
-def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> HookHandle:
+def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, grad_output)` when the gradients of any module's outputs are known."""
-    return HookHandle(EVERYWHERE.calls, ("backward before", hook))
+    return hold(EVERYWHERE.calls, ("backward before", hook))
 
 
-def register_module_full_backward_hook(hook: Callable[..., Any]) -> HookHandle:
+def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, grad_input, grad_output)` when the gradients of any module's inputs are known."""
-    return HookHandle(EVERYWHERE.calls, ("backward", hook))
+    return hold(EVERYWHERE.calls, ("backward", hook))
 
 
 register_module_backward_hook = register_module_full_backward_hook
 
 
-def register_module_parameter_registration_hook(hook: Callable[..., Any]) -> HookHandle:
+def register_module_parameter_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, name, parameter)` where any module registers one; its result, if not None, replaces it."""
-    return HookHandle(EVERYWHERE.registered["parameter"], hook)
+    return hold(EVERYWHERE.registered["parameter"], hook)
 
 
-def register_module_buffer_registration_hook(hook: Callable[..., Any]) -> HookHandle:
+def register_module_buffer_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, name, buffer)` where any module registers one; its result, if not None, replaces it."""
-    return HookHandle(EVERYWHERE.registered["buffer"], hook)
+    return hold(EVERYWHERE.registered["buffer"], hook)
 
 
-def register_module_module_registration_hook(hook: Callable[..., Any]) -> HookHandle:
+def register_module_module_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, name, submodule)` where any module registers one; its result, if not None, replaces it."""
-    return HookHandle(EVERYWHERE.registered["module"], hook)
+    return hold(EVERYWHERE.registered["module"], hook)
 
 
 def call_with_hooks(module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run a module's `forward` with all hooks around it."""
-    for _, (hook, with_kwargs) in [*EVERYWHERE.of("before"), *module._pre_hooks.items()]:
+    for _, (hook, with_kwargs) in [*EVERYWHERE.of("before"), *Hooks.entries(module._pre_hooks, False)]:
         if with_kwargs:
             result = hook(module, args, kwargs)
             if result is not None:
@@ -110,12 +108,12 @@ def call_with_hooks(module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     output: Any = None
     try:
         output = module.forward(*(args if backward is None else backward.inputs(args)), **kwargs)
-        for number, entry in [*EVERYWHERE.of("after"), *module._hooks.items()]:
+        for number, entry in [*EVERYWHERE.of("after"), *Hooks.entries(module._hooks, False, False)]:
             done.add(number)
             output = _after(module, entry, args, kwargs, output)
         return output if backward is None else backward.outputs(output)
     except Exception:
-        for number, entry in [*EVERYWHERE.of("after"), *module._hooks.items()]:
+        for number, entry in [*EVERYWHERE.of("after"), *Hooks.entries(module._hooks, False, False)]:
             if entry[2] and number not in done:  # those that are always called
                 output = _after(module, entry, args, kwargs, output)
         raise
@@ -218,6 +216,8 @@ class _Backward:
         return self._edge(args, "in") if self.inner else args
 
     def outputs(self, output: Any) -> Any:
+        if isinstance(output, Mapping):
+            return type(output)(zip(output, self.outputs(tuple(output.values())), strict=True))  # type: ignore[call-arg]
         many = isinstance(output, (tuple, list))
         values = tuple(output) if many else (output,)
         if not tracked([x for x in values if isinstance(x, Tensor)]):

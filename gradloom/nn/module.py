@@ -11,8 +11,9 @@ from gradloom.devices import resolve
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, GradloomError
 from gradloom.functions.creation import empty
+from gradloom.functions.hooks import RemovableHandle, hold, to_zero
 from gradloom.modes import no_grad
-from gradloom.nn.hooks import EVERYWHERE, HookHandle, call_with_hooks
+from gradloom.nn.hooks import EVERYWHERE, Hooks, call_with_hooks
 from gradloom.nn.parameter import Parameter, is_lazy
 from gradloom.nn.registry import BUFFER, MODULE, PARAMETER, TRANSIENT, before_init
 from gradloom.nn.state import Stateful
@@ -50,8 +51,8 @@ class Module(Stateful):
 
     training: bool
     call_super_init: bool = False
-    _hooks: OrderedDict[int, Any]
-    _pre_hooks: OrderedDict[int, Any]
+    _hooks: Hooks
+    _pre_hooks: Hooks
     _backward_hooks: OrderedDict[int, Any]
     _backward_pre_hooks: OrderedDict[int, Any]
 
@@ -64,8 +65,8 @@ class Module(Stateful):
         own["training"] = True
         own["_kinds"] = {}
         own["_layer"] = ""  # the name under which a parent holds it
-        for name in ("_hooks", "_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-            own[name] = OrderedDict()
+        own["_hooks"], own["_pre_hooks"] = Hooks(), Hooks()
+        own["_backward_hooks"], own["_backward_pre_hooks"] = OrderedDict(), OrderedDict()
         own["_state_hooks"] = {k: OrderedDict() for k in ("save before", "save after", "load before", "load after")}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -90,22 +91,20 @@ class Module(Stateful):
 
     # hooks
 
-    @property
-    def _forward_hooks(self) -> OrderedDict[int, Any]:
-        return self._hooks
-
-    @property
-    def _forward_pre_hooks(self) -> OrderedDict[int, Any]:
-        return self._pre_hooks
+    # PyTorch's names of the dictionaries: programs look there for hooks of a kind, or put empty ones in their place
+    _forward_hooks = property(lambda self: self._hooks, lambda self, hooks: self.__dict__.update(_hooks=hooks))
+    _forward_pre_hooks = property(
+        lambda self: self._pre_hooks, lambda self, hooks: self.__dict__.update(_pre_hooks=hooks)
+    )
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> HookHandle:
+    ) -> RemovableHandle:
         """Call `hook(module, args)` before `forward`; what it returns, if not None, replaces the arguments.
 
         prepend: before the hooks that are there. with_kwargs: the hook takes (module, args, kwargs), returns both.
         """
-        return HookHandle(self._pre_hooks, (hook, with_kwargs), prepend)
+        return self._pre_hooks.hold(hook, prepend, with_kwargs)
 
     def register_forward_hook(
         self,
@@ -114,30 +113,30 @@ class Module(Stateful):
         prepend: bool = False,
         with_kwargs: bool = False,
         always_call: bool = False,
-    ) -> HookHandle:
+    ) -> RemovableHandle:
         """Call `hook(module, args, output)` after `forward`; what it returns, if not None, replaces the output.
 
         prepend: before the hooks that are there. with_kwargs: the hook takes (module, args, kwargs, output).
         always_call: also where `forward` raises, with None for the output.
         """
-        return HookHandle(self._hooks, (hook, with_kwargs, always_call), prepend)
+        return self._hooks.hold(hook, prepend, with_kwargs, always_call)
 
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_output)` when the gradients of the outputs are known.
 
         What it returns, if not None, replaces them.
         """
-        return HookHandle(self._backward_pre_hooks, hook, prepend)
+        return hold(self._backward_pre_hooks, hook, prepend)
 
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_input, grad_output)` when the gradients of the inputs are known.
 
         Both are tuples, one entry for each positional argument and each output, None where there is no gradient. What
         the hook returns, if not None, replaces the gradients of the inputs.
         """
-        return HookHandle(self._backward_hooks, hook, prepend)
+        return hold(self._backward_hooks, hook, prepend)
 
-    def register_backward_hook(self, hook: Callable[..., Any]) -> HookHandle:
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """As :meth:`register_full_backward_hook`, which has taken its place in PyTorch."""
         return self.register_full_backward_hook(hook)
 
@@ -172,10 +171,10 @@ class Module(Stateful):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or set them to zeros."""
         for p in self.parameters():
-            grad = p.grad
-            if grad is None:
-                continue
-            p.grad = None if set_to_none else grad.detach().zero_()
+            if set_to_none:
+                p.grad = None
+            elif p.grad is not None:
+                to_zero(p.grad)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Replace every parameter, its gradient and every buffer by a function of it; the handles stay."""
@@ -190,7 +189,8 @@ class Module(Stateful):
                     value.convert(fn)
                     continue
                 if not isinstance(value, Parameter):
-                    self.__dict__[name] = fn(value)
+                    self.__dict__[name] = made = fn(value)
+                    made._lasting = TAPE.fresh = True
                     continue
                 grad, new = value.grad, fn(value.detach())
                 if new._v is not value._v:

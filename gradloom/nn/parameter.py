@@ -7,18 +7,23 @@ from typing import Any, NoReturn
 from gradloom.dtypes import DType, as_dtype, default_float
 from gradloom.errors import DTypeError, StateError
 from gradloom.functions.creation import empty
+from gradloom.functions.views import follow
 from gradloom.modes import no_grad
 from gradloom.tensor import Tensor, tensor
 
 __all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "is_lazy"]
 
 
-def _own(self: Tensor, data: Any) -> Tensor:
-    """Start a tensor as a cell of its own, not a view: an update then rewrites the memory in place."""
+def _own(self: Tensor, data: Any) -> None:
+    """Start a tensor as a cell of its own, not a view: an update then rewrites the memory in place.
+
+    What it was made of becomes its view instead, so that writes to either reach both.
+    """
     source = data if isinstance(data, Tensor) else tensor(data if data is not None else [])
     with no_grad():
         Tensor.__init__(self, source if source.is_leaf else source.detach())
-    return source
+    if type(source) is Tensor and source.is_leaf and not source.requires_grad and source._base is None:
+        follow(source, self)
 
 
 class Parameter(Tensor):
@@ -27,7 +32,7 @@ class Parameter(Tensor):
     Parameters
     ----------
     data : Tensor or array
-        The value, of any shape. Later writes to it do not reach the parameter.
+        The value, of any shape. A tensor without gradient and base shares its memory: later writes reach both.
     requires_grad : bool
         Whether `backward()` accumulates a gradient for it.
 
@@ -75,7 +80,7 @@ class _Uninitialized:
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Take a shape, and memory with undefined content; the class becomes that of an ordinary one."""
-        value = empty(tuple(shape), dtype=self._wanted if dtype is None else as_dtype(dtype), device=device)
+        value = empty(shape, dtype=self._wanted if dtype is None else as_dtype(dtype), device=device)
         self._set_value(value._v)  # type: ignore[attr-defined]
         self.__class__ = self._becomes  # type: ignore[assignment]
 
@@ -117,6 +122,9 @@ class UninitializedParameter(_Uninitialized, Parameter):
         out = memo[id(self)] = UninitializedParameter(self.requires_grad, None, self._wanted)
         return out
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return type(self), (self.requires_grad, None, self._wanted)
+
 
 class UninitializedBuffer(_Uninitialized, Tensor):
     """A buffer of a lazy module, before the first batch has told its shape."""
@@ -130,6 +138,9 @@ class UninitializedBuffer(_Uninitialized, Tensor):
     def __deepcopy__(self, memo: dict) -> UninitializedBuffer:
         out = memo[id(self)] = UninitializedBuffer(self.requires_grad, None, self._wanted)
         return out
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return type(self), (self.requires_grad, None, self._wanted)
 
 
 def new_parameter(shape: tuple[int, ...] | int, lazy: bool, device: Any, dtype: Any) -> Parameter:

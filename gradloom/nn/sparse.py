@@ -74,7 +74,9 @@ class Embedding(_Table):
     scale_grad_by_freq : bool
         Whether a row's gradient is divided by how often it is looked up in a batch.
     sparse : bool
-        Kept for PyTorch's programs: gradients are dense here, with the same values.
+        Whether the gradient is kept as the rows looked up, for :class:`gradloom.optim.SparseAdam` to go by. It can be
+        used like any other gradient. Tables of which a step looks up a few rows are trained in those rows alone
+        either way, where the optimiser leaves the others as they are.
 
     Attributes
     ----------

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradloom.errors import GradientError, StateError
+from gradloom.functions.hooks import RemovableHandle, hold
 from gradloom.modes import no_grad
-from gradloom.nn.hooks import HookHandle
 from gradloom.nn.parameter import Parameter, is_lazy
 from gradloom.nn.registry import BUFFER, MODULE, PARAMETER, Registry
 from gradloom.tensor import Tensor, tensor
@@ -192,14 +192,14 @@ class Stateful(Registry):
 
     # hooks
 
-    def _hook(self, kind: str, hook: Any) -> HookHandle:
-        return HookHandle(self._state_hooks[kind], hook)
+    def _hook(self, kind: str, hook: Any) -> RemovableHandle:
+        return hold(self._state_hooks[kind], hook)
 
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(module, prefix, keep_vars)` before the state is collected."""
         return self._hook("save before", hook)
 
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> HookHandle:
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(module, state_dict, prefix, local_metadata)` after the state was collected, to change it."""
 
         def in_place(module: Any, state: Any, prefix: str, about: Any) -> None:
@@ -208,20 +208,22 @@ class Stateful(Registry):
 
         return self._hook("save after", in_place)
 
-    def _register_state_dict_hook(self, hook: Callable[..., Any]) -> HookHandle:
+    def _register_state_dict_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         return self._hook("save after", hook)
 
-    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any], with_module: bool = False) -> HookHandle:
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> RemovableHandle:
         return self._hook("load before", functools.partial(hook, self) if with_module else hook)
 
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call a hook before the values are taken; it may change the state and the lists in place.
 
         It takes (module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs).
         """
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> HookHandle:
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(module, incompatible_keys)` after the values were taken; it may clear the lists of names."""
         return self._hook("load after", hook)
 

@@ -8,7 +8,7 @@ from typing import Any
 from gradloom import dtypes
 from gradloom import functions as G
 from gradloom.errors import DTypeError, ShapeError
-from gradloom.functions.base import const
+from gradloom.functions.base import const, whole
 from gradloom.functions.interpolation import Resize, resized
 from gradloom.nn import adaptive_functions as A
 from gradloom.nn.pooling_functions import restored, wide
@@ -55,7 +55,7 @@ def interpolate(
     if size is not None:
         if recompute_scale_factor:
             raise ValueError("interpolate: recompute_scale_factor goes with scale_factor, not with size")
-        new = tuple(int(v) for v in _each("size", size, n))
+        new = tuple(whole("interpolate", "size", v) for v in _each("size", size, n))
     else:
         factors = tuple(float(v) for v in _each("scale_factor", scale_factor, n))
         new = tuple(int(m * f) for m, f in zip(shape, factors, strict=True))

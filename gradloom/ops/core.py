@@ -33,12 +33,15 @@ class Primitive:
     batch: how it acts on operands with a leading batch axis, see :mod:`gradloom.ops.batching`: a rule; ``"leading"``
     where axes in front are carried along by the reference and the attributes stay; None: NumPy loops over the batch.
     alias: the value is that of the first operand; it stands on the tape for its gradient and never in a program.
+    saves: whether the rule needs values, which a backward pass gives up where it is not told to retain them: True,
+    False, or ``(entry of the tape) -> bool``. Without them the rule may be used any number of times.
     """
 
     kind = "host"
     vjp: Callable[..., Sequence[Any]] | None = None
     batch: Callable[..., Any] | str | None = None
     alias = False
+    saves: bool | Callable[[Any], bool] = True
 
     def __init__(
         self,

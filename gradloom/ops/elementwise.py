@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.dtypes import float32
 from gradloom.ops import references
 from gradloom.ops.core import Elementwise
+from gradloom.ops.philox import philox, unit
 
 
 def _ref(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -172,6 +174,24 @@ detach = _ew("detach", lambda x: x, takes=ANY, operands="keep", body=lambda e, a
 where.moves_bits = cast.moves_bits = detach.moves_bits = True
 
 
+def _drawn_at(e: Any, args: Any, attrs: tuple) -> Any:
+    key, place, word = args
+    body, none = e.body, e.const(0)
+    bits = [body.add("philox", "u32", (key, none, place), (w,)) for w in range(4)]
+    found = bits[3]
+    for w in (2, 1, 0):
+        found = body.add("where", "u32", (e.cmp("eq", word, e.const(w)), bits[w], found))
+    return body.add("unit", "f32", (found,))
+
+
+def _drawn_at_np(key: np.ndarray, place: np.ndarray, word: np.ndarray) -> np.ndarray:
+    return unit(np.choose(word, philox(key, 0, place)))
+
+
+uniform_at = _ew("uniform_at", _drawn_at_np, result=lambda attrs: float32, takes=(1,), body=_drawn_at)
+"""float32 in [0, 1) from a word, 0 to 3, of Philox at a place under a key. Operands (key, place, word): int64."""
+
+
 def _cast_np(x: np.ndarray, d: Any) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the imaginary part is dropped: whoever wants to know was told before
@@ -214,6 +234,11 @@ def _declare() -> None:
 
     two_over_sqrt_pi = 2 / math.sqrt(math.pi)
     log2_, log10_ = math.log(2.0), math.log(10.0)
+    for p in (add, sub, neg, cast, sign, floor, ceil, trunc, round_, floordiv):
+        p.saves = False
+    # a factor that belongs to a formula is no value
+    mul.saves = lambda e: all(i.rg or getattr(i.prim, "kind", None) != "create" for i in e.ins)
+    div.saves = lambda e: not e.ins[0].rg or getattr(e.ins[1].prim, "kind", None) != "create"
     add.vjp = lambda ct, out, ins, attrs: (ct, ct)
     sub.vjp = lambda ct, out, ins, attrs: (ct, G.neg(ct))
     mul.vjp = lambda ct, out, ins, attrs: (G.mul(ct, cj(ins[1])), G.mul(ct, cj(ins[0])))
@@ -226,14 +251,17 @@ def _declare() -> None:
     mod.vjp = lambda ct, out, ins, attrs: (ct, G.neg(G.mul(ct, G.floor(G.div(ins[0], ins[1])))))
     fmod.vjp = lambda ct, out, ins, attrs: (ct, G.neg(G.mul(ct, G.trunc(G.div(ins[0], ins[1])))))
     for p in (sign, floor, ceil, trunc, round_, floordiv):
-        p.vjp = lambda ct, out, ins, attrs: tuple(G.mul(ct, G.const(0.0)) for _ in ins)
+        p.vjp = lambda ct, out, ins, attrs: tuple(map(G.zeros_like, ins))
 
     def pow_vjp(ct: Any, out: Any, ins: Any, attrs: Any) -> Any:
         a, b = ins
         one = G.const(1.0)
         da = G.mul(ct, cj(G.where(G.eq(b, G.const(0.0)), G.const(0.0), G.mul(b, G.pow(a, G.sub(b, one))))))
         safe = G.where(G.eq(a, G.const(0.0)), one, a)
-        db = G.mul(ct, cj(G.where(G.eq(a, G.const(0.0)), G.const(0.0), G.mul(out, G.log(safe)))))
+        at_zero = G.const(0.0)
+        if not b.dtype.is_complex:  # 0**b falls from infinity at once
+            at_zero = G.where(G.lt(b, G.const(0.0)), G.const(float("-inf")), at_zero)
+        db = G.mul(ct, cj(G.where(G.eq(a, G.const(0.0)), at_zero, G.mul(out, G.log(safe)))))
         return da, db
 
     pow_.vjp = pow_vjp
@@ -293,7 +321,8 @@ def _declare() -> None:
     }
     for prim, d in unary.items():
         prim.vjp = lambda ct, out, ins, attrs, d=d: (G.mul(ct, cj(d(ins[0], out))),)
-    relu.vjp = lambda ct, out, ins, attrs: (G.where(G.gt(ins[0], G.const(0.0)), ct, G.const(0.0)),)
+    # what is no number lets its gradient through, as in PyTorch
+    relu.vjp = lambda ct, out, ins, attrs: (G.where(G.le(ins[0], G.const(0.0)), G.const(0.0), ct),)
     where.vjp = lambda ct, out, ins, attrs: (
         None,
         G.where(ins[0], ct, G.const(0.0)),

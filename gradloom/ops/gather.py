@@ -27,6 +27,7 @@ __all__ = [
     "Layout",
     "Scatter",
     "along_put",
+    "by_rows",
     "index",
     "index_put",
     "scale_gradient",
@@ -125,6 +126,11 @@ class Gather(Primitive):
         way = self.way(len(x.shape), attrs)
         return Aval(_shape(self.name, x.shape, [i.shape for i in indices], way), x.dtype)
 
+    def of_rows(self, rank: int, attrs: tuple) -> bool:
+        """Whether one index names entries of the first axis."""
+        way = self.way(rank, attrs)
+        return way[0] == "i" and "i" not in way[1:]
+
     def layout(self, avals: Sequence[Aval], attrs: tuple) -> Layout:
         """How the result lies over ``x``."""
         x, *indices = avals
@@ -196,7 +202,26 @@ scale_gradient = Elementwise(
     body=lambda e, args, attrs: args[0],
     operands="keep",
 )
-"""The first operand as it is; the gradient that passes through it is multiplied by the second."""
+"""The first operand as it is; the gradient that passes through it is multiplied by the second, and 0 where that is."""
+
+
+class _ByRows(Primitive):
+    """Stands on the tape to say that gradients that come by consist of rows looked up; the value is the operand's."""
+
+    alias = True
+
+    def __init__(self) -> None:
+        super().__init__("by_rows", lambda arrays, attrs, aval: arrays[0], lambda avals, attrs: avals[0])
+        self.batch = lambda args, flags, attrs, avals, n: _apply(self, args)
+
+
+def _apply(prim: Primitive, args: Any) -> Any:
+    from gradloom import functions as G
+
+    return G.apply(prim, tuple(args), ())
+
+
+by_rows = _ByRows()
 _TRANSPOSE = ((take, take_put), (take_along, along_put), (index, index_put))
 
 
@@ -245,7 +270,14 @@ def _declare() -> None:
 
         return rule
 
-    scale_gradient.vjp = lambda ct, out, ins, attrs: (G.sum_to(ct * ins[1], ins[0].shape), None)
+    def scaled(ct: Any, out: Any, ins: Any, attrs: tuple) -> Any:
+        x, factor = ins
+        nil = G.const(0.0)  # selected, not multiplied by: no NaN comes through
+        return G.sum_to(G.where(G.eq(factor, nil), nil, ct * factor), x.shape), None
+
+    by_rows.saves = False
+    by_rows.vjp = lambda ct, out, ins, attrs: (G.apply(by_rows, (ct,), ()),)
+    scale_gradient.vjp = scaled
     for get, put in _TRANSPOSE:
         get.vjp, put.vjp = gather_vjp(put), scatter_vjp(get, put)
 

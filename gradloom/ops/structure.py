@@ -11,6 +11,7 @@ from gradloom import dtypes
 from gradloom.errors import ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops.core import Movement, Primitive, Reduce
+from gradloom.ops.philox import philox, unit
 
 
 # -- reductions: attrs (axes, keepdims, dtype) ------------------------------------------------------
@@ -133,6 +134,10 @@ class Create(Primitive):
 full = Create(
     "full", lambda a, t, v: np.full(t[1], t[0], t[2].numpy), lambda a, t: Aval(t[1], t[2], t[3])
 )  # attrs (value, shape, dtype, weak)
+blank = Create(
+    "blank", lambda a, t, v: np.full(t[1], t[0], t[2].numpy), lambda a, t: Aval(t[1], t[2], t[3])
+)  # attrs as those of full
+"""An array of which only what was written to it is read: programs do not fill it."""
 iota = Create(
     "iota",
     lambda a, t, v: np.arange(t[0], dtype=np.int64).astype(t[1].numpy),
@@ -142,29 +147,17 @@ iota = Create(
 
 # -- random: uniform bits of Philox4x32-10 at (seed, stream, flat position) ----------------------------
 def philox_words(seed: int, stream: int, n: int, words: int = 1) -> list[np.ndarray]:
-    """Words of Philox4x32-10 for positions 0..n-1 (Salmon et al., SC 2011): key = seed, counter = (index, stream)."""
-    i = np.arange(n, dtype=np.uint64)
-    mask = np.uint64(0xFFFFFFFF)
-    sh = np.uint64(32)
-    c = [i & mask, i >> sh] + [
-        np.full(n, (stream >> s) & 0xFFFFFFFF, np.uint64) for s in (0, 32)
-    ]  # fmt: skip
-    k0, k1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
-    for _ in range(10):
-        p0, p1 = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
-        c = [(p1 >> sh) ^ c[1] ^ np.uint64(k0), p1 & mask, (p0 >> sh) ^ c[3] ^ np.uint64(k1), p0 & mask]
-        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    return [w.astype(np.uint32) for w in c[:words]]
+    """Words of Philox4x32-10 for positions 0..n-1: key = seed, counter = (index, stream)."""
+    mask = 0xFFFFFFFFFFFFFFFF
+    return philox(np.uint64(seed & mask), np.uint64(stream & mask), np.arange(n))[:words]
 
 
 def _uniform_np(a: Sequence[np.ndarray], t: tuple, v: Aval) -> np.ndarray:
-    n = v.size
-    (w,) = philox_words(int(a[0]), int(a[1]), n)
+    hi, lo = philox_words(int(a[0]), int(a[1]), v.size, 2)
     if v.dtype is dtypes.float64:
-        hi, lo = philox_words(int(a[0]), int(a[1]), n, 2)
         u = ((hi >> 5).astype(np.float64) * 2.0**26 + (lo >> 6)) / 2.0**53
     else:
-        u = ((w >> 8).astype(np.float32) * np.float32(2.0**-24)).astype(v.dtype.numpy)
+        u = unit(hi).astype(v.dtype.numpy)
     return u.reshape(v.shape)
 
 
@@ -187,6 +180,8 @@ def _declare() -> None:
             ct = G.reshape(ct, tuple(1 if k in axes else n for k, n in enumerate(x.shape)))
         return ct
 
+    for p in (sum_, reshape, permute, expand, slice_, update_slice, pad, cat):
+        p.saves = False
     sum_.vjp = lambda ct, out, ins, attrs: (
         G.cast(G.broadcast_to(spread(ct, ins[0], attrs), ins[0].shape), ins[0].dtype),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from gradloom import functions as G
 from gradloom.optim.optimizer import LearningRate, Optimizer, checked, number, switches
+from gradloom.optim.rows import touched
 from gradloom.tensor import Tensor
 
 
@@ -152,10 +153,10 @@ class AdamW(Adam):
 
 
 class SparseAdam(Optimizer):
-    """Adam that leaves alone the rows (first axis) which a step's gradient does not touch.
+    """Adam that leaves alone the rows (first axis) which a step's gradient does not speak of, and their moments.
 
-    Gradients here are dense: a row counts as untouched where all its entries are zero. Where an embedding's rows are
-    drawn this is what PyTorch does with the sparse gradients that its SparseAdam asks for.
+    A gradient of embeddings with ``sparse=True`` speaks of the rows that were looked up, as in PyTorch, whose
+    SparseAdam takes no other. Of any other gradient it is the rows that are not all zero.
 
     Parameters
     ----------
@@ -196,12 +197,10 @@ class SparseAdam(Optimizer):
         flags: Any, param: Tensor, grad: Tensor, state: Sequence[Tensor], scalars: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
         rate, share1, share2, eps = scalars
-        touched = grad != 0.0
-        if grad.ndim > 1:
-            touched = G.any(touched, dim=tuple(range(1, grad.ndim)), keepdim=True)
+        here = touched(grad)
         if flags:
             grad = -grad
         mean = state[0] + (grad - state[0]) * share1
         square = state[1] + (grad * grad - state[1]) * share2
         new = param + mean / (G.sqrt(square) + eps) * rate
-        return G.where(touched, new, param), G.where(touched, mean, state[0]), G.where(touched, square, state[1])
+        return G.where(here, new, param), G.where(here, mean, state[0]), G.where(here, square, state[1])

@@ -32,7 +32,7 @@ def adaptive_clip_grad_(parameters: Tensor | Iterable[Tensor], clipping: float =
     with no_grad():
         for p in params:
             if p.grad is not None:
-                p.grad = adaptively_clipped(p.detach(), p.grad, clipping, eps)
+                p.grad.copy_(adaptively_clipped(p.detach(), p.grad, clipping, eps))
 
 
 @contextmanager

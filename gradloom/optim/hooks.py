@@ -3,51 +3,25 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-_numbers = itertools.count()
+from gradloom.functions.hooks import RemovableHandle, hold
+
 Hooks = OrderedDict[int, Callable[..., Any]]
 BEFORE_ANY: Hooks = OrderedDict()
 AFTER_ANY: Hooks = OrderedDict()
 
 
-class RemovableHandle:
-    """Takes a hook away again: `remove()`, or the end of a with block."""
-
-    def __init__(self, hooks: Hooks) -> None:
-        self.hooks, self.id = hooks, next(_numbers)
-
-    def remove(self) -> None:
-        """Take the hook away."""
-        self.hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
-
-
-def add(hooks: Hooks, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-    """Put a hook behind the others, or before them."""
-    handle = RemovableHandle(hooks)
-    hooks[handle.id] = hook
-    if prepend:
-        hooks.move_to_end(handle.id, last=False)
-    return handle
-
-
 def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(optimizer, args, kwargs)` before each step of every optimiser."""
-    return add(BEFORE_ANY, hook)
+    return hold(BEFORE_ANY, hook)
 
 
 def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(optimizer, args, kwargs)` after each step of every optimiser."""
-    return add(AFTER_ANY, hook)
+    return hold(AFTER_ANY, hook)
 
 
 def hooked(step: Callable[..., Any]) -> Callable[..., Any]:

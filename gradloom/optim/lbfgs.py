@@ -111,7 +111,8 @@ class LBFGS(Optimizer):
             memory.before, loss_before = gradient.copy(), loss
             rate = number(group["lr"])
             if memory.iterations == 1:
-                rate *= min(1.0, 1.0 / float(np.abs(gradient).sum()))
+                total = float(np.abs(gradient).sum())
+                rate *= min(1.0, 1.0 / total) if total else 1.0
             slope = float(gradient @ direction)
             memory.d, memory.t = direction, rate
             if slope > -group["tolerance_change"]:

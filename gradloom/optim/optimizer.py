@@ -21,10 +21,11 @@ import numpy as np
 from gradloom import functions as G
 from gradloom.errors import GradientError, ShapeError, StateError
 from gradloom.functions.complex_numbers import view_as_complex, view_as_real
+from gradloom.functions.hooks import RemovableHandle, hold, to_zero
 from gradloom.modes import enable_grad
 from gradloom.optim.hooks import (
-    RemovableHandle,
-    add,
+    AFTER_ANY,
+    BEFORE_ANY,
     hooked,
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
@@ -93,7 +94,10 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         if isinstance(params, Tensor):
-            raise TypeError("params must be an iterable of tensors or dicts, not one tensor: put it in a list")
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, not one tensor: "
+                "put it in a list"
+            )
         self.defaults = dict(defaults)
         self.param_groups: list[dict[str, Any]] = []
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
@@ -204,7 +208,7 @@ class Optimizer:
                 if set_to_none:
                     p.grad = None
                 elif p.grad is not None:
-                    p.grad = p.grad.detach().zero_()
+                    to_zero(p.grad)
 
     # the step
 
@@ -217,21 +221,57 @@ class Optimizer:
                 loss = closure()
         if self._live is None:
             self._flat = [p for group in self.param_groups for p in group["params"]]
+        self._update([p.grad for p in self._flat])
+        return loss
+
+    def step_and_forget(self) -> None:
+        """`step()` and `zero_grad()` in one. Nobody can look at the gradients, so they need not be stored at all."""
+        if (
+            type(self).step is not Optimizer.step
+            or self._before_step or self._after_step or BEFORE_ANY or AFTER_ANY
+        ):  # fmt: skip
+            self.step()
+            self.zero_grad()
+            return
+        self._stepped = True
+        if self._live is None:
+            self._flat = [p for group in self.param_groups for p in group["params"]]
         grads = [p.grad for p in self._flat]
-        live = [g is not None for g in grads]
-        if live != self._live:
-            self._plan(live)
-        if not self._buckets:
-            return loss
+        self.zero_grad()
+        self._update(grads)
+
+    def next_scalars(self) -> list[float] | None:
+        """The numbers of the next step, where it takes the gradients of the same parameters by the same formula."""
+        if (
+            not self._live or not self._buckets or type(self).step is not Optimizer.step
+            or self._before_step or self._after_step or BEFORE_ANY or AFTER_ANY
+        ):  # fmt: skip
+            return None
+        flags, scalars = self._numbers_of_step()
+        return scalars if flags == self._planned else None
+
+    def _numbers_of_step(self) -> tuple[tuple[Any, ...], list[float]]:
         key, scalars = [], []
         for bucket in self._buckets:
             key.append((len(bucket.params), self._flags(bucket.group)))
             scalars += self._scalars(bucket.group, bucket.step + 1, bucket.numbers)
-        flags = tuple(key)
+        return tuple(key), scalars
+
+    def _update(self, grads: list[Tensor | None]) -> None:
+        """The step for these gradients, one for each parameter; the list is emptied."""
+        live = [g is not None for g in grads]
+        if live != self._live:
+            self._plan(live)
+        if not self._buckets:
+            return
+        flags, scalars = self._numbers_of_step()
         if flags != self._planned:
             self._plan(live)  # an option that changes the formula may need other state tensors
-        reads = [grads[i] for i in self._order]
-        update((type(self), flags), self._apply, reads, self._writes, scalars)  # type: ignore[arg-type]
+        update((type(self), flags), self._apply, _taken(grads, self._order), self._writes, scalars)
+        self.count_step()
+
+    def count_step(self) -> None:
+        """Note that a step was made, in the states and their numbers."""
         for bucket in self._buckets:
             bucket.step += 1
             if self._numbers:
@@ -242,7 +282,6 @@ class Optimizer:
                     state.update(bucket.numbers)
             for state in bucket.states:
                 state["step"] = bucket.step
-        return loss
 
     def _plan(self, live: list[bool]) -> None:
         """Sort the parameters with gradients into buckets, make missing state, and list what a step writes."""
@@ -302,7 +341,9 @@ class Optimizer:
         """{"state": {number: {...}}, "param_groups": [...]}, the parameters counted in the order of the groups."""
         for hook in self._before_save.values():
             hook(self)
-        number = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
+        number: dict[int, int] = {}  # one that stands in several places goes by the first
+        for i, p in enumerate(p for g in self.param_groups for p in g["params"]):
+            number.setdefault(id(p), i)
         groups = []
         for group in self.param_groups:
             options = {k: v for k, v in group.items() if k != "params"}
@@ -390,27 +431,27 @@ class Optimizer:
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` before each step; it may give new (args, kwargs)."""
-        return add(self._before_step, hook)
+        return hold(self._before_step, hook)
 
     def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` after each step."""
-        return add(self._after_step, hook)
+        return hold(self._after_step, hook)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` before the state is gathered."""
-        return add(self._before_save, hook, prepend)
+        return hold(self._before_save, hook, prepend)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` on the gathered state; it may give another."""
-        return add(self._after_save, hook, prepend)
+        return hold(self._after_save, hook, prepend)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` before a state is loaded; it may give another."""
-        return add(self._before_load, hook, prepend)
+        return hold(self._before_load, hook, prepend)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` after a state was loaded."""
-        return add(self._after_load, hook, prepend)
+        return hold(self._after_load, hook, prepend)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -418,6 +459,13 @@ class Optimizer:
             lines.append(f"Parameter Group {index}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return "\n".join([*lines, ")"])
+
+
+def _taken(grads: list[Tensor | None], order: list[int]) -> list[Tensor]:
+    """Those in an order, which then hold them alone: a list that somebody keeps would have them stored."""
+    found = [grads[i] for i in order]
+    grads.clear()
+    return found  # type: ignore[return-value]
 
 
 def _real(x: Tensor) -> Tensor:

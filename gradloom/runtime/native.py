@@ -20,8 +20,8 @@ from gradloom.runtime.buffers import Buffer, allocate
 
 __all__ = ["Pool", "pool"]
 
-SPIN_IN_NS = 20_000
-"""How long a worker waits awake for the next command of a running plan."""
+SPIN_IN_NS = 60_000
+"""How long a worker waits awake for the next command of a running plan: about as long as waking it would take."""
 SPIN_OUT_NS = 150_000
 """How long a worker waits awake for the next plan."""
 SPIN_END_NS = 50_000
@@ -47,7 +47,8 @@ class Pool:
         from gradloom.compiler.kernels import addresses
 
         self.waiting = waiting or default_waiting()
-        run, worker = addresses([ir.RunnerSource("run", self.waiting), ir.RunnerSource("worker", self.waiting)])
+        sources = [ir.RunnerSource(part, self.waiting) for part in ("run", "worker", "apart")]
+        run, worker, self.apart = addresses(sources)  # type: ignore[arg-type]
         self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(run)
         self.run_holding = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(run)
         self._worker = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(worker)
@@ -157,8 +158,6 @@ class Pool:
     def _adjust(self) -> None:
         """With the lock held: make the threads as many as are wanted."""
         want = self._wanted
-        threads = want + 1
-        self._set("shift", (4 * threads - 1).bit_length())
         self._set("limit", want)
         if len(self._threads) > want:
             surplus = self._threads[want:]

@@ -4,6 +4,7 @@ A plan holds a table of addresses, one for each slot, and its commands. A comman
 (a slot and a byte offset each), its integers, and how many chunks of work it has. Running the plan reads the table,
 so the same plan runs on other memory once the table's entries are changed. A loop runs its commands again and again,
 between rounds changing entries of the table, so that they read and write the next rows; nothing of that is Python.
+Lists of commands that do not hang on each other are shared among the threads whole.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeAlias
 
 from gradloom.compiler.llvm import runner_ir as ir
 from gradloom.runtime.buffers import allocate
 from gradloom.runtime.native import Pool, pool
 
-__all__ = ["Command", "Loop", "Plan"]
-
-_UNITS = 0xFFFF  # a ticket counts units in 16 bits; a unit is more than one chunk where there are more
+__all__ = ["Apart", "Command", "Item", "Loop", "Plan", "Rounds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,61 @@ class Loop:
     count: int
     starts: Sequence[tuple[int, int, int]]
     moves: Sequence[tuple[int, int, int]]
-    body: Sequence[Command | Loop]
+    body: Sequence[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Lists of commands, each run by one thread from its first to its last, on several threads at once.
+
+    They share no memory that one of them writes, nor entries of the table that their loops change. kinds: a number for
+    each list; those of one number hold the same commands at other places.
+    """
+
+    lists: Sequence[Sequence[Item]]
+    kinds: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Commands that run ``count`` times, rounds in any order and at once: a thread does a whole round.
+
+    fn : the address of the kernel that does so (:mod:`gradloom.compiler.llvm.rounds`).
+    moves : triples (to, from, add): in round number r the body's slot ``to``, which nobody else uses, is
+        ``table[from] + r add``.
+    arena, apart : the slot of temporary memory, and how many bytes of it a round has to itself; ``arenas`` of these.
+    """
+
+    fn: int
+    count: int
+    moves: Sequence[tuple[int, int, int]]
+    arena: int
+    apart: int
+    arenas: int
+    body: Sequence[Command]
+
+    def command(self) -> Command:
+        """All of it as one command."""
+        moved = {to: (frm, step) for to, frm, step in self.moves}
+        used = dict.fromkeys(slot for c in self.body for slot, _ in c.buffers)
+        number = {slot: k for k, slot in enumerate(used)}
+        steps = [n for s in used for n in (moved.get(s, (s, 0))[1], self.apart if s == self.arena else 0)]
+        words: list[int] = []
+        for c in self.body:
+            words += c.fn, c.chunks, len(c.buffers), len(c.ints)
+            words += (w for slot, offset in c.buffers for w in (number[slot], offset))
+            words += c.ints
+        head = [(1 << self.arenas) - 1, len(self.body), len(used)]
+        return Command(self.fn, [(moved.get(s, (s, 0))[0], 0) for s in used], [*head, *steps, *words], self.count)
+
+    def loop(self) -> Loop:
+        """The same, rounds one after the other and threads sharing each command."""
+        return Loop(
+            self.count, [(to, frm, 0) for to, frm, _ in self.moves], [(to, to, n) for to, _, n in self.moves], self.body
+        )
+
+
+Item: TypeAlias = Command | Loop | Apart | Rounds
 
 
 class _Edge:
@@ -68,12 +122,10 @@ class Plan:
     ----------
     table : a ctypes array of int64, one address for each slot; fill it before :meth:`run`. The plan does not keep the
         memory alive that the addresses name.
-    items : what was given. commands : those among them and in loops, in order.
+    items : what was given. commands : those among them and in loops, in order; of lists of one kind the first's.
     """
 
-    def __init__(
-        self, items: Sequence[Command | Loop], slots: int, quick: bool = False, on: Pool | None = None
-    ) -> None:
+    def __init__(self, items: Sequence[Item], slots: int, quick: bool = False, on: Pool | None = None) -> None:
         """Raises ValueError for a slot outside of the table, a command without a chunk, or a group without a first.
 
         slots: size of the table. quick: True for a program of less than about 30 microseconds; it runs without
@@ -81,16 +133,16 @@ class Plan:
         busy). Its kernels must not call Python. on: the pool to use where not the process's own.
         """
         self.items = tuple(items)
-        records = list(_flat(self.items))
-        self.commands = tuple(c for c in records if isinstance(c, Command))
+        self.commands = tuple(_told(self.items))
         self._pool = on or pool()
+        records, starts, lists = _laid_out(self.items, self._pool.apart)
         self._quick = quick
         self._ungrouped: Plan | None = None
-        _check(records, slots)
+        _check(records, starts, slots)
 
         # One block of int64: header, table, records, (slot, offset) pairs, gathered addresses, integers.
-        n = len(records)
-        n_buffers = sum(len(c.buffers) for c in self.commands)
+        n, end = len(records), min(starts, default=len(records))
+        n_buffers = sum(len(c.buffers) for c in records if isinstance(c, Command))
         n_ints = sum(len(c.ints) if isinstance(c, Command) else 1 + len(ir.MOVE) * len(c.moves) for c in records)
         table_at = 16
         records_at = table_at + slots
@@ -104,32 +156,38 @@ class Plan:
         pair_words: list[int] = []
         int_words: list[int] = []
         parallel = False
+        phases: list[int] = []
         for k, c in enumerate(records):
             ints = base + 8 * (ints_at + len(int_words))
+            if k in lists:
+                own = lists[k]
+                places = [base + 8 * (records_at + len(ir.RECORD) * x) for pair in own for x in pair]
+                c = replace(c, ints=[base + 8 * table_at, *places])  # type: ignore[type-var]
             if isinstance(c, _Edge):
                 c.at = ints  # rounds are counted in front of the moves of the beginning
                 first = c if c.begin is None else c.begin
                 start = base + 8 * (records_at + (records.index(first) + 1) * len(ir.RECORD))
-                words += 0, ints + 8, first.at, start, len(c.moves), c.count, 0, 0, 0, 0
+                words += 0, ints + 8, first.at, start, len(c.moves), c.count, 0, 0, 0
                 int_words += [0, *(w for m in c.moves for w in m)]
                 continue
-            group, gather_count, total = 0, 0, 0
+            group, gather_count, units = 0, 0, 0
             if not c.group:
                 members = [c]
-                for d in records[k + 1 :]:
-                    if isinstance(d, _Edge) or not d.group:
+                for at in range(k + 1, n):
+                    d = records[at]
+                    if isinstance(d, _Edge) or not d.group or at in starts:
                         break
                     members.append(d)
                 group = len(members)
                 gather_count = sum(len(d.buffers) for d in members)
-                total = sum(d.chunks for d in members)
-                parallel = parallel or total > 1
-            per = max(1, -(-total // _UNITS))
+                units = _units(members)
+                parallel = parallel or (units > 1 and k < end)
+                phases = _phases(members, units)
             words += (
                 c.fn, ints,
                 base + 8 * (bufs_at + len(pair_words) // 2),
                 base + 8 * (pairs_at + len(pair_words)),
-                gather_count, c.chunks, group, total, -(-total // per), per,
+                gather_count, c.chunks, group, units, phases.pop(0),
             )  # fmt: skip
             for pair in c.buffers:
                 pair_words += pair
@@ -140,7 +198,7 @@ class Plan:
         _write(base + 8 * ints_at, int_words)
         header = {
             "pool": self._pool.address,
-            "end": base + 8 * pairs_at,
+            "end": base + 8 * (records_at + len(ir.RECORD) * end),
             "commands": base + 8 * records_at,
             "table": base + 8 * table_at,
             "parallel": int(parallel),
@@ -183,10 +241,11 @@ class Plan:
     def run_profiled(self) -> list[int]:
         """Run, and return the nanoseconds that each command took, in all rounds of its loops.
 
-        Commands of a group run one after the other.
+        Commands of a group, lists of commands, and rounds run one after the other.
         """
         plan = self
-        if any(c.group for c in self.commands):
+        apart = any(isinstance(x, Apart) for x in _flat(self.items)) or any(isinstance(x, Rounds) for x in self.items)
+        if apart or any(c.group for c in self.commands):
             if self._ungrouped is None:
                 self._ungrouped = Plan(_alone(self.items), len(self.table), self._quick, self._pool)
             plan = self._ungrouped
@@ -206,32 +265,103 @@ class Plan:
         return [int(x / ticks) for x in out]
 
 
-def _flat(items: Sequence[Command | Loop]) -> Iterator[Command | _Edge]:
-    """Commands in order, and the edges of loops among them."""
+def _units(members: Sequence[Command]) -> int:
+    """How many units a group is shared out in: no command has more chunks, but for those that have very many."""
+    return min(max(len(members), *(d.chunks for d in members)), ir.MOST_UNITS)
+
+
+def _phases(members: Sequence[Command], units: int) -> list[int]:
+    """For each command of a group what shifts its chunks among the units, so that single ones are not all in one."""
+    few = [k for k, d in enumerate(members) if d.chunks < units]
+    out = [0] * len(members)
+    for n, k in enumerate(few):
+        out[k] = units - 1 - n * units // len(few)
+    return out
+
+
+def _flat(items: Sequence[Item]) -> Iterator[Command | Apart | _Edge]:
+    """What becomes a record, in order."""
     for x in items:
-        if isinstance(x, Command):
-            yield x
-        else:
+        if isinstance(x, Loop):
             begin = _Edge(x.count, x.starts)
             yield begin
             yield from _flat(x.body)
             yield _Edge(0, x.moves, begin)
+        else:
+            yield x.command() if isinstance(x, Rounds) else x
 
 
-def _alone(items: Sequence[Command | Loop]) -> list[Command | Loop]:
-    """The same without groups."""
-    return [replace(x, group=False) if isinstance(x, Command) else replace(x, body=_alone(x.body)) for x in items]
+def _laid_out(
+    items: Sequence[Item], apart: int
+) -> tuple[list[Command | _Edge], set[int], dict[int, list[tuple[int, int]]]]:
+    """The records, those of lists behind the others; where lists start; and for each record that is lists, where those
+    start and end. apart: the kernel that runs lists.
+    """
+    todo = list(_flat(items))
+    records: list[Command | _Edge] = []
+    starts: set[int] = set()
+    lists: dict[int, list[tuple[int, int]]] = {}
+    behind = len(todo)
+    for k, x in enumerate(todo):
+        if isinstance(x, Apart):
+            records.append(Command(apart, (), [0] * (1 + 2 * len(x.lists)), len(x.lists)))
+            lists[k] = []
+            for own in x.lists:
+                flat = list(_flat(own))
+                todo += flat
+                starts.add(behind)
+                lists[k].append((behind, behind + len(flat)))
+                behind += len(flat)
+        else:
+            records.append(x)
+    return records, starts, lists
 
 
-def _executed(items: Sequence[Command | Loop], numbers: Iterator[int]) -> list[int]:
-    """The numbers of the commands as they run."""
-    out: list[int] = []
+def _told(items: Sequence[Item]) -> Iterator[Command]:
+    """The commands that a profile tells of."""
     for x in items:
-        out += [next(numbers)] if isinstance(x, Command) else _executed(x.body, numbers) * x.count
+        if isinstance(x, Command):
+            yield x
+        elif isinstance(x, Loop | Rounds):
+            yield from _told(x.body)
+        else:
+            for k, own in enumerate(x.lists):
+                if x.kinds.index(x.kinds[k]) == k:
+                    yield from _told(own)
+
+
+def _alone(items: Sequence[Item]) -> list[Item]:
+    """The same without groups and lists; rounds as loops."""
+    out: list[Item] = []
+    for x in items:
+        if isinstance(x, Command):
+            out.append(replace(x, group=False))
+        elif isinstance(x, Loop | Rounds):
+            loop = x.loop() if isinstance(x, Rounds) else x
+            out.append(replace(loop, body=_alone(loop.body)))
+        else:
+            out += [y for own in x.lists for y in _alone(own)]
     return out
 
 
-def _check(records: Sequence[Command | _Edge], slots: int) -> None:
+def _executed(items: Sequence[Item], numbers: Iterator[int]) -> list[int]:
+    """The numbers of the commands as they run."""
+    out: list[int] = []
+    for x in items:
+        if isinstance(x, Command):
+            out.append(next(numbers))
+        elif isinstance(x, Loop | Rounds):
+            out += _executed(x.body, numbers) * x.count
+        else:
+            kinds: dict[int, list[int]] = {}
+            for kind, own in zip(x.kinds, x.lists, strict=True):
+                if kind not in kinds:
+                    kinds[kind] = _executed(own, numbers)
+                out += kinds[kind]
+    return out
+
+
+def _check(records: Sequence[Command | _Edge], starts: set[int], slots: int) -> None:
     for k, c in enumerate(records):
         if isinstance(c, _Edge):
             named = [s for m in c.moves for s in m[:2]]
@@ -243,7 +373,7 @@ def _check(records: Sequence[Command | _Edge], slots: int) -> None:
                 raise ValueError(f"command {k} has {c.chunks} chunks; at least one is needed")
             if not c.fn:
                 raise ValueError(f"command {k} has no kernel address")
-            if c.group and (k == 0 or isinstance(records[k - 1], _Edge)):
+            if c.group and (k == 0 or k in starts or isinstance(records[k - 1], _Edge)):
                 raise ValueError("the first command has no command before it to share a group with")
         for slot in named:
             if not 0 <= slot < slots:

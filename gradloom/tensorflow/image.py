@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.errors import NotSupportedError, ShapeError
+from gradloom.errors import ShapeError
 from gradloom.functions.elementwise import cast
 from gradloom.functions.movement import flip
 from gradloom.functions.rearrange import rot90 as turned
+from gradloom.io.pictures import pillow
 from gradloom.keras import ops as keras_ops
 from gradloom.keras import random as keras_random
 from gradloom.tensor import Tensor, as_tensor, from_numpy
@@ -306,13 +307,7 @@ def decode_image(
     contents: bytes, channels: int = 0, dtype: Any = "uint8", name: str | None = None, expand_animations: bool = True
 ) -> Tensor:
     """The picture in the bytes of a file, (H, W, C); 0 channels: as many as it has. Pillow reads it."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise NotSupportedError(
-            "pictures are read by Pillow, which is not installed", code="vision.pillow", hint="pip install pillow"
-        ) from None
-    picture: Any = Image.open(io.BytesIO(bytes(contents)))
+    picture: Any = pillow().open(io.BytesIO(bytes(contents)))
     modes = {1: "L", 3: "RGB", 4: "RGBA"}
     if channels:
         if channels not in modes:

@@ -83,9 +83,17 @@ def started(model: Any, prompts: Prompts, new: int, given: dict[str, Any]) -> tu
     A model whose ``start`` takes ``padding``, the number of each row's first tokens that do not count, is given
     prompts padded to a multiple of 32.
     """
+    taken = inspect.signature(model.start).parameters
+    own = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
+    unknown = [] if own else [name for name in given if name not in taken]
+    if unknown:
+        hint = "beams are gradloom.text.beam_search" if "num_beams" in unknown else f"it takes {', '.join(taken)}"
+        raise ArgumentError(
+            f"generation has no option {unknown[0]}, and {type(model).__name__}.start takes none", hint=hint
+        )
     last = prompts.tokens[:, -1:]
     tokens, real = np.where(prompts.real, prompts.tokens, last), prompts.real  # pad_id need be no token
-    if "padding" in inspect.signature(model.start).parameters:
+    if "padding" in taken:
         more = -tokens.shape[1] % STEP
         tokens = np.concatenate([np.repeat(last, more, 1), tokens], 1)
         given = {**given, "padding": tensor(more + (~real).sum(1))}

@@ -52,6 +52,10 @@ class ArrayBatches:
         """The batches of epoch ``number``."""
         return self._in_order() if self.seed is None else self._shuffled(number)
 
+    def runs(self, number: int) -> Runs:
+        """The batches of epoch ``number``, several at a time."""
+        return Runs(self, number)
+
     def _in_order(self) -> Iterator[Batch]:
         for start in range(0, self.rows, self.batch_size):
             stop = start + self.batch_size
@@ -61,7 +65,7 @@ class ArrayBatches:
             )
 
     def _shuffled(self, number: int) -> Iterator[Batch]:
-        order = np.random.default_rng([self.seed or 0, number]).permutation(self.rows)
+        order = _permutation(self.seed or 0, number, self.rows)
         size = min(self.batch_size, self.rows)
         buffers = [None if a is None else np.empty((size, *a.shape[1:]), a.dtype) for a in self.arrays]
         handed = [
@@ -84,6 +88,47 @@ class ArrayBatches:
                 if array.dtype != out.dtype:
                     np.copyto(out, buffer, casting="unsafe")
             yield tuple(None if h is None else h[: len(chosen)] for h in handed) if short else whole
+
+
+class Runs:
+    """The batches of an epoch of arrays, as many at a time as is asked for."""
+
+    def __init__(self, batches: ArrayBatches, number: int) -> None:
+        self.batches, self.rows, self.size = batches, batches.rows, min(batches.batch_size, batches.rows)
+        self.order = None if batches.seed is None else _permutation(batches.seed, number, batches.rows)
+        self.start = 0
+        self._buffers: list[np.ndarray | None] = [None] * len(batches.arrays)
+
+    def take(self, count: int) -> tuple[Batch, int] | None:
+        """The rows of the next ``count`` batches, or of fewer, and how many they are: a power of two.
+
+        A last batch that is not whole comes alone. None at the end. What was taken before is overwritten.
+        """
+        left = self.rows - self.start
+        if left <= 0:
+            return None
+        count = 1 << max(1, min(count, left // self.size)).bit_length() - 1
+        rows = slice(self.start, self.start + min(count * self.size, left))
+        self.start = rows.stop
+        return tuple(self._part(k, rows) for k in range(len(self._buffers))), count
+
+    def _part(self, k: int, rows: slice) -> np.ndarray | None:
+        array, dtype = self.batches.arrays[k], self.batches.dtypes[k]
+        if array is None or dtype is None:
+            return None
+        if self.order is None:
+            return np.ascontiguousarray(array[rows], dtype)
+        chosen = self.order[rows]
+        buffer = self._buffers[k]
+        if buffer is None or len(buffer) < len(chosen):
+            buffer = self._buffers[k] = np.empty((len(chosen), *array.shape[1:]), array.dtype)
+        # mode="raise" would gather into a copy first; the indices are a permutation, so they are in range
+        found = np.take(array, chosen, axis=0, out=buffer[: len(chosen)], mode="clip")
+        return found if found.dtype == dtype else found.astype(dtype)
+
+
+def _permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
+    return np.random.default_rng([seed or 0, epoch]).permutation(rows)
 
 
 class IterableBatches:

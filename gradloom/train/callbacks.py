@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 Logs = dict[str, float]
+BATCH_EVENTS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 
 
 class Callback:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gradloom.errors import StateError
+from gradloom.errors import GradloomError, StateError
 from gradloom.io.files import load, save
 from gradloom.random import default_generator
+from gradloom.tensor import Tensor
+from gradloom.train.finite import refuse_weights
 
 FORMAT = 1
 
@@ -35,6 +39,36 @@ def set_generators(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(words), gauss))
     name, keys, place, has_gauss, cached = state["numpy"]
     np.random.set_state((name, np.asarray(keys, np.uint32), place, has_gauss, cached))
+
+
+def copied(value: Any) -> Any:
+    """A nested value with copies of its tensors."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        made: Any = type(value)((k, copied(v)) for k, v in value.items())
+        if hasattr(value, "_metadata"):
+            made._metadata = value._metadata
+        return made
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(copied(v) for v in value)
+    return value
+
+
+@contextlib.contextmanager
+def restored_on_failure(trainer: Any) -> Iterator[None]:
+    """Where taking over a state fails, the trainer has its own again, and a StateError says why."""
+    kept = copied(trainer.state_dict())
+    try:
+        yield
+    except Exception as error:
+        trainer._load(kept)
+        if isinstance(error, GradloomError):
+            raise
+        raise StateError(
+            f"the state is damaged, or of another kind of trainer: {type(error).__name__} {error}",
+            code="train.state", hint="use what Trainer.state_dict() gave, or start anew in another folder",
+        ) from error  # fmt: skip
 
 
 class Folder:
@@ -73,8 +107,10 @@ class Folder:
             return True
         return self.seconds is not None and time.monotonic() - self._last >= self.seconds
 
-    def write(self, state: dict[str, Any]) -> None:
-        """Replace the latest state; a failure leaves the old one."""
+    def write(self, state: dict[str, Any], check: bool = True) -> None:
+        """Replace the latest state; a failure leaves the old one, and so do weights that are not finite."""
+        if check:
+            refuse_weights(state["model"], self.last)
         save({"format": FORMAT, **state}, self.last)
         self._last = time.monotonic()
 
@@ -85,11 +121,12 @@ class Folder:
         """
         if not self.last.exists():
             return None
-        state: dict[str, Any] = load(self.last)
-        if state.get("format") != FORMAT:
+        state: Any = load(self.last)
+        found = state.get("format") if isinstance(state, dict) else None
+        if found != FORMAT:
             raise StateError(
-                f"{self.last} has format {state.get('format')}, this version reads {FORMAT}",
+                f"{self.last} has format {found}, this version reads {FORMAT}",
                 code="train.checkpoint",
                 hint="use the version that wrote it, or start anew in another folder",
             )
-        return state
+        return dict(state)

@@ -13,6 +13,7 @@ In order:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -21,6 +22,9 @@ import numpy as np
 from gradloom.train.callbacks import Callback, CallbackList, History
 from gradloom.train.interrupts import StepwiseInterrupt
 from gradloom.train.progress import Progress
+
+QUANTUM = 0.02  # seconds between two looks at the keyboard and the clock, where steps are short
+MOST = 16  # steps done by one native call
 
 
 class Batches(Protocol):
@@ -89,7 +93,7 @@ def fit(
     epochs : number of the epoch at which to stop, not the number of epochs to run.
     start : batches of the first epoch that are behind us, their sums in ``steps``: an interrupted epoch goes on.
     validation : batches that each ``validation_freq``-th epoch is judged by; their values are named ``val_``.
-    callbacks : called in their order, after the history.
+    callbacks : called in their order, before the history, unless that is among them: it has what they put into logs.
     model : what callbacks see as ``self.model``; ``steps`` by default.
     verbose : 0 silent, 1 progress, 2 one line an epoch.
     history : where the values go; a new one by default. The caller who made it keeps it through an interrupt.
@@ -104,8 +108,9 @@ def fit(
     """
     history = history if history is not None else History()
     count = steps_of(batches)
+    callbacks = list(callbacks)
     listeners = CallbackList(
-        [history, *callbacks],
+        callbacks if history in callbacks else [*callbacks, history],
         model if model is not None else steps,
         {"epochs": epochs, "steps": count, "verbose": verbose},
     )
@@ -116,6 +121,8 @@ def fit(
         with StepwiseInterrupt() as interrupt:
             listeners.call("on_train_begin", {})
             for epoch in range(initial_epoch, epochs):
+                if steps.stop_training:  # a run that had been stopped is resumed
+                    break
                 listeners.call("on_epoch_begin", epoch, {})
                 progress.begin_epoch(epoch, count)
                 done = _one_epoch(steps, batches, epoch, start, listeners, progress, interrupt)
@@ -151,6 +158,9 @@ def _one_epoch(
         steps.reset()
     train_step, due = steps.train_step, progress.due
     begin, end = listeners.at_batch_begin, listeners.at_batch_end
+    runs = None if begin or end or done else _runs(steps, batches, epoch)
+    if runs is not None:
+        return _by_runs(steps, runs, progress, interrupt)
     for batch in batches.epoch(epoch):
         for callback in begin:
             callback.on_train_batch_begin(done, {})
@@ -166,6 +176,33 @@ def _one_epoch(
             progress.draw(done, steps.results())
         if steps.stop_training:
             break
+    return done
+
+
+def _runs(steps: Any, batches: Any, epoch: int) -> Any:
+    """The batches several at a time, where both sides can do that."""
+    if not hasattr(steps, "train_several") or not hasattr(batches, "runs"):
+        return None
+    return batches.runs(epoch)
+
+
+def _by_runs(steps: Any, runs: Any, progress: Progress, interrupt: StepwiseInterrupt) -> int:
+    """An epoch in which nobody looks at single steps: as many are done at once as take about QUANTUM seconds."""
+    done, want = 0, 1
+    while (found := runs.take(want)) is not None and not steps.stop_training:
+        arrays, count = found
+        start = time.perf_counter()
+        if count == 1 or not steps.train_several(arrays, count):
+            size = runs.size
+            for k in range(count):
+                steps.train_step(tuple(None if a is None else a[k * size : (k + 1) * size] for a in arrays))
+        done += count
+        took = (time.perf_counter() - start) / count
+        want = max(1, min(MOST, 2 * want, int(QUANTUM / took)))
+        if interrupt.pending:
+            interrupt.check()
+        if progress.due():
+            progress.draw(done, steps.results())
     return done
 
 

@@ -1,5 +1,5 @@
 """`torch.utils`: the part of it that gradloom has."""
 
-from gradloom.utils import checkpoint, data, dlpack
+from gradloom.utils import checkpoint, data, dlpack, hooks
 
-__all__ = ["checkpoint", "data", "dlpack"]
+__all__ = ["checkpoint", "data", "dlpack", "hooks"]

@@ -13,8 +13,8 @@ from typing import IO, Any
 import numpy as np
 
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
+from gradloom.io.pictures import pillow
 from gradloom.tensor import Tensor, from_numpy
-from gradloom.vision.transforms.images import pil
 
 __all__ = ["draw_bounding_boxes", "draw_keypoints", "draw_segmentation_masks", "make_grid", "save_image"]
 
@@ -96,7 +96,7 @@ def save_image(
     """
     grid = make_grid(tensor, **kwargs).numpy().astype(np.float64)
     pixels = np.clip(grid * 255.0 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0)
-    pil().fromarray(np.ascontiguousarray(pixels)).save(fp, format=format)
+    pillow().fromarray(np.ascontiguousarray(pixels)).save(fp, format=format)
 
 
 # -- drawing ----------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def _colors(name: str, colors: Colors | None, count: int) -> list[tuple[int, ...
     found: list[Any] = [colors] * count if one else list(colors)
     if len(found) < count:
         raise ArgumentError(f"{name}: {len(found)} colours for {count}", code="argument.colors")
-    named = pil("ImageColor").getrgb
+    named = pillow("ImageColor").getrgb
     return [tuple(named(c)) if isinstance(c, str) else tuple(c) for c in found]
 
 
@@ -180,10 +180,10 @@ def draw_bounding_boxes(
         raise ArgumentError("font_size needs font, a TrueType file", code="argument.font")
     lines = _colors("draw_bounding_boxes", colors, len(corners))
     inks = lines if label_colors is None else _colors("draw_bounding_boxes", label_colors, len(corners))
-    letters = pil("ImageFont")
+    letters = pillow("ImageFont")
     face = letters.load_default() if font is None else letters.truetype(font, font_size or 10)
-    picture = pil().fromarray(pixels)
-    pen = pil("ImageDraw").Draw(picture, "RGBA" if fill else None)
+    picture = pillow().fromarray(pixels)
+    pen = pillow("ImageDraw").Draw(picture, "RGBA" if fill else None)
     for k, box in enumerate(corners.astype(np.int64).tolist()):
         pen.rectangle(box, width=width, outline=lines[k], fill=(*lines[k], 100) if fill else None)
         if labels is not None and labels[k] is not None:
@@ -257,8 +257,8 @@ def draw_keypoints(
                 hint="(N, K)",
             )  # fmt: skip
     ink = _colors("draw_keypoints", colors or "white", 1)[0]
-    picture = pil().fromarray(pixels)
-    pen = pil("ImageDraw").Draw(picture)
+    picture = pillow().fromarray(pixels)
+    pen = pillow("ImageDraw").Draw(picture)
     for points, seen in zip(places.astype(np.int64).tolist(), shown, strict=True):
         for (x, y), visible in zip(points, seen, strict=True):
             if visible:

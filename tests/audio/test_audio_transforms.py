@@ -16,6 +16,7 @@ from gradloom import audio
 from gradloom.audio import filters
 from gradloom.audio import functional as A
 from gradloom.audio import transforms as T
+from gradloom.compiler import kernels
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.testing import check_grads
 
@@ -44,6 +45,20 @@ def test_spectrogram() -> None:
     scaled = want / np.linalg.norm(np.hanning(401)[:-1])
     near(T.Spectrogram(power=None, normalized=True)(gl.tensor(SOUND)), scaled)
     near(T.Spectrogram(power=None, normalized="frame_length")(gl.tensor(SOUND)), want / 20.0)
+
+
+def test_no_kernel_hangs_on_the_length() -> None:
+    mel = T.MelSpectrogram(16000, n_fft=400, hop_length=160, n_mels=40)
+
+    def features(n: int) -> None:
+        mel(gl.randn(n)).numpy()
+
+    for n in (4000, 9000, 20000):  # sizes are rounded where code depends on them: each class once
+        features(n)
+    before = kernels.stats().compiled + kernels.stats().disk_hits
+    for n in (4100, 8765, 10001, 15999, 17003):
+        features(n)
+    assert kernels.stats().compiled + kernels.stats().disk_hits == before
 
 
 def test_inverse_spectrogram_gives_the_sound_back() -> None:

@@ -14,7 +14,7 @@ import torch.nn.functional as TF
 import gradloom as gl
 from gradloom import audio, nn, optim
 from gradloom.audio import SpeechStream, StreamingGreedy, ctc_beam_search, ctc_greedy, speech_of
-from gradloom.audio.models import Conformer, ConformerCTC, DeepSpeech2, SileroVAD, load_silero_vad
+from gradloom.audio.models import Conformer, ConformerCTC, DeepSpeech2, RelativeAttention, SileroVAD, load_silero_vad
 from gradloom.errors import ArgumentError, DTypeError, FileError, IndexRangeError, ShapeError, StateError
 
 RNG = np.random.default_rng(0)
@@ -77,9 +77,43 @@ def test_conformer_as_torchaudio(given: dict[str, bool]) -> None:
     np.testing.assert_allclose(ours(gl.tensor(FEATURES), [20, 20, 20])[0].detach().numpy(), want.detach(), atol=2e-6)
 
 
+def test_relative_attention() -> None:
+    """The formula, pair by pair; gradients of it all, and what may not be looked at."""
+    model = RelativeAttention(8, 2)
+    s = {k: v.requires_grad_() for k, v in state_of(model).items()}
+    given = torch.tensor(FEATURES, requires_grad=True)
+    t = given.shape[1]
+    q, k, v = (
+        TF.linear(given, s[f"linear_{n}.weight"], s[f"linear_{n}.bias"]).unflatten(-1, (2, 4)).transpose(1, 2)
+        for n in "qkv"
+    )
+    scores = torch.zeros(3, 2, t, t)
+    speeds = 10000.0 ** (-torch.arange(0, 8, 2) / 8)
+    for i, j in itertools.product(range(t), repeat=2):
+        wave = torch.stack([torch.sin((i - j) * speeds), torch.cos((i - j) * speeds)], -1).flatten()
+        place = (s["linear_pos.weight"] @ wave).reshape(2, 4)
+        near, far = (q[:, :, i] + s["pos_bias_u"]) * k[:, :, j], (q[:, :, i] + s["pos_bias_v"]) * place
+        scores[:, :, i, j] = (near + far).sum(-1) / 2.0
+    there = torch.arange(t) < torch.tensor([20, 13, 5])[:, None]
+    weights = scores.masked_fill(~there[:, None, None], -torch.inf).softmax(-1)
+    want = TF.linear((weights @ v).transpose(1, 2).flatten(2), s["linear_out.weight"], s["linear_out.bias"])
+    x = gl.tensor(FEATURES, requires_grad=True)
+    got = model(x, gl.tensor(there.numpy()))
+    np.testing.assert_allclose(got.detach().numpy(), want.detach().numpy(), atol=2e-6)
+    want.sin().sum().backward()
+    got.sin().sum().backward()
+    pairs = [(x, given), *((p, s[name]) for name, p in model.named_parameters())]
+    for ours, theirs in pairs:
+        assert ours.grad is not None and theirs.grad is not None
+        np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), atol=2e-5)
+    with pytest.raises(ShapeError, match="9 features for 3 heads"):
+        RelativeAttention(9, 3)
+
+
 MODELS = {
     "conformer": lambda: Conformer(8, 2, 16, 1, 5),
     "conformer_ctc": lambda: ConformerCTC(8, 5, width=8, heads=2, layers=1, kernel=3),
+    "relative": lambda: ConformerCTC(8, 5, width=8, heads=2, layers=1, kernel=3, relative_positions=True),
     "both ways": lambda: DeepSpeech2(8, 5, 6, 2, kernel=5),
     "one way": lambda: DeepSpeech2(8, 5, 6, 2, "gru", False, kernel=5),
 }

@@ -146,12 +146,33 @@ def test_backward_of_several() -> None:
         autograd.backward([x.sum()], [None, None])
 
 
+def test_backward_into_some() -> None:
+    for T in (gl, torch):
+        x, y = T.tensor(X, requires_grad=True), T.tensor(X, requires_grad=True)
+        called: list[Any] = []
+        y.register_post_accumulate_grad_hook(called.append)
+        z = x * y
+        if T is torch:
+            z.retain_grad()
+        (z * 3).sum().backward(inputs=[y, z], retain_graph=True)
+        np.testing.assert_allclose(y.grad.numpy(), 3 * X)
+        np.testing.assert_allclose(z.grad.numpy(), 3 + 0 * X)
+        assert x.grad is None and len(called) == 1
+        z.backward(T.tensor(VX), inputs=y)
+        np.testing.assert_allclose(y.grad.numpy(), (3 + VX) * X)
+    with pytest.raises(RuntimeError, match="cannot be"):
+        x.sum().backward(inputs=[])
+
+
 def test_gradcheck() -> None:
     x, y = gl.tensor(X, requires_grad=True), gl.tensor(Y, requires_grad=True)
     assert autograd.gradcheck(vector, (x, y), check_forward_ad=True, check_batched_grad=True, check_grad_dtypes=True)
     assert autograd.gradgradcheck(vector, (x, y))
+    assert autograd.gradcheck(vector, (x, y), check_forward_ad=True, check_batched_forward_grad=True, fast_mode=True)
+    assert autograd.gradgradcheck(vector, (x, y), check_fwd_over_rev=True, check_rev_over_rev=False, fast_mode=True)
     z = gl.tensor(X + 1j * VX, requires_grad=True)
-    assert autograd.gradcheck(lambda z: z * z.conj() * z.exp(), z, check_forward_ad=True)
+    for fast in (False, True):
+        assert autograd.gradcheck(lambda z: z * z.conj() * z.exp(), z, check_forward_ad=True, fast_mode=fast)
 
     class Wrong(autograd.Function):
         @staticmethod
@@ -164,6 +185,10 @@ def test_gradcheck() -> None:
 
     with pytest.raises(autograd.GradcheckError, match="the differences give 2"):
         autograd.gradcheck(Wrong.apply, x)
+    with pytest.raises(autograd.GradcheckError, match="the differences give"):
+        autograd.gradcheck(Wrong.apply, x, fast_mode=True)
+    with pytest.raises(autograd.GradcheckError, match="the differences give"):
+        autograd.gradgradcheck(lambda x: Wrong.apply(x) ** 2, x, check_rev_over_rev=True)
     assert not autograd.gradcheck(Wrong.apply, x, raise_exception=False)
     with pytest.raises(ValueError, match="require grad"):
         autograd.gradcheck(gl.sin, gl.ones(2))
@@ -207,3 +232,52 @@ def test_only_inputs_is_ignored_with_a_warning():
     assert g.item() == 4 and x.grad is None
     with pytest.warns(FutureWarning, match="only_inputs"):
         gl.autograd.grad(x * x, x, only_inputs=False)
+
+
+@pytest.mark.parametrize("mode", ["no_grad", "set_grad_enabled", "inference_mode"])
+def test_generators_go_on_in_their_mode(mode: str) -> None:
+    for T in (gl, torch):
+        decorate = T.set_grad_enabled(False) if mode == "set_grad_enabled" else getattr(T, mode)()
+        seen: list[Any] = []
+
+        @decorate
+        def numbers(seen: list[Any] = seen, T: Any = T) -> Any:
+            try:
+                for k in range(3):
+                    try:
+                        seen.append((k, (yield k), T.is_grad_enabled()))
+                    except KeyError:
+                        seen.append(("error", T.is_grad_enabled()))
+            finally:
+                seen.append(("end", T.is_grad_enabled()))
+            return "all"
+
+        assert T.is_grad_enabled()
+        generator = numbers()
+        assert next(generator) == 0 and T.is_grad_enabled()
+        assert generator.send("sent") == 1 and T.is_grad_enabled()
+        assert generator.throw(KeyError()) == 2
+        with pytest.raises(StopIteration, match="all"):
+            next(generator)
+        stopped = numbers()
+        next(stopped)
+        stopped.close()
+        assert seen == [(0, "sent", False), ("error", False), (2, None, False), ("end", False), ("end", False)]
+        assert T.is_grad_enabled()
+
+
+def test_zeros_in_the_place_of_gradients_can_be_differentiated() -> None:
+    for T in (gl, torch):
+        x, a = T.tensor(0.5, requires_grad=True), T.tensor(1.0, requires_grad=True)
+        (first,) = T.autograd.grad(x * a, x, create_graph=True)
+        (second,) = T.autograd.grad(first, x, create_graph=True, materialize_grads=True)
+        (third,) = T.autograd.grad(second, x, materialize_grads=True)
+        assert second.item() == third.item() == 0 and second.requires_grad and not third.requires_grad
+
+
+def test_powers_of_zero_by_their_exponent() -> None:
+    for base in (0, [0.0, 0.0, 0.0, 2.0]):
+        for T in (gl, torch):
+            b = T.tensor([-1.0, 0.0, 1.0, 3.0], requires_grad=True)
+            ((base if base == 0 else T.tensor(base)) ** b).sum().backward()
+            np.testing.assert_allclose(b.grad.numpy(), [-np.inf, 0, 0, 0 if base == 0 else 8 * np.log(2)], rtol=1e-6)

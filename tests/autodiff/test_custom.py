@@ -13,7 +13,7 @@ import gradloom as gl
 from gradloom import autograd, func
 from gradloom.autodiff.trees import leaves_of
 from gradloom.autograd.function import once_differentiable
-from gradloom.errors import GradientError, NotSupportedError
+from gradloom.errors import GradientError
 from gradloom.tape import TAPE
 
 RNG = np.random.default_rng(6)
@@ -252,6 +252,12 @@ def test_refused() -> None:
             ctx.mark_dirty(x)
             return x
 
+    class Lost(Bad):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.mark_dirty(x)
+            return x.mul_(2) + 1
+
     class Nothing(autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Any) -> Any:
@@ -262,8 +268,10 @@ def test_refused() -> None:
         Bad.apply(x).sum().backward()
     with pytest.raises(GradientError, match=r"shape \(2,\)"):
         Wrong.apply(x).sum().backward()
-    with pytest.raises(NotSupportedError, match="mark_dirty"):
+    with pytest.raises(GradientError, match="cannot be changed in place"):
         Dirty.apply(x)
+    with pytest.raises(GradientError, match="not among the outputs"):
+        Lost.apply(x * 1)
     with pytest.raises(GradientError, match="no backward"):
         Nothing.apply(x).sum().backward()
 
@@ -326,3 +334,49 @@ def test_gradcheck_of_functions() -> None:
     y = gl.tensor(Y, requires_grad=True)
     assert autograd.gradcheck(lambda x, y: TWO.apply(x, y), (x, y), check_forward_ad=True, check_batched_grad=True)
     assert autograd.gradgradcheck(lambda x, y: TWO.apply(x, y), (x, y))
+
+
+def test_outputs_that_are_no_tensors_get_none() -> None:
+    for lib in (gl, torch):
+
+        class Scaled(lib.autograd.Function):  # type: ignore[name-defined, misc]
+            @staticmethod
+            def forward(ctx: Any, x: Any, scale: float) -> Any:
+                ctx.save_for_backward(x)
+                ctx.scale = scale
+                return scale, x * x * scale, None, "text", x + 1
+
+            @staticmethod
+            def backward(ctx: Any, *cts: Any) -> Any:
+                assert len(cts) == 5 and [k for k, ct in enumerate(cts) if ct is None] == [0, 2, 3]
+                (x,) = ctx.saved_tensors
+                return 2 * x * ctx.scale * cts[1] + cts[4], None
+
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        scale, y, nothing, text, z = Scaled.apply(x, 3.0)
+        assert (scale, nothing, text) == (3.0, None, "text")
+        (y * 2 + z).sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), [13.0, 25.0])
+
+
+def test_setup_context_sees_the_arguments_left_out() -> None:
+    for lib in (gl, torch):
+
+        class Powered(lib.autograd.Function):  # type: ignore[name-defined, misc]
+            @staticmethod
+            def forward(x: Any, n: int = 3, scale: float = 2.0) -> Any:
+                return scale * x**n
+
+            @staticmethod
+            def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+                x, ctx.n, ctx.scale = inputs
+                ctx.save_for_backward(x)
+
+            @staticmethod
+            def backward(ctx: Any, ct: Any) -> Any:
+                (x,) = ctx.saved_tensors
+                return ct * ctx.scale * ctx.n * x ** (ctx.n - 1), None, None
+
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        (Powered.apply(x) + Powered.apply(x, 2)).sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), [10.0, 32.0])

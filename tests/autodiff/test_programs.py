@@ -252,7 +252,7 @@ def test_functional_call_refuses_and_ties() -> None:
     eye = gl.eye(2) * 2
     assert func.functional_call(net, {"a.weight": eye}, x).tolist() == [[4, 4]]
     with pytest.raises(StateError, match="nothing"):
-        func.functional_call(net, {"nothing": eye}, x)
+        func.functional_call(net, {"nothing": eye}, x, strict=True)
     with pytest.raises(StateError, match="missing"):
         func.functional_call(nn.Linear(2, 2), {"weight": eye}, x, strict=True)
     with pytest.raises(StateError, match="twice"):

@@ -13,7 +13,7 @@ import pytest
 
 from gradloom.compiler import contract_plan
 from gradloom.compiler.contract_plan import Choice, Problem, plan_contract
-from gradloom.compiler.llvm.contract import DIRECT, PACK_STRIP, PREPACKED
+from gradloom.compiler.llvm.contract import DIRECT, FAR, PACK_STRIP, PREPACKED
 from gradloom.compiler.llvm.host import Host, compile_object, detect_name, host_named, load_object
 from gradloom.compiler.llvm.text import Module
 from gradloom.compiler.loops import SCRATCH_BYTES, Access, Contract, Inst, Launch
@@ -92,8 +92,10 @@ class Case:
         extents = (*batch, a.shape[-2], b.shape[-1], a.shape[-1])
         return Problem(spec, extents, tuple(map(tuple, self.ints)))
 
-    def run(self, spec: Contract, host: Host, choice: Choice | None = None, order=None, threads=1) -> list[Launch]:
-        """Plan and run; ``choice`` overrules the planner."""
+    def run(
+        self, spec: Contract, host: Host, choice: Choice | None = None, order=None, threads=1, **more
+    ) -> list[Launch]:
+        """Plan and run; ``choice`` overrules the planner, which is told ``more``."""
         temps: list[np.ndarray] = []
 
         def temp(nbytes: int) -> int:
@@ -103,7 +105,7 @@ class Case:
         p = self.problem(spec)
         slots = list(range(len(self.bases)))
         if choice is None:
-            launches = plan_contract(spec, p.extents, p.ints, slots, temp, host)
+            launches = plan_contract(spec, p.extents, p.ints, slots, temp, host, **more)
         else:
             launches = contract_plan.build(choice, slots, temp, host)
         table = [x.ctypes.data for x in [*self.bases, *temps]]
@@ -393,6 +395,39 @@ def test_long_k_is_cut(host):
     body = (Inst("acc", "f32"), Inst("load", "f32", (), (2,)), Inst("add", "f32", (0, 1)))
     c.run(c.spec(body, ((2, 3),)), host)
     close(out, product(c) + bias, k)
+
+
+@pytest.mark.parametrize("rows", [128, 256, 512, 1024])
+def test_two_threads_finish_together_where_k_is_cut(rows):
+    """A layer from 3072 to 768: its packed rows leave no room for halves of them in two stretches of k."""
+    host = host_named("avx512")
+    steps = (("s", "1"), ("1", "s"), ("s", "1"))
+    accesses = tuple(Access(n, "f32", s) for n, s in enumerate(steps))
+    spec = Contract("f32", 0, accesses, (Inst("acc", "f32"),), ((0, 2),))
+    c = contract_plan.choose(Problem(spec, (rows, 768, 3072), ((0, 3072), (0, 3072), (0, 768))), host)
+    p = c.problem
+    loads = [0, 0]
+    for i in range(0, p.rows, c.mc):
+        for j in range(0, p.cols, c.nc):
+            loads[loads[0] > loads[1]] += min(c.mc, p.rows - i) * min(c.nc, p.cols - j)
+    assert c.pack_a and c.kc < p.k
+    assert max(loads) < 1.03 * sum(loads) / 2
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("rows", [4, 8, 14, 23])
+def test_what_moves_on_is_asked_for(host, rows, fresh):
+    """The sums are the same; tiles of four rows and more ask for what their body reads where it is fresh."""
+    c = Case()
+    c.add((rows, 64))
+    c.add((64, 80), gap=1)
+    old = c.add((rows, 80), gap=1)
+    out = c.add((rows, 80), gap=2, values=False)
+    body = (Inst("acc", "f32"), Inst("load", "f32", (), (2,)), Inst("add", "f32", (0, 1)))
+    launches = c.run(c.spec(body, ((2, 3),)), host, fresh=fresh)
+    assert launches[-1].ints[FAR] == int(fresh)
+    close(out, product(c) + old, 64)
+    c.guards()
 
 
 def test_a_product_beyond_the_caches(host):

@@ -10,8 +10,9 @@ import pytest
 import gradloom as gl
 from gradloom import control
 from gradloom.compiler import pipeline
-from gradloom.compiler.llvm.contract import PackColumns
+from gradloom.compiler.llvm.contract import FAR, Multiply, PackColumns
 from gradloom.compiler.looping import Inner
+from gradloom.graph.node import Graph
 from gradloom.nn import functional as F
 from gradloom.profiler import profile
 
@@ -56,11 +57,13 @@ def test_weights_are_packed_and_steady_values_made_once(bodies: list[Inner], len
     assert any(isinstance(x.source, PackColumns) for x in inner.first)
     inside = [x for s in inner.block.steps if isinstance(s, list) for x in s]
     assert not any(isinstance(x.source, PackColumns) for x in inside)
-    assert len(inner.notes) == len(inner.first) + len(inside)
+    (multiply,) = (x for x in inside if isinstance(x.source, Multiply))
+    assert multiply.ints[FAR] == 1  # the sequence's row, which no step before has read
+    assert len(inner.block.notes) == len(inside)
     with profile() as p:
         run()
     kernels = [e for e in p.events() if e.name != "program"]
-    assert len(kernels) >= len(inner.notes)
+    assert len(kernels) >= len(inner.first) + len(inside)
     assert [e.name for e in kernels if e.name == "pack"]
 
 
@@ -98,3 +101,20 @@ def test_attention_of_another_length_compiles_nothing() -> None:
     for n in (128, 192, 352, 544):
         step(n)
     assert kernels.stats().compiled + kernels.stats().disk_hits == before
+
+
+def test_what_joins_pieces_of_a_step_is_joined_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three gates' cotangents of a GRU are stacked once for its input and once for its state, in no pieces."""
+    graphs: list[Graph] = []
+    compile_body = pipeline.compile_body
+
+    def noted(graph: Graph, captured: int) -> Inner | None:
+        graphs.append(graph)
+        return compile_body(graph, captured)
+
+    monkeypatch.setattr(pipeline, "compile_body", noted)
+    layer = gl.nn.GRU(5, 37)
+    x = gl.tensor(RNG.normal(size=(6, 3, 5)).astype("f4"), requires_grad=True)
+    layer(x)[0].square().sum().backward()
+    x.grad.numpy()
+    assert [n.aval.shape for n in graphs[-1].outputs] == [(3, 37), (3, 111), (3, 111)]

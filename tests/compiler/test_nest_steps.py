@@ -91,7 +91,7 @@ def test_what_cannot_or_need_not_be_split() -> None:
 # -- stage by stage -----------------------------------------------------------------------------------
 @pytest.mark.parametrize("seed", range(30))
 def test_random_nests_in_steps(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("ENOUGH_CHUNKS", 1 << 40), ("CHUNK_WORK", 0), ("PARTS", 3), ("GRAIN", 2)):
+    for name, value in (("ENOUGH_CHUNKS", 1 << 40), ("SPLIT_WORK", 0), ("PARTS", 3), ("GRAIN", 2)):
         monkeypatch.setattr(nest_split, name, value)
     case = Draw(np.random.default_rng(2030 + seed)).case()
     what = f"{show(case.nest)}\nextents {case.extents} ints {case.ints}"

@@ -139,6 +139,17 @@ def loops():
     return [out.detach().numpy().copy(), *(p.grad.numpy().copy() for p in net.parameters())]
 
 
+def wide_loops():
+    """Loops that are taken apart by rows."""
+    net = nn.GRU(6, 7, bidirectional=True)
+    x = gl.tensor(np.random.default_rng(1).standard_normal((9, 35, 6), "f4"))
+    for p in net.parameters():
+        gl.nn.init.constant_(p, 0.1)
+    out, _ = net(x)
+    out.square().sum().backward()
+    return [out.detach().numpy().copy(), *(p.grad.numpy().copy() for p in net.parameters())]
+
+
 def hosts():
     """Work that NumPy does, with attributes and several dtypes, between kernels."""
     x = gl.tensor(np.random.default_rng(2).standard_normal((6, 6)))
@@ -149,7 +160,7 @@ def hosts():
     return [t.numpy().copy() for t in (q + 1, v, i.values * 3, i.indices + 1, gl.fft.fft(x).abs())]
 
 
-@pytest.mark.parametrize("program", [loops, hosts])
+@pytest.mark.parametrize("program", [loops, wide_loops, hosts])
 def test_loops_and_host_calls_come_back(folder, monkeypatch, program):
     monkeypatch.setattr(plans, "LEAST", 1)
     first = program()

@@ -66,3 +66,33 @@ def test_is_chosen_for_filters_only() -> None:
     assert (
         launch((2, 5, 32, 48, 9), (69120, 13824, 432, 9, 1), (69125, 13824, 1, 32, 1536)) is None
     )  # two kinds of blocks
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i4"])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 3, 224, 224), (3, 3, 17, 16), (2, 4, 9, 33), (5, 2, 40, 47), (7, 1, 30, 31), (2, 5, 20, 20), (2, 3, 8, 9)],
+)
+def test_planes_to_pixels(shape: tuple[int, ...], dtype: str) -> None:
+    x = (np.random.default_rng(4).standard_normal(shape) * 100).astype(dtype)
+    got = gl.tensor(x).permute(0, 2, 3, 1).contiguous()
+    np.testing.assert_array_equal(got.numpy(), x.transpose(0, 2, 3, 1))
+
+
+def test_planes_to_part_of_pixels() -> None:
+    """Turned upside down, into the middle of zeros, from every other picture."""
+    x = np.random.default_rng(5).standard_normal((6, 3, 21, 37)).astype("f4")
+    got = gl.nn.functional.pad(gl.tensor(x)[::2].flip(2).permute(0, 2, 3, 1), (0, 0, 2, 3, 1, 1))
+    want = np.pad(x[::2, :, ::-1].transpose(0, 2, 3, 1), ((0, 0), (1, 1), (2, 3), (0, 0)))
+    np.testing.assert_array_equal(got.numpy(), want)
+
+
+def test_planes_are_woven() -> None:
+    nest = Nest(
+        ("p",) * 3, 1, (Access(0, "f32", ("s", "1", "s")), Access(1, "f32", ("s", "s", "1"))),
+        (Inst("load", "f32", (), (0,)),), ((0, 1),),
+    )  # fmt: skip
+    launch = plan_reorder(nest, (30, 40, 3), [[0, 40, 1200], [6, 126, 3]], [1, 2], detect_host())
+    assert launch is not None
+    assert type(launch.source).__name__ == "Interleave"
+    assert plan_reorder(nest, (30, 40, 5), [[0, 40, 1200], [6, 210, 5]], [1, 2], detect_host()) is None

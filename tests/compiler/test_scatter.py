@@ -134,6 +134,23 @@ def test_whatever_an_index_says_nothing_else_is_touched() -> None:
     np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("how", ["add", "set"])
+def test_updates_in_another_order_go_by_rows(how: str) -> None:
+    """As the gradient of an embedding whose sequences were turned: row by row, not an element at a time."""
+    rng = np.random.default_rng(4)
+    table, ids = rng.standard_normal((50, 96)).astype("f4"), rng.integers(0, 50, (12, 30))
+    rows = rng.standard_normal((30, 12, 96)).astype("f4")
+    x, u, i = (Node(None, (), (), Aval(a.shape, D.as_dtype(a.dtype))) for a in (table, rows, ids))
+    turned = Node(S.permute, (u,), ((1, 0, 2),), Aval((12, 30, 96), D.float32))
+    out = Node(I.take_put, (x, turned, i), (0, how), x.aval)
+    graph = Graph([x, u, i], [turned, out], [out], {})
+    given_ = [a.ctypes.data for a in (table, rows, ids)]
+    exe = compile_graph(graph)
+    assert "inner=True" in exe.describe() and "(1, 360, 96)" in exe.describe()
+    got, want = (as_numpy(b[0], np.dtype("f4"), table.shape) for b in (exe.run(given_), run_graph(graph, given_)))
+    np.testing.assert_array_equal(got, want)
+
+
 def test_updates_that_are_computed() -> None:
     x, i = Node(None, (), (), Aval((6, 4), D.float32)), Node(None, (), (), Aval((3,), D.int64))
     y = Node(E.exp, (x,), (), x.aval)

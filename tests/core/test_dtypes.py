@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -222,6 +224,15 @@ def test_what_a_dtype_is() -> None:
     for alias, name in {"cfloat": "complex64", "cdouble": "complex128", "half": "float16", "short": "int16"}.items():
         assert ours(alias).name == name
     assert [dtypes.as_dtype(k).name for k in (bool, int, float, complex)] == ["bool", "int64", "float32", "complex64"]
+
+
+def test_dtypes_are_their_names() -> None:
+    x = gl.ones(2)
+    assert x.dtype == "float32" and "float32" == x.dtype and x.dtype != "float64" and x.dtype != gl.float64
+    assert {"float32": 1}[x.dtype] == 1 and {gl.int8: 2}["int8"] == 2 and "int" in gl.int8
+    assert json.loads(json.dumps({"dtype": x.dtype})) == {"dtype": "float32"}
+    assert f"{x.dtype}" == str(x.dtype) == repr(x.dtype) == "gradloom.float32"
+    assert copy.deepcopy(x.dtype) is gl.float32 and isinstance(x.dtype, gl.dtype)
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64", "complex64", "float8_e5m2"])

@@ -113,3 +113,9 @@ def test_errors_are_those_that_python_users_catch() -> None:
         x().sum().backward()
     with pytest.raises(ValueError, match="unknown target"):
         gl.set_target("tpu")
+
+
+def test_errors_are_those_that_programs_for_pytorch_catch() -> None:
+    for call in (lambda: x() @ x(), lambda: gl.arange(3).mean(), lambda: gl.zeros(3).reshape(2, 2), lambda: gl.cat([])):
+        with pytest.raises(RuntimeError):
+            call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 
@@ -45,6 +46,18 @@ def test_columns_have_types(csv, tmp_path):
     assert read_table(tmp_path / "s.csv")["b"].tolist() == [2]
 
 
+def test_text_files_of_other_kinds(tmp_path):
+    with gzip.open(tmp_path / "t.csv.gz", "wt") as file:
+        file.write("a,b\n 1,2.5\n")
+    assert {k: v.tolist() for k, v in read_table(tmp_path / "t.csv.gz").items()} == {"a": [1], "b": [2.5]}
+    (tmp_path / "bare.csv").write_text("1,x\n2,y\n")
+    assert read_table(tmp_path / "bare.csv", names=["n", "t"])["n"].tolist() == [1, 2]
+    (tmp_path / "old.csv").write_bytes("a,b\n1,é\n".encode("latin-1"))
+    assert read_table(tmp_path / "old.csv", encoding="latin-1")["b"].tolist() == ["é"]
+    (tmp_path / "long.csv").write_text("id,n\n12345678901234567890,1\n")
+    assert read_table(tmp_path / "long.csv")["id"].tolist() == ["12345678901234567890"]
+
+
 def test_a_table_as_tensors(csv):
     data = TableDataset(csv, "kind", missing="mean")
     assert data.names == ["size", "colour=blue", "colour=red", "weight"] and data.classes == ["a", "b"]
@@ -69,12 +82,26 @@ def test_parquet(tmp_path):
     parquet, pyarrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
     parquet.write_table(pyarrow.table({"a": [1, 2], "b": ["x", "y"]}), tmp_path / "t.parquet")
     assert read_table(tmp_path / "t.parquet")["a"].tolist() == [1, 2]
+    table = pyarrow.table({"a": [1, None], "b": ["x", "y"]})
+    for name, begin in (("t.arrow", pyarrow.ipc.new_file), ("t.arrows", pyarrow.ipc.new_stream)):
+        with begin(str(tmp_path / name), table.schema) as writer:
+            writer.write_table(table)
+        assert read_table(tmp_path / name)["b"].tolist() == ["x", "y"]
+    for name in ("t.parquet", "t.arrow", "t.arrows"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(FileError, match="damaged"):
+            read_table(tmp_path / name)
+    assert TableDataset(pyarrow.table({"a": [1, 2], "t": ["x", "y"]}), "t").tensors[1].tolist() == [0, 1]
 
 
 TABLES = {
     "fields": (FileError, "line 3: 1 fields", lambda p: read_table(put(p, "a,b\n1,2\n3\n"))),
     "empty": (FileError, "is empty", lambda p: read_table(put(p, ""))),
     "twice": (FileError, "twice", lambda p: read_table(put(p, "a,a\n1,2\n"))),
+    "heading": (FileError, "numbers where the names", lambda p: read_table(put(p, "1,2\n3,4\n"))),
+    "encoding": (FileError, "no text in utf-8", lambda p: read_table(put(p, "a\né\n", "latin-1"))),
+    "packed": (FileError, "damaged", lambda p: read_table(put(p, "a\n1\n").rename(p / "x.csv.gz"))),
     "column": (StateError, "no column 'z'", lambda p: TableDataset(put(p, CSV), "z")),
     "missing": (StateError, "'weight' has no number in row 1", lambda p: TableDataset(put(p, CSV), "kind")),
     "target": (StateError, "missing in row 1", lambda p: TableDataset(put(p, CSV), "weight")),
@@ -85,9 +112,9 @@ TABLES = {
 }  # fmt: skip
 
 
-def put(folder, text):
+def put(folder, text, encoding="utf-8"):
     path = folder / "x.csv"
-    path.write_text(text)
+    path.write_text(text, encoding=encoding)
     return path
 
 
@@ -207,6 +234,13 @@ def test_good_data_gives_no_problems():
     report = examine(data_of(X[:40], Y[:40]), data_of(X[40:], Y[40:]), classes=3)
     assert not report and report.parts["train"]["labels"]["counts"][0] == 14
     assert "nothing suspicious" in str(report) and "3 classes" in str(report)
+
+
+def test_loaders_and_arrays_are_looked_through_by_sample():
+    wanted = str(examine(spoiled(x7=np.nan)))
+    x = X.copy()
+    x[7] = np.nan
+    assert str(examine(DataLoader(spoiled(x7=np.nan), 16, shuffle=True))) == str(examine((x, Y))) == wanted
 
 
 def spoiled(**changes):

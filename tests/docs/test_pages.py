@@ -43,7 +43,8 @@ def given() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if programs(p)], ids=lambda p: p.name)
-def test_programs_run(page: Path, few_images: None) -> None:
+def test_programs_run(page: Path, few_images: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # some write files
     names = given()
     for source in programs(page):
         exec(compile(source, str(page), "exec"), names)

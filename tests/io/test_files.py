@@ -293,6 +293,23 @@ def samples():
     yield memory.getvalue()
 
 
+@pytest.mark.parametrize("method", [0, 8, 9, 12, 14, 95], ids=lambda m: f"compression {m}")
+def test_a_part_said_to_be_compressed_is_named_as_damaged(method):
+    memory = io.BytesIO()
+    torch.save({"w": torch.ones(3)}, memory)
+    data = bytearray(memory.getvalue())
+    at = 0
+    while (at := data.find(b"PK\x01\x02", at)) >= 0:  # the method of each part, in the directory and before the part
+        header = int.from_bytes(data[at + 42 : at + 46], "little")
+        data[at + 10 : at + 12] = data[header + 8 : header + 10] = method.to_bytes(2, "little")
+        at += 4
+    if method == 0:
+        assert gl.load(io.BytesIO(bytes(data)))["w"].numpy().sum() == 3
+        return
+    with pytest.raises(FileError, match="no intact zip file"):
+        gl.load(io.BytesIO(bytes(data)))
+
+
 @pytest.mark.parametrize("k", range(3))
 def test_damaged_files_raise_errors_of_ours_or_still_hold_data(k):
     good = list(samples())[k]

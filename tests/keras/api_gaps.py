@@ -4,26 +4,7 @@ What is absent on purpose stands with its reason in `gradloom/keras/absent.py`.
 """
 
 GAPS = """
-applications.ConvNeXtBase applications.ConvNeXtLarge applications.ConvNeXtSmall applications.ConvNeXtTiny
-applications.ConvNeXtXLarge applications.EfficientNetV2B0 applications.EfficientNetV2B1 applications.EfficientNetV2B2
-applications.EfficientNetV2B3 applications.EfficientNetV2L applications.EfficientNetV2M applications.EfficientNetV2S
-applications.InceptionResNetV2 applications.InceptionV3 applications.MobileNetV3Large applications.MobileNetV3Small
-applications.NASNetLarge applications.NASNetMobile applications.Xception applications.convnext.ConvNeXtBase
-applications.convnext.ConvNeXtLarge applications.convnext.ConvNeXtSmall applications.convnext.ConvNeXtTiny
-applications.convnext.ConvNeXtXLarge applications.convnext.decode_predictions applications.convnext.preprocess_input
-applications.efficientnet_v2.EfficientNetV2B0 applications.efficientnet_v2.EfficientNetV2B1
-applications.efficientnet_v2.EfficientNetV2B2 applications.efficientnet_v2.EfficientNetV2B3
-applications.efficientnet_v2.EfficientNetV2L applications.efficientnet_v2.EfficientNetV2M
-applications.efficientnet_v2.EfficientNetV2S applications.efficientnet_v2.decode_predictions
-applications.efficientnet_v2.preprocess_input applications.inception_resnet_v2.InceptionResNetV2
-applications.inception_resnet_v2.decode_predictions applications.inception_resnet_v2.preprocess_input
-applications.inception_v3.InceptionV3 applications.inception_v3.decode_predictions
-applications.inception_v3.preprocess_input applications.mobilenet_v3.decode_predictions
-applications.mobilenet_v3.preprocess_input applications.nasnet.NASNetLarge applications.nasnet.NASNetMobile
-applications.nasnet.decode_predictions applications.nasnet.preprocess_input applications.xception.Xception
-applications.xception.decode_predictions applications.xception.preprocess_input layers.AugMix
-layers.ContrastLimitedAdaptiveHistogramEqualization layers.CutMix layers.Equalization layers.HashedCrossing
-layers.MelSpectrogram layers.MixUp layers.RandAugment layers.RandomColorJitter layers.STFTSpectrogram
-preprocessing.image.smart_resize tree.MAP_TO_NONE tree.assert_same_paths utils.audio_dataset_from_directory
-wrappers.SKLearnClassifier wrappers.SKLearnRegressor wrappers.SKLearnTransformer
+preprocessing.image.smart_resize tree.MAP_TO_NONE
+tree.assert_same_paths utils.audio_dataset_from_directory wrappers.SKLearnClassifier wrappers.SKLearnRegressor
+wrappers.SKLearnTransformer
 """.split()

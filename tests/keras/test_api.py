@@ -38,7 +38,7 @@ def test_what_has_a_reason_is_absent():
                 found(name)
 
 
-@pytest.mark.parametrize("name", ["layers.JaxLayer", "distribution", "quantizers", "utils.FeatureSpace", "remat",
+@pytest.mark.parametrize("name", ["layers.JaxLayer", "distribution", "quantizers", "utils.Config", "remat",
                                   "callbacks.OrbaxCheckpoint", "datasets.mnist"])  # fmt: skip
 def test_the_error_says_why(name):
     with pytest.raises(AbsentError, match=f"keras.{name} is deliberately absent") as said:

@@ -85,7 +85,8 @@ def test_one_output_in_a_structure(form):
         ({"loss": {"a": "mse", "c": "mse"}}, r"Invalid `loss` dictionary: 'c'.*Expected keys \['a', 'b'\]"),
         ({"loss": "mse", "metrics": {"c": ["mse"]}}, "Invalid `metrics` dictionary: 'c'"),
         ({"loss": "mse", "weighted_metrics": {"c": ["mse"]}}, "Invalid `weighted_metrics` dictionary: 'c'"),
-        ({"loss": ["mse", ["mse", "mae"]]}, "`loss` has 2 entries for one output"),
+        ({"loss": "mse", "loss_weights": [1.0, 2.0, 3.0]}, "must match the number of losses"),
+        ({"loss": {"a": "mse"}, "loss_weights": {"b": 1.0}}, "'b', which has no loss"),
     ],
 )
 def test_what_does_not_go_with_the_outputs_is_refused(given, message):

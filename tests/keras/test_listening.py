@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gradloom import keras
+from gradloom.errors import StateError
 from gradloom.keras import layers
 
 X, Y = np.ones((10, 2), np.float32), np.ones((10, 3), np.float32)
@@ -89,3 +90,32 @@ def test_a_callback_stops_an_endless_generator(method, hook, flag):
     getattr(model, method)(endless(), verbose=0, callbacks=[listener])
     assert seen == [0, 1, 2, 3, 4]
     assert len(model.predict(X, verbose=0)) == 10  # the next call starts anew
+
+
+def test_a_monitored_value_that_comes_in_some_epochs_alone(tmp_path):
+    x, y = np.zeros((8, 2), np.float32), np.ones((8, 1), np.float32)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=1, min_delta=1e9)
+    plateau = keras.callbacks.ReduceLROnPlateau("val_loss")
+    best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", "val_loss", save_best_only=True)
+    log = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    assert stopping.best is None and plateau.best is None
+    history = model.fit(
+        x, y, epochs=8, validation_data=(x, y), validation_freq=2, verbose=0, callbacks=[plateau, best, log, stopping]
+    )
+    assert len(history.epoch) == 4 and len(history.history["val_loss"]) == 2
+    assert plateau.best == pytest.approx(history.history["val_loss"][-1])
+    rows = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()]
+    column = rows[0].index("val_loss")
+    assert [row[column] == "NA" for row in rows[1:]] == [True, False, True, False]
+    with pytest.raises(StateError, match="val_lost"):
+        model.fit(x, y, epochs=2, validation_data=(x, y), validation_freq=2, verbose=0,
+                  callbacks=[keras.callbacks.EarlyStopping("val_lost")])  # fmt: skip
+
+
+def test_functions_beside_the_methods_of_callbacks():
+    noted = keras.callbacks.LambdaCallback(on_epoch_end=None, other=len)
+    assert noted.other is len
+    with pytest.raises(ValueError, match="on_epoch_ends"):
+        keras.callbacks.LambdaCallback(on_epoch_ends=print)

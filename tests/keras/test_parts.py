@@ -87,9 +87,9 @@ def test_losses_from_scores_and_from_probabilities():
     assert binary()(np.array([1.0]), np.array([0.0])).item() == pytest.approx(-np.log(1e-7), rel=1e-3)
     smooth = ONE_HOT * 0.9 + 0.1 / 3
     assert full(label_smoothing=0.1)(ONE_HOT, P).item() == pytest.approx(-(smooth * np.log(P)).sum(-1).mean(), rel=1e-5)
-    assert losses.get("mae")(ONE_HOT, P).item() == pytest.approx(np.abs(P - ONE_HOT).mean(), rel=1e-5)
+    assert losses.get("MeanAbsoluteError")(ONE_HOT, P).item() == pytest.approx(np.abs(P - ONE_HOT).mean(), rel=1e-5)
     weight = np.array([1.0, 0.0, 2.0, 1.0, 0.5])
-    assert losses.get("mse")(ONE_HOT, P, weight).item() == pytest.approx(
+    assert losses.MeanSquaredError()(ONE_HOT, P, weight).item() == pytest.approx(
         (((P - ONE_HOT) ** 2).mean(-1) * weight).mean(), rel=1e-5
     )
 
@@ -107,10 +107,10 @@ def test_metrics_by_hand():
 
 
 def test_accuracy_follows_loss_and_shape():
-    found = metrics.resolve("accuracy", losses.get("mse"), (None, 1), (9,))
+    found = metrics.resolve("accuracy", losses.MeanSquaredError(), (None, 1), (9,))
     assert isinstance(found, metrics.BinaryAccuracy) and found.name == "accuracy"
-    assert isinstance(metrics.resolve("acc", losses.get("mse"), (None, 3), (9, 3)), metrics.CategoricalAccuracy)
-    sparse = losses.get("sparse_categorical_crossentropy")
+    assert isinstance(metrics.resolve("acc", losses.MeanSquaredError(), (None, 3), (9, 3)), metrics.CategoricalAccuracy)
+    sparse = losses.SparseCategoricalCrossentropy()
     assert isinstance(metrics.resolve("accuracy", sparse, (None, 1), (9, 1)), metrics.SparseCategoricalAccuracy)
 
 

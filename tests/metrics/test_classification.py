@@ -235,7 +235,7 @@ def test_merged_saved_and_reset(name: str) -> None:
     assert c.update_count == 0
     np.testing.assert_allclose(fed(c, SCORES, LABELS), whole, rtol=1e-12)
     with pytest.raises(StateError, match="keeps"):
-        a.merge_state(M.Sum())
+        a.merge_state(M.SumMetric())
 
 
 def test_an_evaluation_is_one_program_a_batch() -> None:

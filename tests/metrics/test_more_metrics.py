@@ -235,7 +235,7 @@ def test_dice_of_a_class_that_a_sample_lacks() -> None:
     # the class weighs as in the sample that has it: 1/2² there, and so its two wrong pixels count in the other
     t, p = np.array([[0, 0, 1, 1], [0, 0, 0, 0]]), np.array([[0, 0, 1, 1], [0, 0, 1, 1]])
     second = (2 * 2 / 16) / ((4 + 2) / 16 + 2 / 4)
-    np.testing.assert_allclose(value(M.GeneralizedDiceScore(2), p, t), (1 + second) / 2)
+    np.testing.assert_allclose(value(M.GeneralizedDiceScore(2, input_format="index"), p, t), (1 + second) / 2)
 
 
 UNFED = {

@@ -151,11 +151,12 @@ A, B = RNG.integers(0, 3, (6, 4, 5)), RNG.integers(0, 3, (6, 4, 5))
 
 def test_overlap_over_the_data_set() -> None:
     np.testing.assert_allclose(
-        fed(M.MeanIoU(3), A, B, cuts=(2,)), sk.jaccard_score(B.ravel(), A.ravel(), average="macro")
+        fed(M.MeanIoU(3, input_format="index"), A, B, cuts=(2,)),
+        sk.jaccard_score(B.ravel(), A.ravel(), average="macro"),
     )
-    each = fed(M.DiceScore(3, per_class=True), A, B, cuts=(2,))
+    each = fed(M.DiceScore(3, average="none", aggregation_level="global", input_format="index"), A, B, cuts=(2,))
     np.testing.assert_allclose(each, sk.f1_score(B.ravel(), A.ravel(), average=None))
-    foreground = fed(M.MeanIoU(3, include_background=False), A, B, cuts=(2,))
+    foreground = fed(M.MeanIoU(3, include_background=False, input_format="index"), A, B, cuts=(2,))
     np.testing.assert_allclose(foreground, sk.jaccard_score(B.ravel(), A.ravel(), average=None)[1:].mean())
 
 
@@ -168,16 +169,21 @@ def test_overlap_by_samples_and_one_hot() -> None:
 
 # -- aggregation and collections -----------------------------------------------------------------------------
 def test_aggregation() -> None:
-    for metric, expected in ((M.Sum(), T.sum()), (M.Max(), T.max()), (M.Min(), T.min()), (M.Mean(), T.mean())):
+    for metric, expected in (
+        (M.SumMetric(), T.sum()),
+        (M.MaxMetric(), T.max()),
+        (M.MinMetric(), T.min()),
+        (M.MeanMetric(), T.mean()),
+    ):
         np.testing.assert_allclose(fed(metric, T), expected)
-    np.testing.assert_array_equal(fed(M.Cat(), T), T)
-    weighted = M.Mean()
+    np.testing.assert_array_equal(fed(M.CatMetric(), T), T)
+    weighted = M.MeanMetric()
     weighted.update(gl.tensor([1.0, 3.0]), gl.tensor([3.0, 1.0]))
-    assert weighted.compute().item() == 1.5 and weighted.result() == 1.5
+    assert weighted.compute().item() == 1.5
 
 
 def test_what_is_given_may_change_afterwards() -> None:
-    batch, total = np.ones(4), M.Sum()
+    batch, total = np.ones(4), M.SumMetric()
     total.update(batch)
     batch[:] = 100.0
     assert total.compute().item() == 4.0
@@ -200,6 +206,6 @@ def test_a_collection() -> None:
     c.reset()
     assert len(c) == 2 and list(c) == ["MeanSquaredError", "PearsonCorrCoef"]
     with pytest.raises(ValueError, match="called"):
-        M.MetricCollection([M.Sum(), M.Sum()])
+        M.MetricCollection([M.SumMetric(), M.SumMetric()])
     with pytest.raises(TypeError, match="holds metrics"):
         M.MetricCollection([3])

@@ -58,12 +58,29 @@ def test_rouge() -> None:
     assert found["rouge1_fmeasure"] == pytest.approx(0.75)
     assert found["rouge2_fmeasure"] == 0.0
     assert found["rougeL_fmeasure"] == pytest.approx(0.5)
-    several = M.ROUGEScore("rouge1", accumulate="best")
+    several = M.ROUGEScore("best", "rouge1")
     several.update(["a b"], [["c d", "a b"]])
     assert several.compute()["rouge1_recall"].item() == 1.0
-    mean = M.ROUGEScore("rouge1", accumulate="avg")
+    mean = M.ROUGEScore("avg", rouge_keys="rouge1")
     mean.update(["a b"], [["c d", "a b"]])
     assert mean.compute()["rouge1_recall"].item() == 0.5
+
+
+def test_rouge_by_sentences() -> None:
+    texts = ["the cat sat on the mat\nit was a grey cat\nthe dog ran",
+             "One day it rained. We stayed in! Was it cold?", "alpha beta gamma delta"]  # fmt: skip
+    wanted = [["a grey cat sat there\nthe dog ran off and the cat sat on it", "nobody sat on the mat"],
+              ["It rained one day. It was cold. We stayed."], ["delta gamma\nbeta alpha beta"]]  # fmt: skip
+    values = {"best": (0.662634, 0.688095, 0.644444), "avg": (0.617867, 0.616667, 0.666667)}  # TorchMetrics 1.9
+    for accumulate, expected in values.items():
+        metric = M.ROUGEScore(accumulate, ("rougeLsum", "rouge2"))
+        metric.update(texts, wanted)
+        found = metric.compute()
+        parts = [found[f"rougeLsum_{part}"].item() for part in ("fmeasure", "precision", "recall")]
+        assert parts == pytest.approx(expected, abs=1e-6)
+    own = M.ROUGEScore(rouge_keys="rouge1", normalizer=str.upper, tokenizer=lambda text: text.split("-"))
+    own.update(["a-b-c"], ["A-x-C"])
+    assert own.compute()["rouge1_recall"].item() == pytest.approx(2 / 3)
 
 
 def test_error_rates() -> None:

@@ -118,7 +118,7 @@ def test_in_place_functions_at_the_top():
 
 
 ABSENT = ["jit", "fx", "sparse_coo_tensor", "quantize_per_tensor", "qint8", "Stream", "hub", "SymInt", "nested",
-          "library", "cudnn_convolution", "complex32", "solve", "multiprocessing"]  # fmt: skip
+          "library", "cudnn_convolution", "complex32", "solve"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ABSENT)

@@ -132,6 +132,23 @@ def test_training_moves_only_the_rows_looked_up() -> None:
     assert moved.tolist() == [False, True, True, False, False, True, True]
 
 
+@pytest.mark.parametrize("layer", ["embedding", "embedding_bag"])
+def test_a_computed_table_that_is_shortened_hands_gradients_on(layer: str) -> None:
+    for lib, functional in ((gl, F), (torch, torch.nn.functional)):
+        source = lib.tensor([[3.0, 4.0], [0.3, 0.4]], requires_grad=True)
+        table = source * 1.0
+        at = lib.tensor([[0, 0]])
+        out = getattr(functional, layer)(at, table, max_norm=1.0)
+        np.testing.assert_allclose(table.detach().numpy(), [[0.6, 0.8], [0.3, 0.4]], rtol=1e-6)
+        out.sum().backward()
+        np.testing.assert_allclose(source.grad.numpy()[1], 0)
+        np.testing.assert_allclose(source.grad.numpy()[0], 2.0 if layer == "embedding" else 1.0)
+        with lib.autograd.forward_ad.dual_level():
+            dual = lib.autograd.forward_ad.make_dual(source.detach(), lib.ones(2, 2))
+            tangent = lib.autograd.forward_ad.unpack_dual(functional.embedding(at, dual, max_norm=1.0)).tangent
+        np.testing.assert_allclose(tangent.numpy(), np.ones((1, 2, 2)))
+
+
 def test_one_hot() -> None:
     x, y = gl.tensor(INDEX), torch.tensor(INDEX)
     np.testing.assert_array_equal(F.one_hot(x).numpy(), torch.nn.functional.one_hot(y).numpy())

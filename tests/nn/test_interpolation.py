@@ -127,6 +127,13 @@ def test_refusals(options, error, text):
         F.interpolate(gl.zeros(1, 2, 6, 6), **options)
 
 
+def test_refuses_sizes_that_are_no_integers():
+    for lib, functional in ((gl, F), (torch, T)):
+        with pytest.raises(TypeError):
+            functional.interpolate(lib.ones(1, 1, 4), size=(4.5,))
+        assert functional.interpolate(lib.ones(1, 1, 4), size=(np.int64(6),)).shape[-1] == 6
+
+
 def test_refuses_integers_and_other_ranks():
     with pytest.raises(DTypeError, match="int64 is not supported in mode 'bilinear'"):
         F.interpolate(gl.zeros(1, 2, 6, 6).long(), size=4, mode="bilinear")

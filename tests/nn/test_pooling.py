@@ -108,6 +108,14 @@ def test_adaptive(n, size):
         same(f"adaptive_max_pool{n}d", y, size, return_indices=n > 1 or None not in np.atleast_1d(size))
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_fractional_of_an_empty_batch(n):
+    shape, ratio = (0, 3, *[8] * n), (0.5,) * n
+    got = getattr(F, f"fractional_max_pool{n}d")(gl.zeros(*shape), 3, output_ratio=ratio)
+    want = getattr(torch.nn.functional, f"fractional_max_pool{n}d")(torch.zeros(*shape), 3, output_ratio=ratio)
+    assert tuple(got.shape) == tuple(want.shape) == (0, 3, *[4] * n)
+
+
 @pytest.mark.parametrize(("shape", "kernel", "options"), [
     ((2, 3, 9, 8), 2, {"output_size": (4, 3)}), ((2, 3, 9, 8), (3, 2), {"output_ratio": (0.6, 0.5)}),
     ((3, 9, 8), 2, {"output_size": 1}), ((2, 2, 7, 6, 8), (2, 1, 3), {"output_size": (3, 4, 2)}),

@@ -139,3 +139,14 @@ def test_refusals_leave_the_layer_as_it_was(error, text, call):
         call(module)
     same(module, other)
     assert not ours.is_pruned(module)
+
+
+def test_a_containers_mask_has_the_dtype_of_what_is_pruned():
+    for lib, methods in ((gl, ours), (torch, theirs)):
+        for kind, t in ((methods.L1Unstructured(1), [3.0, 1.0, 2.0]), (methods.LnStructured(1, 2, 0), [[3.0], [1.0]])):
+            kind._tensor_name = "weight"
+            container = methods.PruningContainer(kind)
+            before = lib.ones(lib.tensor(t).shape, dtype=lib.int64)
+            mask = container.compute_mask(lib.tensor(t, dtype=lib.float64), before)
+            assert mask.dtype is lib.float64
+            assert mask.tolist() == ([1.0, 0.0, 1.0] if len(t) == 3 else [[1.0], [0.0]])

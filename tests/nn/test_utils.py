@@ -202,7 +202,7 @@ def test_stateless_calls_and_skipped_initialisation() -> None:
     got = nn.utils.stateless.functional_call(layer, {"weight": gl.ones(1, 2), "bias": gl.zeros(1)}, gl.ones(3, 2))
     assert got.tolist() == [[2.0]] * 3
     with pytest.raises(StateError, match="has not"):
-        nn.utils.stateless.functional_call(layer, {"scale": gl.ones(1)}, gl.ones(3, 2))
+        nn.utils.stateless.functional_call(layer, {"scale": gl.ones(1)}, gl.ones(3, 2), strict=True)
     state = gl.default_generator.get_offset()
     made = nn.utils.skip_init(nn.Linear, 3, 4)
     assert gl.default_generator.get_offset() == state and tuple(made.weight.shape) == (4, 3)
@@ -264,3 +264,30 @@ def test_names_by_file_and_data_parallel() -> None:
     assert tuple(model(gl.ones(3, 2)).shape) == (3, 1)
     with pytest.raises(RuntimeError, match="there is none"):
         nn.DataParallel(nn.Linear(2, 1), [0, 1])
+
+
+def test_a_second_parametrisation_leaves_what_the_first_computes_from() -> None:
+    class Scaled:
+        def forward(self, x: Any) -> Any:
+            return x * 3
+
+        def right_inverse(self, x: Any) -> Any:
+            return x / 3
+
+    class Several(Scaled):
+        def right_inverse(self, x: Any) -> Any:
+            return x, x
+
+    for lib, T in ((nn, gl), (torch.nn, torch)):
+        scaled, several = (type(c.__name__, (c, lib.Module), {}) for c in (Scaled, Several))
+        layer = lib.Linear(2, 2)
+        lib.init.constant_(layer.weight, 6.0)
+        for factor in (1, 3):
+            lib.utils.parametrize.register_parametrization(layer, "weight", scaled())
+            assert layer.parametrizations.weight.original.tolist() == [[2.0, 2.0]] * 2
+            assert layer.weight.tolist() == [[6.0 * factor] * 2] * 2
+        layer.weight = T.full((2, 2), 9.0)
+        assert layer.parametrizations.weight.original.tolist() == [[1.0, 1.0]] * 2
+        with pytest.raises(ValueError, match="right_inverse must return a tensor"):
+            lib.utils.parametrize.register_parametrization(layer, "weight", several())
+        assert len(layer.parametrizations.weight) == 2

@@ -162,3 +162,24 @@ def test_low_precision_parameters_keep_their_dtype() -> None:
     opt.step()
     assert p.dtype.name == "float64"
     np.testing.assert_allclose(p.detach().numpy(), [0.9, 1.9], rtol=1e-7)
+
+
+def test_a_parameter_in_two_places_is_counted_once() -> None:
+    for lib in (gl, torch):
+        optimizer = lib.optim.SGD([lib.zeros(1, requires_grad=True), lib.zeros(2, requires_grad=True)], 0.1)
+        optimizer.param_groups.extend(optimizer.param_groups)
+        assert [group["params"] for group in optimizer.state_dict()["param_groups"]] == [[0, 1], [0, 1]]
+
+
+def test_lbfgs_goes_on_without_a_gradient() -> None:
+    for lib in (gl, torch):
+        p = lib.ones(2, requires_grad=True)
+        optimizer = lib.optim.LBFGS([p], lr=0.1, tolerance_grad=-1)
+
+        def closure(lib=lib, p=p):
+            loss = (p * 0).sum()
+            loss.backward()
+            return loss
+
+        assert optimizer.step(closure).item() == 0.0
+        assert p.tolist() == [1.0, 1.0]

@@ -194,6 +194,24 @@ def test_a_schedule_of_a_user_a_tensor_rate_and_the_order_of_steps() -> None:
     np.testing.assert_allclose(p.detach().numpy(), -0.25)
 
 
+def test_what_is_warned_of() -> None:
+    opt = optim.SGD([gl.zeros(2, requires_grad=True)], lr=0.5)
+    schedule = ours.StepLR(opt, 2)
+    opt.step()
+    schedule.step()
+    with pytest.warns(UserWarning, match="epoch parameter") as seen:
+        schedule.step(3)
+    assert len(seen) == 1 and seen[0].filename == __file__
+    with pytest.warns(UserWarning, match="epoch parameter"):
+        ours.ReduceLROnPlateau(opt).step(1.0, epoch=2)
+    opt = optim.SGD([gl.zeros(2, requires_grad=True)], lr=0.5)
+    schedule = ours.StepLR(opt, 2)
+    opt.step = lambda: None  # type: ignore[method-assign]
+    opt.step()
+    with pytest.warns(UserWarning, match="has been overridden"):
+        schedule.step()
+
+
 def test_refusals() -> None:
     a, _ = pair()
     with pytest.raises(TypeError, match="not an Optimizer"):

@@ -67,3 +67,32 @@ class Scratch:
                 k.next([f.add(k.vals[0], value)])
             f.store(k.results[0], f.gep(out, "i64", it.i))
         f.ret()
+
+
+@dataclass(frozen=True)
+class Who:
+    """``out[c] = scratch``, which tells the thread that did a chunk.
+
+    ints (n,), buffers (out, here): ``here`` counts calls, and a call returns when ``n`` have begun (or never would).
+    """
+
+    def emit(self, module, name, host):
+        f = start(module, name)
+        out, here = f.load("ptr", f.arg("bufs")), f.load("ptr", f.gep(f.arg("bufs"), "ptr", 1))
+        with f.loop(f.arg("begin"), f.arg("end")) as it:
+            f.store(f.arg("scratch"), f.gep(out, "i64", it.i))
+        f.op("i64", f"atomicrmw add ptr {here.ref}, i64 1 seq_cst")
+        wanted = f.load("i64", f.arg("ints"))
+        wait, on, out = f.label("wait"), f.label("on"), f.label("out")
+        turns = f.alloca("i64")
+        f.store(f.i64(0), turns)
+        f.br(wait)
+        f.place(wait)
+        came = f.op("i64", f"load atomic i64, ptr {here.ref} seq_cst, align 8")
+        f.cbr(f.icmp("slt", came, wanted), on, out)
+        f.place(on)
+        turn = f.add(f.load("i64", turns), 1)
+        f.store(turn, turns)
+        f.cbr(f.icmp("slt", turn, 10_000_000_000), wait, out)
+        f.place(out)
+        f.ret()

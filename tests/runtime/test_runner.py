@@ -12,14 +12,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from kernels_for_tests import Affine, Count, Scratch
+from kernels_for_tests import Affine, Count, Scratch, Who
 
 from gradloom.compiler.kernels import addresses
-from gradloom.compiler.llvm.runner_ir import RunnerSource
+from gradloom.compiler.llvm.runner_ir import MOST_UNITS, RunnerSource
 from gradloom.compiler.llvm.text import Module
 from gradloom.compiler.loops import SCRATCH_BYTES
 from gradloom.runtime.native import SPIN_END_NS, SPIN_IN_NS, SPIN_OUT_NS, Pool
-from gradloom.runtime.runner import Command, Loop, Plan
+from gradloom.runtime.runner import Apart, Command, Loop, Plan, _phases, _units
 from gradloom.runtime.threads import get_num_threads, set_num_threads
 
 SPIN = (SPIN_IN_NS, SPIN_OUT_NS, SPIN_END_NS)
@@ -36,6 +36,7 @@ def pool(request):
 @pytest.fixture(scope="module")
 def kernels():
     names = {"count": Count(), "slow": Count(40_000), "affine": Affine(), "scratch": Scratch(SCRATCH_BYTES // 8)}
+    names |= {"who": Who()}
     return dict(zip(names, addresses(list(names.values())), strict=True))
 
 
@@ -109,7 +110,68 @@ def test_commands_wait_for_those_before(pool, kernels, threads):
             assert np.array_equal(got, want)
 
 
-def test_more_chunks_than_a_ticket_counts(pool, kernels):
+def test_each_thread_begins_with_its_own_part(pool, kernels):
+    """The caller with the first chunk, the worker with the first of the second half, in groups as well."""
+    pool.want(1)
+    pool.set_spin(*SPIN)
+    for chunks in ((16,), (7,), (16, 5, 2)):
+        out, here = np.zeros(32, np.uint64), np.zeros(1, np.int64)
+        slots = [(0, 8 * sum(chunks[:k])) for k in range(len(chunks))]
+        members = [Command(kernels["who"], [s, (1, 0)], [2], n, k > 0) for k, (s, n) in enumerate(zip(slots, chunks))]
+        plan = Plan(members, 2, on=pool)
+        plan.table[:] = [out.ctypes.data, here.ctypes.data]
+        for _ in range(20):
+            here[:] = 0
+            plan.run()
+            assert out[0] == pool._scratch.ptr
+            assert out[-(-chunks[0] // 2)] not in (0, pool._scratch.ptr)
+
+
+def test_who_is_late_is_not_waited_for(pool, kernels):
+    """Workers that are counted on and never come: the caller does their parts."""
+    without = Pool(pool.waiting)
+    for name in ("want", "limit"):
+        without._set(name, 3)
+    for chunks in (2, 3, 16, 35):
+        out, here = np.zeros(chunks, np.uint64), np.zeros(1, np.int64)
+        plan = Plan([Command(kernels["who"], [(0, 0), (1, 0)], [0], chunks)] * 2, 2, on=without)
+        plan.table[:] = [out.ctypes.data, here.ctypes.data]
+        plan.run()
+        assert (out == without._scratch.ptr).all()
+
+
+@pytest.mark.parametrize("chunks", [[1, 1], [1] * 6, [1, 2, 9], [4, 1, 1, 1, 1, 1], [64, 64, 3], [9000, 5000, 1]])
+def test_units_of_a_group(chunks):
+    """Every chunk is in one unit, units hold about equal parts of each command, and single chunks are spread."""
+    members = [Command(1, [], [], n, group=k > 0) for k, n in enumerate(chunks)]
+    units = _units(members)
+    assert len(members) <= units <= MOST_UNITS
+    loads = np.zeros(units, int)
+    for n, phase in zip(chunks, _phases(members, units), strict=True):
+        edges = [(n * u + phase) // units for u in range(units + 1)]
+        assert (edges[0], edges[-1]) == (0, n)
+        each = np.diff(edges)
+        assert each.max() - each.min() <= 1
+        if n < units:
+            loads += each
+    assert loads.max() <= -(-sum(n for n in chunks if n < units) // units) + 1
+
+
+def test_epochs_begin_again(pool, kernels):
+    """The count of epochs overflows after 2**40 of them, with shares of old ones about."""
+    pool.want(2)
+    pool.set_spin(*SPIN)
+    out = np.zeros(50, np.int64)
+    plan = Plan([Command(kernels["count"], [(0, 0)], [0], n) for n in (50, 2, 3)], 1, on=pool)
+    plan.table[0] = out.ctypes.data
+    plan.run()
+    pool._set("offer", -(5 << 24))
+    for _ in range(5):
+        plan.run()
+    assert out.tolist() == [18, 18, 12, *[6] * 47]
+
+
+def test_more_chunks_than_a_word_counts(pool, kernels):
     pool.want(2)
     out = np.zeros(300_100, np.int64)
     commands = [
@@ -346,7 +408,7 @@ def test_number_of_threads_of_the_process():
 
 @pytest.mark.parametrize("triple", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-pc-windows-msvc"])
 @pytest.mark.parametrize("waiting", ["futex", "pthread", "windows"])
-@pytest.mark.parametrize("part", ["run", "worker"])
+@pytest.mark.parametrize("part", ["run", "worker", "apart"])
 def test_the_runner_compiles_for_other_machines(triple, waiting, part):
     """No symbol may be left to resolve: the system's functions come by address."""
     import llvmlite.binding as llvm
@@ -369,7 +431,7 @@ import sys, threading, numpy as np
 sys.path.insert(0, {here!r})
 from kernels_for_tests import Count
 from gradloom.compiler.kernels import addresses
-from gradloom.runtime.runner import Command, Loop, Plan
+from gradloom.runtime.runner import Apart, Command, Loop, Plan, _phases, _units
 from gradloom.runtime.threads import set_num_threads
 set_num_threads(4)
 fn, slow = addresses([Count(), Count(40_000)])
@@ -435,3 +497,45 @@ def test_loops_run_their_commands_with_moving_slots(kernels, pool):
         Plan([Loop(1, [(7, 1, 0)], [], [hit])], 3, on=pool)
     with pytest.raises(ValueError, match="no command before it"):
         Plan([Loop(1, [], [], [Command(kernels["count"], [(2, 0)], [0], group=True)])], 3, on=pool)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_lists_run_beside_each_other_and_each_in_order(kernels, pool, threads):
+    """Each list has a loop over its own rows; one holds lists again; what stands behind waits for all of them."""
+    pool.want(threads - 1)
+    n, t, many = 5, 40, 7
+    row = 8 * n
+    out = np.zeros((many, t + 1, n), np.int64)
+    total = np.zeros(n, np.int64)
+
+    def rounds(k, slot):
+        affine = Command(kernels["affine"], [(slot + 1, 0), (slot, 0)], [2 + k % 2, k, n, 1], n)
+        starts = [(slot, 0, k * out[0].nbytes), (slot + 1, slot, row)]
+        return [Loop(t, starts, [(slot, slot + 1, 0), (slot + 1, slot + 1, row)], [affine])]
+
+    lists = [rounds(k, 2 + 2 * k) for k in range(many - 2)]
+    lists.append([Apart([rounds(k, 2 + 2 * k) for k in (many - 2, many - 1)], [0, 1])])
+    count = Command(kernels["count"], [(1, 0)], [0], n)
+    plan = Plan([count, Apart(lists, [0, 1, 0, 1, 0, 2]), count], 2 + 2 * many, on=pool)
+    plan.table[:2] = [out.ctypes.data, total.ctypes.data]
+    out[:, 0] = first = np.random.default_rng(0).integers(-9, 9, (many, n))
+    want = np.zeros_like(out)
+    want[:, 0] = first
+    for k in range(many):
+        for step in range(t):
+            want[k, step + 1] = (2 + k % 2) * np.roll(want[k, step], -1) + k
+    for _ in range(20):
+        out[:, 1:] = 0
+        plan.run()
+        np.testing.assert_array_equal(out, want)
+    assert total.tolist() == [40] * n
+    out[:, 1:] = 0
+    times = plan.run_profiled()
+    np.testing.assert_array_equal(out, want)
+    assert len(times) == len(plan.commands) == 6  # lists of one kind are told of once
+
+
+def test_a_list_does_not_begin_with_a_shared_command(kernels, pool):
+    count, more = (Command(kernels["count"], [(0, 0)], [0], 2, group=g) for g in (False, True))
+    with pytest.raises(ValueError, match="first command"):
+        Plan([Apart([[count], [more]], [0, 0])], 1, on=pool)

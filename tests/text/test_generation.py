@@ -106,6 +106,10 @@ def test_refusals(model: GPT2LMHeadModel) -> None:
         generate(model, PROMPT, 3, temperature=0.0)
     with pytest.raises(ArgumentError, match="top_p is 2"):
         filtered(gl.ones(1, 3), top_p=2.0)
+    with pytest.raises(ArgumentError, match=r"no option num_beams(.|\n)*gradloom.text.beam_search"):
+        generate(model, PROMPT, 3, num_beams=2)
+    with pytest.raises(ArgumentError, match=r"no option topk(.|\n)*it takes tokens, capacity, padding"):
+        generate(model, PROMPT, 3, topk=2)
     with pytest.raises(ArgumentError, match="num_beams is 0"):
         beam_search(model, PROMPT, 3, num_beams=0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.vision.facts import CLASSES, FILE, LABELS, MODELS, RATE, SHAPES, digest, images, values
+from tests.vision.facts import CLASSES, FILE, LABELS, MODELS, RATE, RATES, SHAPES, digest, images, values
 from tests.vision.operator_cases import CASES, wave
 
 
@@ -34,7 +34,7 @@ def numbers(name: str) -> dict[str, Any]:
     with torch.no_grad():
         found["eval"] = model.eval()(x).tolist()
     model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATES.get(name, RATE))
     loss = torch.nn.functional.cross_entropy(model(x), y)
     loss.backward()
     found["loss"] = loss.item()

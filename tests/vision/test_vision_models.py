@@ -17,7 +17,7 @@ from gradloom.errors import GradloomError, ShapeError
 from gradloom.vision import models
 
 sys.path.insert(0, str(Path(__file__).parent))
-from facts import CLASSES, LABELS, MODELS, RATE, SHAPES, digest, images, recorded, values
+from facts import CLASSES, LABELS, MODELS, RATE, RATES, SHAPES, digest, images, recorded, values
 
 OURS = ("lenet", "unet", "cifar_resnet18", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 SMALL = {
@@ -63,7 +63,7 @@ def test_outputs_loss_gradients_and_a_step_are_torchvisions(name: str) -> None:
     with gl.no_grad():
         np.testing.assert_allclose(model.eval()(x).numpy(), facts["eval"], rtol=1e-7, atol=1e-7)
     model.train()
-    optimizer = gl.optim.SGD(model.parameters(), lr=RATE)
+    optimizer = gl.optim.SGD(model.parameters(), lr=RATES.get(name, RATE))
     loss = nn.functional.cross_entropy(model(x), y)
     loss.backward()
     assert loss.item() == pytest.approx(facts["loss"], rel=1e-7)

@@ -6,6 +6,7 @@ from typing import Any
 
 from gradloom import functions as G
 from gradloom.audio.models.lengths import features_of, present, strided
+from gradloom.audio.models.relative import RelativeAttention
 from gradloom.errors import ArgumentError
 from gradloom.nn import functional as F
 from gradloom.nn.activation import GLU, SiLU
@@ -63,6 +64,7 @@ class ConformerLayer(Module):
     def __init__(
         self, input_dim: int, ffn_dim: int, num_attention_heads: int, depthwise_conv_kernel_size: int,
         dropout: float = 0.0, use_group_norm: bool = False, convolution_first: bool = False,
+        relative_positions: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         if not depthwise_conv_kernel_size % 2:
@@ -71,7 +73,11 @@ class ConformerLayer(Module):
             )
         self.ffn1 = _FeedForwardModule(input_dim, ffn_dim, dropout)
         self.self_attn_layer_norm = LayerNorm(input_dim)
-        self.self_attn = MultiheadAttention(input_dim, num_attention_heads, dropout=dropout, batch_first=True)
+        self.self_attn: RelativeAttention | MultiheadAttention
+        if relative_positions:
+            self.self_attn = RelativeAttention(input_dim, num_attention_heads, dropout)
+        else:
+            self.self_attn = MultiheadAttention(input_dim, num_attention_heads, dropout=dropout, batch_first=True)
         self.self_attn_dropout = Dropout(dropout)
         self.conv_module = _ConvolutionModule(input_dim, depthwise_conv_kernel_size, dropout, use_group_norm)
         self.ffn2 = _FeedForwardModule(input_dim, ffn_dim, dropout)
@@ -85,8 +91,11 @@ class ConformerLayer(Module):
         if self.convolution_first:
             x = x + self.conv_module(x, column)
         y = self.self_attn_layer_norm(x)
-        padding = None if there is None else G.logical_not(there)
-        y, _ = self.self_attn(y, y, y, key_padding_mask=padding, need_weights=False)
+        if isinstance(self.self_attn, RelativeAttention):
+            y = self.self_attn(y, there)
+        else:
+            padding = None if there is None else G.logical_not(there)
+            y, _ = self.self_attn(y, y, y, key_padding_mask=padding, need_weights=False)
         x = self.self_attn_dropout(y) + x
         if not self.convolution_first:
             x = x + self.conv_module(x, column)
@@ -97,12 +106,14 @@ class ConformerLayer(Module):
 class Conformer(Module):
     """Layers over (batch, time, input_dim), with torchaudio's arguments and names of weights.
 
-    As there, attention has no relative positions; unlike there, padding has no influence on what stands before it.
+    Unlike there, padding has no influence on what stands before it, and attention has the paper's relative positions
+    where ``relative_positions`` is true (:class:`~gradloom.audio.models.relative.RelativeAttention`).
     """
 
     def __init__(
         self, input_dim: int, num_heads: int, ffn_dim: int, num_layers: int, depthwise_conv_kernel_size: int,
         dropout: float = 0.0, use_group_norm: bool = False, convolution_first: bool = False,
+        relative_positions: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.input_dim = input_dim
@@ -110,7 +121,7 @@ class Conformer(Module):
             [
                 ConformerLayer(
                     input_dim, ffn_dim, num_heads, depthwise_conv_kernel_size, dropout, use_group_norm,
-                    convolution_first,
+                    convolution_first, relative_positions,
                 )
                 for _ in range(num_layers)
             ]
@@ -128,7 +139,8 @@ class Conformer(Module):
 class ConformerCTC(Module):
     """Features (batch, time, n_features) to log-probabilities (batch, frames, n_classes) for CTC; class 0 is the blank.
 
-    Two convolutions of stride 2 come first, then sinusoidal positions and a :class:`Conformer`. The defaults are the
+    Two convolutions of stride 2 come first, then sinusoidal positions and a :class:`Conformer`; with
+    ``relative_positions``, as in the paper, its attention knows distances, and nothing is added. The defaults are the
     paper's small model.
     """
 
@@ -142,12 +154,15 @@ class ConformerCTC(Module):
         inner: int | None = None,
         kernel: int = 31,
         dropout: float = 0.1,
+        relative_positions: bool = False,
     ) -> None:
         super().__init__()
-        self.n_features = n_features
+        self.n_features, self.relative_positions = n_features, relative_positions
         self.subsampling = ModuleList([Conv1d(n_features, width, 3, stride=2), Conv1d(width, width, 3, stride=2)])
         self.dropout = Dropout(dropout)
-        self.encoder = Conformer(width, heads, inner or 4 * width, layers, kernel, dropout)
+        self.encoder = Conformer(
+            width, heads, inner or 4 * width, layers, kernel, dropout, relative_positions=relative_positions
+        )
         self.out = Linear(width, n_classes)
 
     def forward(self, x: Tensor, lengths: Any = None) -> tuple[Tensor, Tensor | None]:
@@ -159,6 +174,8 @@ class ConformerCTC(Module):
             y = F.pad(G.permute(x, (0, 2, 1)), (1, 1))
             x = G.permute(G.relu(conv(y)), (0, 2, 1))
             n = strided(n, 2)
-        x = self.dropout(x + G.cast(sinusoids(x.shape[1], x.shape[2]), x.dtype))
+        if not self.relative_positions:
+            x = x + G.cast(sinusoids(x.shape[1], x.shape[2]), x.dtype)
+        x = self.dropout(x)
         x, n = self.encoder(x, n)
         return G.log_softmax(self.out(x), -1), n

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gradloom.compiler.llvm.elementwise import emit_inst, emit_load
+from gradloom.compiler.llvm.elementwise import emit_inst, emit_load, emit_store, philox_words
 from gradloom.compiler.llvm.microkernel import BYTES, ELEMENT, emit_tiles, mask_words, tile_of
 from gradloom.compiler.llvm.text import Function, Module, V, vec
 from gradloom.compiler.loops import Inst
@@ -31,7 +31,7 @@ KEYS = 4
 _ABI = [("ptr", "bufs"), ("ptr", "ints"), ("ptr", "scratch"), ("i64", "begin"), ("i64", "end")]
 _INTS = (
     "heads", "group", "rows", "keys", "padded", "f", "g", "fp", "gp", "blocks", "record", "m_front", "m_head", "m_row",
-    "own",
+    "own", "drawing", "key_step", "least", "growth",
 )  # fmt: skip
 
 
@@ -100,7 +100,8 @@ class _Emitter:
     # -- a block of scores ----------------------------------------------------------------------------
     def masked(self, f: Function, x: V, j: V, limit: V, mask: V | None) -> tuple[V, V]:
         """Scores at columns from ``j`` on with the mask added, and which of them count."""
-        inside = f.icmp("slt", f.add(f.splat(j, self.n), f.iota(vec("i64", self.n))), f.splat(limit, self.n))
+        left = f.splat(f.cast("trunc", f.sub(limit, j), "i32"), self.n)
+        inside = f.icmp("slt", f.iota(left.ty), left)
         if mask is None:
             return x, inside
         if self.k.mask == "bool":
@@ -108,13 +109,29 @@ class _Emitter:
             return x, f.and_(inside, seen)
         return f.fadd(x, emit_load(f, self.host, self.k.dtype, self.at(f, mask, j), self.n)), inside
 
-    def mask_args(self) -> list[tuple[str, str]]:
-        return [("ptr", "mask"), ("i64", "mask_row")] if self.k.mask else []
+    def more_args(self) -> list[tuple[str, str]]:
+        """What a function that reads the mask, or which probabilities are kept, is told."""
+        mask = [("ptr", "mask"), ("i64", "mask_row")] if self.k.mask else []
+        return [*mask, *([("ptr", "kept")] if self.k.drop else [])]
 
     def mask_at(self, f: Function, r: V) -> V | None:
         if not self.k.mask:
             return None
         return f.gep(f.arg("mask"), "i8" if self.k.mask == "bool" else self.elem, f.mul(r, f.arg("mask_row")))
+
+    def kept_at(self, f: Function, r: V) -> V | None:
+        """Which probabilities of a row are kept."""
+        return f.gep(f.arg("kept"), "i8", f.mul(r, self.block)) if self.k.drop else None
+
+    def kept(self, f: Function, row: V | None, j: V, x: V) -> V:
+        """``x`` where probabilities are kept."""
+        if row is None:
+            return x
+        return f.select(emit_load(f, self.host, "bool", f.gep(row, "i8", j), self.n), x, f.zero(self.ty))
+
+    def grown(self, f: Function, row: V | None, j: V, x: V) -> V:
+        """``x`` times what its probability was multiplied with."""
+        return x if row is None else f.fmul(self.kept(f, row, j, x), f.splat(f.arg("growth"), self.n))
 
     def limit_of(self, f: Function, r: V) -> V:
         """How many columns of a block count in its row ``r``."""
@@ -131,15 +148,15 @@ class _Emitter:
     def softmax(self) -> str:
         """A tile of scores becomes probabilities up to a factor.
 
-        ``void (s, p, most, sums, out, i64 strip, strips, rows, upto, limit, first[, mask, mask_row])``: scores in
-        strips, probabilities in rows; for each row its largest score so far and the sums of its lanes; ``out``, the
-        results so far, in ``strips`` strips, one every ``strip`` elements. limit: keys left; first: those that row 0
-        of causal attention sees.
+        ``void (s, p, most, sums, out, i64 strip, strips, rows, upto, limit, first[, mask, mask_row][, kept])``:
+        scores in strips, probabilities in rows; for each row its largest score so far and the sums of its lanes;
+        ``out``, the results so far, in ``strips`` strips, one every ``strip`` elements. limit: keys left; first:
+        those that row 0 of causal attention sees; kept: bytes in rows, 0 where a probability is dropped.
         """
         name = f"{self.name}.softmax"
         args = [("ptr", p) for p in ("s", "p", "most", "sums", "out")]
         args += [("i64", x) for x in ("strip", "strips", "rows", "upto", "limit", "first")]
-        f = self.m.function(name, "void", [*args, *self.mask_args()], "internal", "nounwind noinline")
+        f = self.m.function(name, "void", [*args, *self.more_args()], "internal", "nounwind noinline")
         n, low = self.n, f.const(self.ty, float("-inf"))
         with f.loop(0, f.arg("rows"), name="row") as r:
             limit, mask = self.limit_of(f, r.i), self.mask_at(f, r.i)
@@ -165,9 +182,13 @@ class _Emitter:
             total = f.alloca(self.ty, align=64)
             f.store(f.zero(self.ty), total)
 
-            def power(j: V, place: V, s: V = s, p: V = p, base: V = base, total: V = total) -> None:
+            kept = self.kept_at(f, r.i)
+
+            def power(
+                j: V, place: V, s: V = s, p: V = p, base: V = base, total: V = total, kept: V | None = kept
+            ) -> None:
                 e = self.exp(f, f.fsub(f.load(self.ty, self.at(f, s, place)), base))
-                f.store(e, self.at(f, p, j))
+                f.store(self.kept(f, kept, j, e), self.at(f, p, j))
                 f.store(f.fadd(f.load(self.ty, total), e), total)
 
             self.columns(f, f.arg("upto"), power, "exp")
@@ -192,28 +213,29 @@ class _Emitter:
     def slopes(self) -> str:
         """A tile of scores and of cotangents of probabilities becomes probabilities and cotangents of scores.
 
-        ``void (s, d, p, ds, logs, means, i64 rows, upto, limit, first[, mask, mask_row])``: the first two in strips,
-        the results in rows, zeros from column ``upto`` to the end of the block.
+        ``void (s, d, p, ds, logs, means, i64 rows, upto, limit, first[, mask, mask_row][, kept, growth])``: the first
+        two in strips, the results in rows, zeros from column ``upto`` to the end of the block.
         """
         name = f"{self.name}.slopes"
         args = [("ptr", p) for p in ("s", "d", "p", "ds", "logs", "means")]
         args += [("i64", x) for x in ("rows", "upto", "limit", "first")]
-        f = self.m.function(name, "void", [*args, *self.mask_args()], "internal", "nounwind noinline")
+        growth = [(self.elem, "growth")] if self.k.drop else []
+        f = self.m.function(name, "void", [*args, *self.more_args(), *growth], "internal", "nounwind noinline")
         n, zero = self.n, f.zero(self.ty)
         with f.loop(0, f.arg("rows"), name="row") as r:
-            limit, mask = self.limit_of(f, r.i), self.mask_at(f, r.i)
+            limit, mask, kept = self.limit_of(f, r.i), self.mask_at(f, r.i), self.kept_at(f, r.i)
             s, d = (self.at(f, f.arg(x), f.mul(r.i, self.width)) for x in ("s", "d"))
             p, ds = (self.at(f, f.arg(x), f.mul(r.i, self.block)) for x in ("p", "ds"))
             logs, mean = (f.splat(f.load(self.elem, self.at(f, f.arg(x), r.i)), n) for x in ("logs", "means"))
 
             def one(
                 j: V, place: V, s: V = s, d: V = d, p: V = p, ds: V = ds, logs: V = logs, mean: V = mean,
-                limit: V = limit, mask: V | None = mask,
+                limit: V = limit, mask: V | None = mask, kept: V | None = kept,
             ) -> None:  # fmt: skip
                 x, counts = self.masked(f, f.load(self.ty, self.at(f, s, place)), j, limit, mask)
                 e = f.select(counts, self.exp(f, f.fsub(x, logs)), zero)
-                slope = f.fmul(e, f.fsub(f.load(self.ty, self.at(f, d, place)), mean))
-                f.store(e, self.at(f, p, j))
+                slope = f.fmul(e, f.fsub(self.grown(f, kept, j, f.load(self.ty, self.at(f, d, place))), mean))
+                f.store(self.grown(f, kept, j, e), self.at(f, p, j))
                 f.store(f.select(counts, slope, zero), self.at(f, ds, j))
 
             self.columns(f, f.arg("upto"), one, "key")
@@ -223,20 +245,48 @@ class _Emitter:
         f.ret()
         return name
 
+    def draws(self) -> str:
+        """Random bits say which probabilities of a block are kept.
+
+        ``void (kept, i64 quads, columns, key, first, step, least)``: to rows of bytes, four rows from each counter;
+        ``first`` is the first counter, ``step`` later come those of the next four rows.
+        """
+        name = f"{self.name}.draws"
+        args = [("i64", x) for x in ("quads", "columns", "key", "first", "step", "least")]
+        f = self.m.function(name, "void", [("ptr", "kept"), *args], "internal", "nounwind noinline")
+        n = self.host.lanes(64)
+        key, least = (f.splat(f.arg(x), n) for x in ("key", "least"))
+        with f.loop(0, f.arg("quads"), name="quad") as q:
+            first = f.add(f.arg("first"), f.mul(q.i, f.arg("step")))
+            rows = f.gep(f.arg("kept"), "i8", f.mul(q.i, 4 * self.block))
+            with f.loop(0, f.arg("columns"), n, name="column") as it:
+                place = f.add(f.splat(f.add(first, it.i), n), f.iota(vec("i64", n)))
+                for w, word in enumerate(philox_words(f, key, f.zero(place.ty), place)):
+                    keep = f.icmp("uge", f.and_(word, 0xFFFFFFFF), least)
+                    emit_store(f, self.host, "bool", keep, f.gep(rows, "i8", f.add(it.i, w * self.block)))
+        f.ret()
+        return name
+
     # -- kernels --------------------------------------------------------------------------------------
     def start(self, operands: int) -> None:
         """The kernel's function with its integers, its operands, the record and the mask as values."""
         f = self.f = self.m.function(self.name, "void", _ABI)
         ints = f.arg("ints")
         self.i = {x: f.load("i64", f.gep(ints, "i64", k)) for k, x in enumerate(_INTS)}
-        count = operands + bool(self.k.mask)
+        count = operands + bool(self.k.mask) + self.k.drop
         bufs = [f.load("ptr", f.gep(f.arg("bufs"), "ptr", k)) for k in range(count + 1)]
         offsets = [f.load("i64", f.gep(ints, "i64", len(_INTS) + k)) for k in range(count)]
         self.operands = [self.at(f, b, o) for b, o in zip(bufs[:operands], offsets[:operands], strict=True)]
         self.mask_elem = "i8" if self.k.mask == "bool" else self.elem
         self.mask = f.gep(bufs[operands], self.mask_elem, offsets[operands]) if self.k.mask else None
+        self.keys = f.gep(bufs[-2], "i64", offsets[-1]) if self.k.drop else None
         self.out = bufs[-1]
         self.spent = 0
+        if self.k.drop:
+            growth = f.load("double", f.gep(ints, "i64", _INTS.index("growth")))
+            self.growth = growth if self.elem == "double" else f.cast("fptrunc", growth, self.elem)
+            self.kept_rows = self.room(QUERIES * self.top * self.block)
+            self.quads = f.lshr(f.add(self.i["rows"], 3), 2)
 
     def room(self, elements: int) -> V:
         """So many elements of scratch memory."""
@@ -260,6 +310,22 @@ class _Emitter:
         f, row = self.f, self.i["m_row"]
         return [f.gep(mask, self.mask_elem, f.add(f.mul(r, row), j)), row]
 
+    def draw(self, draws: str, head: V, g: V, first: V, rows: V, j: V, columns: V) -> None:
+        """Which probabilities of a block of so many rows and columns are kept; both begin at a multiple of four."""
+        if self.keys is None:
+            return
+        f, i = self.f, self.i
+        key = f.load("i64", f.gep(self.keys, "i64", f.mul(f.sdiv(head, i["drawing"]), i["key_step"])))
+        own = f.add(f.mul(f.srem(head, i["drawing"]), i["group"]), g)
+        quad = f.add(f.mul(own, self.quads), f.lshr(first, 2))
+        place = f.add(f.mul(quad, i["keys"]), j)
+        quads = f.lshr(f.add(rows, 3), 2)
+        f.call(draws, "void", [self.kept_rows, quads, columns, key, place, i["keys"], i["least"]])
+
+    def kept_value(self, r: V) -> list[V]:
+        """What a function that asks which probabilities are kept is told, from row ``r`` of the block on."""
+        return [self.f.gep(self.kept_rows, "i8", self.f.mul(r, self.block))] if self.k.drop else []
+
     def needed(self, end: V, j: V) -> V:
         """How many columns of the block at ``j`` a tile looks at whose last row sees the keys before ``end``."""
         f = self.f
@@ -281,7 +347,7 @@ class _Emitter:
 
     def forward(self) -> None:
         """A chunk: a block of queries against all keys that they see."""
-        softmax = self.softmax()
+        softmax, draws = self.softmax(), self.draws() if self.k.drop else ""
         self.start(3)
         f, i, (q0, k0, v0) = self.f, self.i, self.operands
         most_rows = QUERIES * self.top
@@ -310,6 +376,7 @@ class _Emitter:
             stop = f.min_i(i["keys"], f.add(first, rows)) if self.k.causal else i["keys"]
             with f.loop(0, stop, self.block, name="keys") as it:
                 j = it.i
+                self.draw(draws, head, g, first, rows, j, f.min_i(f.sub(stop, j), self.block))
 
                 def tile(h: int, r: V, j: V = j) -> None:
                     end = f.min_i(i["keys"], f.add(f.add(first, r), h)) if self.k.causal else i["keys"]
@@ -320,7 +387,7 @@ class _Emitter:
                     seen = f.add(f.sub(f.add(first, r), j), 1)
                     f.call(softmax, "void", [s, p, self.at(f, most, r), self.at(f, sums, f.mul(r, self.n)), here,
                                              strip, strips, f.const("i64", h), upto, f.sub(i["keys"], j), seen,
-                                             *self.mask_values(mask, r, j)])  # fmt: skip
+                                             *self.mask_values(mask, r, j), *self.kept_value(r)])  # fmt: skip
                     self.added(h, p, self.block, 1, need, self.at(f, values, f.mul(j, i["gp"])), i["gp"], here, strip)
 
                 self.for_tiles(f, rows, tile)
@@ -333,13 +400,13 @@ class _Emitter:
                 total = f.select(empty, f.const(self.elem, 1.0), total)
                 log = f.fadd(f.load(self.elem, self.at(f, most, it.i)), self.log(f, total))
                 f.store(f.select(empty, f.const(self.elem, float("inf")), log), self.at(f, logs, it.i))
-                by = f.fdiv(f.const(self.ty, 1.0), f.splat(total, self.n))
+                by = f.splat(f.fdiv(self.growth if self.k.drop else f.const(self.elem, 1.0), total), self.n)
                 self.scale(f, self.at(f, out, f.mul(it.i, self.width)), strip, strips, by)
         f.ret()
 
     def backward(self) -> None:
         """A chunk: every so many-th block of keys of a head, each against all queries that see it."""
-        slopes = self.slopes()
+        slopes, draws = self.slopes(), self.draws() if self.k.drop else ""
         self.start(6)
         f, i, (q0, kt0, k0, vt0, ct0, stats0) = self.f, self.i, self.operands
         most_rows = QUERIES * self.top
@@ -381,6 +448,7 @@ class _Emitter:
                     rows = f.min_i(f.sub(i["rows"], first), most_rows)
                     row = f.add(f.mul(g, i["rows"]), first)
                     mask = self.mask_of(head, g, first)
+                    self.draw(draws, head, g, first, rows, j, own)
 
                     def tile(h: int, r: V, j: V = j, first: V = first, row: V = row, mask: V | None = mask) -> None:
                         end = f.min_i(i["keys"], f.add(f.add(first, r), h)) if self.k.causal else i["keys"]
@@ -395,18 +463,23 @@ class _Emitter:
                         seen = f.add(f.sub(f.add(first, r), j), 1)
                         f.call(slopes, "void", [s, d, self.at(f, p, here), self.at(f, ds, here), self.at(f, logs, at),
                                                 self.at(f, means, at), f.const("i64", h), upto, f.sub(i["keys"], j),
-                                                seen, *self.mask_values(mask, r, j)])  # fmt: skip
+                                                seen, *self.mask_values(mask, r, j), *self.kept_value(r),
+                                                *([self.growth] if self.k.drop else [])])  # fmt: skip
                         to = self.at(f, dq, f.mul(at, self.width))
                         block = self.at(f, keys, f.mul(j, i["fp"]))
                         self.added(h, self.at(f, ds, here), self.block, 1, need, block, i["fp"], to, q_strip)
 
                     self.for_tiles(f, rows, tile)
 
-                    def turned(h: int, t: V, j: V = j, row: V = row, rows: V = rows) -> None:
-                        to = f.mul(f.add(j, t), self.width)
+                    def turned(h: int, t: V, j: V = j, first: V = first, row: V = row, rows: V = rows) -> None:
+                        # earlier queries do not see these keys
+                        start = f.max_i(f.sub(f.add(j, t), first), 0) if self.k.causal else f.i64(0)
+                        at, left = f.add(row, start), f.sub(rows, start)
+                        corner, to = f.add(f.mul(start, self.block), t), f.mul(f.add(j, t), self.width)
                         for a, b, wide, out in ((p, ct, "gp", dv), (ds, q, "fp", dk)):
-                            self.added(h, self.at(f, a, t), 1, self.block, rows, self.at(f, b, f.mul(row, i[wide])),
+                            self.added(h, self.at(f, a, corner), 1, self.block, left, self.at(f, b, f.mul(at, i[wide])),
                                        i[wide], self.at(f, out, to), k_strip)  # fmt: skip
 
-                    self.for_tiles(f, own, turned)
+                    seen = f.min_i(own, f.sub(f.add(first, rows), j)) if self.k.causal else own
+                    self.for_tiles(f, seen, turned)
         f.ret()

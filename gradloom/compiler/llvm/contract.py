@@ -24,13 +24,13 @@ from .microkernel import BYTES, PAIRS, Tile, emit_tiles, masks_of
 from .pack import emit_pack, emit_pack_pairs
 from .text import Function, Module, V
 
-__all__ = ["DIRECT", "PACK_STRIP", "PREPACKED", "Multiply", "PackColumns", "strip_bytes"]
+__all__ = ["DIRECT", "FAR", "PACK_STRIP", "PREPACKED", "Multiply", "PackColumns", "strip_bytes"]
 
 DIRECT, PACK_STRIP, PREPACKED = 0, 1, 2
 """How B is read: in place; each strip packed by the chunk that needs it; packed by an earlier launch."""
 
 _HEADER = 12  # integers before those of the batch
-_FAR = 10  # which of them says whether C is far off
+FAR = 10  # which of them says whether what the body touches is far off
 _PACK_STEPS = 32  # of k that are packed for one tile of rows before the next
 _ABI = [("ptr", "bufs"), ("ptr", "ints"), ("ptr", "scratch"), ("i64", "begin"), ("i64", "end")]
 
@@ -156,8 +156,8 @@ class Multiply:
     steps. Buffers: those of ``spec``, then the prepacked B (or anything).
 
     ``ints``: rows, cols, k, mc, nc, kc, whether A is packed, how B is read, scratch offsets (bytes) of the packed A and
-    of the packed strip, whether C is far off, k in elements, the batch extents, the prepacked B's batch strides
-    (bytes), then those of the accesses in turn.
+    of the packed strip, whether what the body touches is far off, k in elements, the batch extents, the prepacked B's
+    batch strides (bytes), then those of the accesses in turn.
     """
 
     spec: Contract
@@ -189,7 +189,7 @@ class _Emitter:
             at += a.ints
         vector = spec.accesses[0 if tile.dot else 1].dtype if source.raw else spec.dtype
         vector = PAIRS if source.pairs else vector
-        body = InlineBody(host, spec, tuple(self.ints_at), _FAR) if source.inline else None
+        body = InlineBody(host, spec, tuple(self.ints_at), FAR) if source.inline else None
         self.tiles = emit_tiles(module, f"{name}.tile", host, spec.dtype, tile, source.resume, vector, body)
         groups = -(-tile.heights[0] // tile.lanes)
         a, b = spec.accesses[:2]
@@ -214,10 +214,10 @@ class _Emitter:
         self.rows, self.cols, self.k, self.mc, self.nc, self.kc, packed, self.b_mode, a_at, b_at = (
             _int(f, ints, n) for n in range(10)
         )
-        self.elements = _int(f, ints, _FAR + 1)
+        self.elements = _int(f, ints, FAR + 1)
         self.each = 2 if self.s.pairs else 1  # elements of a step
         self.a_packed = f.icmp("ne", packed, 0)
-        self.far = f.icmp("ne", _int(f, ints, _FAR), 0)
+        self.far = f.icmp("ne", _int(f, ints, FAR), 0)
         self.extents = [_int(f, ints, _HEADER + b) for b in range(spec.batch)]
         self.prepacked = [_int(f, ints, _HEADER + spec.batch + b) for b in range(spec.batch)]
         self.a_space, self.b_space = f.gep(scratch, "i8", a_at), f.gep(scratch, "i8", b_at)
@@ -229,12 +229,18 @@ class _Emitter:
         self.b_temp = f.load("ptr", f.gep(f.arg("bufs"), "ptr", 1 + max(a.buf for a in spec.accesses)))
         self.frame = f.alloca("i64", len(spec.accesses) + spec.batch)
         row_blocks, col_blocks = _ceil_div(f, self.rows, self.mc), _ceil_div(f, self.cols, self.nc)
+        blocks = f.mul(row_blocks, col_blocks)
+        half = f.sub(row_blocks, f.ashr(row_blocks, 1))
         with f.loop(f.arg("begin"), f.arg("end"), 1, name="chunk") as it:
-            rest = f.sdiv(it.i, row_blocks)
-            coords = _coordinates(f, f.sdiv(rest, col_blocks), self.extents)
-            i0 = f.mul(f.srem(it.i, row_blocks), self.mc)
-            j0 = f.mul(f.srem(rest, col_blocks), self.nc)
-            self._chunk(coords, i0, j0)
+            coords = _coordinates(f, f.sdiv(it.i, blocks), self.extents)
+            # the upper half of the rows first, columns by columns, then the lower: threads that share a product work
+            # on rows of their own, which they have in their caches
+            place, upper = f.srem(it.i, blocks), f.mul(half, col_blocks)
+            below = f.icmp("sge", place, upper)
+            place = f.sub(place, f.select(below, upper, f.i64(0)))
+            high = f.max_i(f.select(below, f.sub(row_blocks, half), half), 1)
+            row = f.add(f.srem(place, high), f.select(below, half, f.i64(0)))
+            self._chunk(coords, f.mul(row, self.mc), f.mul(f.sdiv(place, high), self.nc))
         f.ret()
 
     def _chunk(self, coords: list[V], i0: V, j0: V) -> None:

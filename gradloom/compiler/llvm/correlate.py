@@ -84,14 +84,27 @@ class _Emitter:
         self.ints_at, self.table_at = ints_at, at
         body = InlineBody(host, spec, tuple(ints_at), _TOUCH) if source.inline else None
         stored = [PAIRS if source.pairs else x.dtype for x in spec.accesses[:2]]
+        beside = spec.accesses[0].steps[-2] == "1" != spec.accesses[0].steps[-1]
         self.tiles = {
-            h: emit_tile(module, f"{name}.tile.{h}", host, spec.dtype, stored, tile, h, source.resume, body)
+            h: emit_tile(
+                module, f"{name}.tile.{h}", host, spec.dtype, stored, tile, h, source.resume, body, beside=beside
+            )
             for h in tile.heights
         }
         if source.together > 1:
             high = tile.heights[0]
             self.joint = emit_tile(
-                module, f"{name}.joint", host, spec.dtype, stored, tile, high, False, None, source.together
+                module,
+                f"{name}.joint",
+                host,
+                spec.dtype,
+                stored,
+                tile,
+                high,
+                False,
+                None,
+                source.together,
+                beside=beside,
             )
         if not source.inline:
             self.epilogue = emit_epilogue(module, f"{name}.epilogue", host, spec.dtype, spec.accesses, ints_at,
@@ -223,6 +236,7 @@ def emit_tile(
     body: TileBody | None,
     together: int = 1,
     asked: int = 0,
+    beside: bool = False,
 ) -> str:
     """``void (ptr a, i64 row, i64 step, ptr b, i64 bstep, i64 inner, ptr acc, i64 taps, ptr table, i64 next, i64 pace
     …)``.
@@ -230,7 +244,8 @@ def emit_tile(
     As :func:`~.microkernel.emit_tiles`, in a loop over taps: ``table`` holds the byte offsets of A and of B for each.
     What will be read after this A is asked for, a line in each step: rows ``pace`` bytes apart, ``next`` bytes from A.
     stored: the dtype of A and of B, or PAIRS. together: above 1, ``a`` points to so many addresses, each of ``height``
-    rows, and nothing is asked for. asked: how many rows are, a power of two; 0: as many as the tile has.
+    rows, and nothing is asked for. asked: how many rows are, a power of two; 0: as many as the tile has. beside: A's
+    rows lie side by side and its steps far from each other, so every step needs lines of its own, which are asked for.
     """
     n, nv, size, wide = tile.lanes, tile.vectors, BYTES[dtype], STORAGE[stored[1]]
     ty = vec(ELEMENT[dtype], n)
@@ -261,7 +276,10 @@ def emit_tile(
             a, (b, *acc) = it.vals[:together], it.vals[together:]
             if tile.ahead:
                 prefetch(f, f.gep(b, "i8", f.mul(f.arg("bstep"), tile.ahead)), nv * n * wide)
-                if asks:  # a line serves sixteen steps
+                if beside:
+                    for p in a:
+                        prefetch(f, f.gep(p, "i8", f.mul(f.arg("step"), tile.ahead)), height * STORAGE[stored[0]])
+                elif asks:  # a line serves sixteen steps
                     line = f.and_(it.i, (asked or 1 << (height - 1).bit_length()) - 1)
                     prefetch(f, f.gep(a[0], "i8", f.add(f.mul(line, f.arg("pace")), f.arg("next"))), 1)
             bv = [

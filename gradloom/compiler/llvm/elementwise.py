@@ -371,13 +371,12 @@ def _classify(f: Function, host: Host, inst: Inst, dts: Sequence[str], args: Seq
     return f.const(vec("i1", n), inst.op == "isfinite")
 
 
-def _philox(f: Function, host: Host, inst: Inst, dts: Sequence[str], args: Sequence[V]) -> V:
-    """Word ``attrs[0]`` of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+def philox_words(f: Function, seed: V, stream: V, index: V) -> list[V]:
+    """The words of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 
-    The words live in the low halves of ``i64`` lanes, where a 32 x 32 -> 64 bit multiplication is one instruction;
-    what stands in the high halves is never looked at.
+    They live in the low halves of ``i64`` lanes, where a 32 x 32 -> 64 bit multiplication is one instruction; what
+    stands in the high halves is never looked at.
     """
-    seed, stream, index = args
     k0, k1 = seed, f.lshr(seed, 32)
     c = [index, f.lshr(index, 32), stream, f.lshr(stream, 32)]
     low = 0xFFFFFFFF
@@ -387,7 +386,12 @@ def _philox(f: Function, host: Host, inst: Inst, dts: Sequence[str], args: Seque
         p0 = f.mul(f.and_(c[0], low), 0xD2511F53)
         p1 = f.mul(f.and_(c[2], low), 0xCD9E8D57)
         c = [f.xor(f.xor(f.lshr(p1, 32), c[1]), k0), p1, f.xor(f.xor(f.lshr(p0, 32), c[3]), k1), p0]
-    return f.cast("trunc", c[inst.attrs[0]], vec("i32", lanes(seed.ty)))
+    return c
+
+
+def _philox(f: Function, host: Host, inst: Inst, dts: Sequence[str], args: Sequence[V]) -> V:
+    word = philox_words(f, *args)[inst.attrs[0]]
+    return f.cast("trunc", word, vec("i32", lanes(word.ty)))
 
 
 def _unit(f: Function, host: Host, inst: Inst, dts: Sequence[str], args: Sequence[V]) -> V:

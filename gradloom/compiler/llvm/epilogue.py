@@ -245,7 +245,8 @@ def _ask(f: Function, spec: Contract, ints_at: Sequence[int], height: int, colum
         p = f.load("ptr", f.gep(f.arg("frame"), "ptr", a))
         p = f.gep(f.gep(p, "i8", f.mul(f.arg("i"), s.axes[-2])), "i8", f.mul(f.arg("j"), s.axes[-1]))
         with f.loop(0, height, 1, carry=[p], name="touch") as it:
-            prefetch(f, it.vals[0], columns * SIZE[access.dtype], level, a in stored)
+            # asking for lines to be written brings them into the first level, where the operands of the product are
+            prefetch(f, it.vals[0], columns * SIZE[access.dtype], level, level == 3 and a in stored)
             it.next([f.gep(it.vals[0], "i8", s.axes[-2])])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gradloom.graph.node import Graph, Node
+from gradloom.ops.elementwise import maximum, minimum
 from gradloom.ops.structure import slice_
 
 __all__ = ["common", "dead", "open_barriers", "rewrite", "simplify"]
@@ -47,7 +48,9 @@ def _same(a: Node, n: Node) -> bool:
     return a.aval.shape == n.aval.shape and a.aval.dtype is n.aval.dtype
 
 
-_SHORTER = {"detach", "cast", "reshape", "expand", "permute", "slice", "update_slice", "mul", "sub", "div", "add"}
+_SHORTER = {
+    "detach", "cast", "reshape", "expand", "permute", "slice", "update_slice", "mul", "sub", "div", "add", "where",
+}  # fmt: skip
 
 
 def _simplify(n: Node, ins: Sequence[Node]) -> Node | None:
@@ -88,6 +91,8 @@ def _shorter(n: Node, ins: Sequence[Node]) -> Node | None:
             return base
         if _is(base, "update_slice") and base.attrs == n.attrs:
             return Node(n.prim, (base.ins[0], x), n.attrs, n.aval)
+    if name == "where":
+        return _bounded(n, ins)
     floating = n.aval.dtype.category > 0
     if floating and name == "mul":  # x * 1; not x * 0, which is NaN for infinities
         for a, b in ((ins[0], ins[1]), (ins[1], ins[0])):
@@ -99,6 +104,33 @@ def _shorter(n: Node, ins: Sequence[Node]) -> Node | None:
         for a, b in ((ins[0], ins[1]), (ins[1], ins[0])):
             if _is_full(b, 0) and _same(a, n):
                 return a
+    return None
+
+
+def _number(n: Node) -> float | None:
+    """The number that a value is; None for others, and for NaN."""
+    value = n.attrs[0] if _is(n, "full") and not n.aval.shape else None
+    return value if value == value and not isinstance(value, complex) else None
+
+
+def _bounded(n: Node, ins: Sequence[Node]) -> Node | None:
+    """What a choice by comparisons with numbers is: an extreme, or what its other branch is anyhow. NaN stays."""
+    cond, a, x = ins
+    if not _same(x, n) or n.aval.dtype.category not in (1, 2):
+        return None
+    bound = _number(a)
+    for compare, extreme in (("lt", maximum), ("gt", minimum)):  # x < c ? c : x is the greater one
+        if bound is not None and _is(cond, compare) and cond.ins[0] is x and _number(cond.ins[1]) == bound:
+            return Node(extreme, (x, a), (), n.aval)
+    if _is(cond, "bitwise_and") and _is(x, "minimum") and _is(x.ins[0], "maximum") and x.ins[0].ins[0] is a:
+        # low < a < high ? a : min(max(a, low), high)
+        low, high = (_number(e.ins[1]) for e in (x.ins[0], x))
+        p, q = cond.ins
+        if (
+            _is(p, "gt") and _is(q, "lt") and p.ins[0] is a and q.ins[0] is a
+            and _number(p.ins[1]) == low is not None and _number(q.ins[1]) == high is not None
+        ):  # fmt: skip
+            return x
     return None
 
 

@@ -15,13 +15,14 @@ from gradloom.graph.node import Graph, Node
 from gradloom.ops import structure as S
 from gradloom.ops.gather import scale_gradient, take, take_put
 
-__all__ = ["look_up_products"]
+__all__ = ["look_up_products", "make", "replaced"]
 
 SHORT = 2  # a table with so many times fewer rows than are looked up
 WIDE = 32  # least features of a row for which that pays
 
 
-def _make(prim: object, ins: Sequence[Node], attrs: tuple = ()) -> Node:
+def make(prim: object, ins: Sequence[Node], attrs: tuple = ()) -> Node:
+    """An instruction, its result as the primitive's rule says."""
     return Node(prim, ins, attrs, prim.infer([i.aval for i in ins], attrs))  # type: ignore[arg-type, attr-defined]
 
 
@@ -37,7 +38,7 @@ def _moved(index: Node, ways: Sequence[Node]) -> Node:
     """Indices moved about as the rows are."""
     for n in ways:
         attrs = (n.attrs[0][:-1],) if n.prim is S.permute else (n.aval.shape[:-1],)
-        index = _make(n.prim, (index,), attrs)
+        index = make(n.prim, (index,), attrs)
     return index
 
 
@@ -46,9 +47,9 @@ def _moved_back(index: Node, ways: Sequence[Node]) -> Node:
     for n in reversed(ways):
         if n.prim is S.permute:
             order = n.attrs[0][:-1]
-            index = _make(S.permute, (index,), (tuple(order.index(k) for k in range(len(order))),))
+            index = make(S.permute, (index,), (tuple(order.index(k) for k in range(len(order))),))
         else:
-            index = _make(S.reshape, (index,), (n.ins[0].aval.shape[:-1],))
+            index = make(S.reshape, (index,), (n.ins[0].aval.shape[:-1],))
     return index
 
 
@@ -75,8 +76,8 @@ def _table(x: Node) -> tuple[Node, Node] | None:
 
 def _added_up(rows: Node, index: Node, height: int) -> Node:
     """Rows added up by the row of the table that they go with."""
-    zero = _make(S.full, (), (0.0, (height, rows.aval.shape[1]), rows.aval.dtype, False))
-    return _make(take_put, (zero, rows, index), (0, "add"))
+    zero = make(S.full, (), (0.0, (height, rows.aval.shape[1]), rows.aval.dtype, False))
+    return make(take_put, (zero, rows, index), (0, "add"))
 
 
 def _turned(x: Node) -> Node | None:
@@ -91,18 +92,18 @@ def _product(n: Node) -> Node | None:
     found = _table(a)
     if found is not None:
         table, index = found
-        return _make(take, (_make(S.dot, (table, b)), index), (0,))
+        return make(take, (make(S.dot, (table, b)), index), (0,))
     under = _turned(a)
     found = None if under is None else _table(under)
     if found is not None and b.aval.shape[1] >= WIDE:
         table, index = found
-        return _make(S.dot, (_make(S.permute, (table,), ((1, 0),)), _added_up(b, index, table.aval.shape[0])))
+        return make(S.dot, (make(S.permute, (table,), ((1, 0),)), _added_up(b, index, table.aval.shape[0])))
     found, rows = _table(b), _turned(a)
     if found is None or n.aval.shape[0] < WIDE:
         return None
     table, index = found
-    rows = _make(S.permute, (a,), ((1, 0),)) if rows is None else rows
-    return _make(S.dot, (_make(S.permute, (_added_up(rows, index, table.aval.shape[0]),), ((1, 0),)), table))
+    rows = make(S.permute, (a,), ((1, 0),)) if rows is None else rows
+    return make(S.dot, (make(S.permute, (_added_up(rows, index, table.aval.shape[0]),), ((1, 0),)), table))
 
 
 def _gradient(n: Node, uses: Counter[int]) -> Node | None:
@@ -121,7 +122,7 @@ def _gradient(n: Node, uses: Counter[int]) -> Node | None:
         return None
     if any(x.aval.dtype is not n.aval.dtype for x in (d, w)):
         return None
-    return _make(S.dot, (_added_up(d, _moved_back(index, ways[::-1]), height), w))
+    return make(S.dot, (_added_up(d, _moved_back(index, ways[::-1]), height), w))
 
 
 def look_up_products(graph: Graph) -> Graph:
@@ -135,10 +136,10 @@ def look_up_products(graph: Graph) -> Graph:
         got = _product(n) if n.prim is S.dot else _gradient(n, uses) if n.prim is take_put else None
         if got is not None:
             new[id(n)] = got
-    return _replaced(graph, new) if new else graph
+    return replaced(graph, new) if new else graph
 
 
-def _replaced(graph: Graph, new: dict[int, Node]) -> Graph:
+def replaced(graph: Graph, new: dict[int, Node]) -> Graph:
     """The program with others in the place of some instructions; operands of those are still old ones."""
     done: dict[int, Node] = {id(n): n for n in graph.inputs}
     for root in graph.outputs:

@@ -37,12 +37,14 @@ SCALES = (
 DROPPED = 0.2  # of the last block's branch; less before it (Huang et al. 2016)
 
 
-def _initial() -> VarianceScaling:
+def initial() -> VarianceScaling:
+    """The first numbers of kernels."""
     return VarianceScaling(2.0, "fan_out", "truncated_normal")
 
 
-def _conv(x: Any, filters: int, size: int, name: str, **options: Any) -> Any:
-    return layers.Conv2D(filters, size, kernel_initializer=_initial(), name=name, **options)(x)
+def conv(x: Any, filters: int, size: int, name: str, **options: Any) -> Any:
+    """A convolution that begins with numbers wide for what goes out."""
+    return layers.Conv2D(filters, size, kernel_initializer=initial(), name=name, **options)(x)
 
 
 def _norm(x: Any, name: str, act: str | None = None) -> Any:
@@ -50,22 +52,28 @@ def _norm(x: Any, name: str, act: str | None = None) -> Any:
     return x if act is None else layers.Activation("swish", name=act)(x)
 
 
+def gated(x: Any, inside: int, name: str) -> Any:
+    """Each channel times a number between 0 and 1 that all channels' means decide (Hu et al. 2018)."""
+    filters = B.channels(x)
+    gate = layers.GlobalAveragePooling2D(name=f"{name}se_squeeze")(x)
+    gate = layers.Reshape((filters, 1, 1) if B.axis() == 1 else (1, 1, filters), name=f"{name}se_reshape")(gate)
+    gate = conv(gate, inside, 1, f"{name}se_reduce", padding="same", activation="swish")
+    gate = conv(gate, filters, 1, f"{name}se_expand", padding="same", activation="sigmoid")
+    return layers.Multiply(name=f"{name}se_excite")([x, gate])
+
+
 def _block(x: Any, s: Stage, stride: int, dropped: float, name: str) -> Any:
     first, filters = x, s.before * s.wide
     if s.wide != 1:
-        x = _conv(x, filters, 1, f"{name}expand_conv", padding="same", use_bias=False)
+        x = conv(x, filters, 1, f"{name}expand_conv", padding="same", use_bias=False)
         x = _norm(x, f"{name}expand_bn", f"{name}expand_activation")
     if stride == 2:
         x = layers.ZeroPadding2D(B.padding_for(x, s.size), name=f"{name}dwconv_pad")(x)
     x = layers.DepthwiseConv2D(s.size, strides=stride, padding="valid" if stride == 2 else "same", use_bias=False,
-                               depthwise_initializer=_initial(), name=f"{name}dwconv")(x)  # fmt: skip
+                               depthwise_initializer=initial(), name=f"{name}dwconv")(x)  # fmt: skip
     x = _norm(x, f"{name}bn", f"{name}activation")
-    gate = layers.GlobalAveragePooling2D(name=f"{name}se_squeeze")(x)
-    gate = layers.Reshape((filters, 1, 1) if B.axis() == 1 else (1, 1, filters), name=f"{name}se_reshape")(gate)
-    gate = _conv(gate, max(1, int(s.before * 0.25)), 1, f"{name}se_reduce", padding="same", activation="swish")
-    gate = _conv(gate, filters, 1, f"{name}se_expand", padding="same", activation="sigmoid")
-    x = layers.Multiply(name=f"{name}se_excite")([x, gate])
-    x = _norm(_conv(x, s.behind, 1, f"{name}project_conv", padding="same", use_bias=False), f"{name}project_bn")
+    x = gated(x, max(1, int(s.before * 0.25)), name)
+    x = _norm(conv(x, s.behind, 1, f"{name}project_conv", padding="same", use_bias=False), f"{name}project_bn")
     if stride == 1 and s.before == s.behind:
         if dropped:
             x = layers.Dropout(dropped, noise_shape=(None, 1, 1, 1), name=f"{name}drop")(x)
@@ -85,7 +93,7 @@ def _efficientnet(scale: tuple[float, float, int, float], include_top: bool, wei
     inputs = x = B.start(input_shape, input_tensor, size, 32, include_top, weights, classes)
     x = layers.Normalization(axis=B.axis())(layers.Rescaling(1.0 / 255.0)(x))
     x = layers.ZeroPadding2D(B.padding_for(x, 3), name="stem_conv_pad")(x)
-    x = _conv(x, filters(32), 3, "stem_conv", strides=2, use_bias=False)
+    x = conv(x, filters(32), 3, "stem_conv", strides=2, use_bias=False)
     x = _norm(x, "stem_bn", "stem_activation")
     total, done = sum(math.ceil(depth * s.repeats) for s in STAGES), 0
     for k, s in enumerate(STAGES, 1):
@@ -94,7 +102,7 @@ def _efficientnet(scale: tuple[float, float, int, float], include_top: bool, wei
             here = s._replace(before=before if i == 0 else behind, behind=behind)
             x = _block(x, here, s.stride if i == 0 else 1, DROPPED * done / total, f"block{k}{chr(97 + i)}_")
             done += 1
-    x = _conv(x, filters(1280), 1, "top_conv", padding="same", use_bias=False)
+    x = conv(x, filters(1280), 1, "top_conv", padding="same", use_bias=False)
     x = _norm(x, "top_bn", "top_activation")
     if include_top:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)

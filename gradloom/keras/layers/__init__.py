@@ -11,19 +11,17 @@ from gradloom.keras.layers.base import Layer
 from gradloom.keras.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from gradloom.keras.layers.colours import (
     AutoContrast,
-    Pipeline,
+    RandomBrightness,
     RandomColorDegeneration,
-    RandomElasticTransform,
+    RandomContrast,
     RandomErasing,
     RandomGaussianBlur,
     RandomGrayscale,
     RandomHue,
     RandomInvert,
-    RandomPerspective,
     RandomPosterization,
     RandomSaturation,
     RandomSharpness,
-    RandomShear,
     Solarization,
 )
 from gradloom.keras.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
@@ -59,18 +57,10 @@ from gradloom.keras.layers.core import (
     Wrapper,
 )
 from gradloom.keras.layers.embedding import Embedding, ReversibleEmbedding
+from gradloom.keras.layers.hashing import HashedCrossing, Hashing
 from gradloom.keras.layers.heads import GroupedQueryAttention, MultiHeadAttention
-from gradloom.keras.layers.images import (
-    CenterCrop,
-    RandomBrightness,
-    RandomContrast,
-    RandomCrop,
-    RandomFlip,
-    RandomRotation,
-    RandomTranslation,
-    RandomZoom,
-    Resizing,
-)
+from gradloom.keras.layers.histograms import ContrastLimitedAdaptiveHistogramEqualization, Equalization
+from gradloom.keras.layers.images import CenterCrop, MaxNumBoundingBoxes, RandomCrop, RandomFlip, Resizing
 from gradloom.keras.layers.lookups import IntegerLookup, StringLookup, TextVectorization
 from gradloom.keras.layers.merging import (
     Add,
@@ -89,6 +79,15 @@ from gradloom.keras.layers.merging import (
     minimum,
     multiply,
     subtract,
+)
+from gradloom.keras.layers.mixed import AugMix, CutMix, MixUp, Pipeline, RandAugment, RandomColorJitter
+from gradloom.keras.layers.moved import (
+    RandomElasticTransform,
+    RandomPerspective,
+    RandomRotation,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
 )
 from gradloom.keras.layers.normalization import (
     BatchNormalization,
@@ -130,7 +129,7 @@ from gradloom.keras.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
-from gradloom.keras.layers.preprocessing import CategoryEncoding, Discretization, Hashing, Normalization, Rescaling
+from gradloom.keras.layers.preprocessing import CategoryEncoding, Discretization, Normalization, Rescaling
 from gradloom.keras.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from gradloom.keras.layers.regularization import (
     ActivityRegularization,
@@ -158,6 +157,7 @@ from gradloom.keras.layers.reshaping import (
     ZeroPadding3D,
 )
 from gradloom.keras.layers.specs import InputSpec
+from gradloom.keras.layers.spectrograms import MelSpectrogram, STFTSpectrogram
 from gradloom.keras.layers.wrappers import Bidirectional, TimeDistributed
 
 GroupQueryAttention = GroupedQueryAttention  # Keras calls the class so, and exports it under the shorter name
@@ -190,6 +190,7 @@ __all__ = [
     "AdditiveAttention",
     "AlphaDropout",
     "Attention",
+    "AugMix",
     "AutoContrast",
     "Average",
     "AveragePooling1D",
@@ -203,6 +204,7 @@ __all__ = [
     "CategoryEncoding",
     "CenterCrop",
     "Concatenate",
+    "ContrastLimitedAdaptiveHistogramEqualization",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
@@ -221,6 +223,7 @@ __all__ = [
     "Cropping1D",
     "Cropping2D",
     "Cropping3D",
+    "CutMix",
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
@@ -230,6 +233,7 @@ __all__ = [
     "ELU",
     "EinsumDense",
     "Embedding",
+    "Equalization",
     "Flatten",
     "GRU",
     "GRUCell",
@@ -249,6 +253,7 @@ __all__ = [
     "GlobalMaxPooling3D",
     "GroupNormalization",
     "GroupQueryAttention",
+    "HashedCrossing",
     "Hashing",
     "Identity",
     "Input",
@@ -262,6 +267,7 @@ __all__ = [
     "LayerNormalization",
     "LeakyReLU",
     "Masking",
+    "MaxNumBoundingBoxes",
     "MaxPool1D",
     "MaxPool2D",
     "MaxPool3D",
@@ -269,7 +275,9 @@ __all__ = [
     "MaxPooling2D",
     "MaxPooling3D",
     "Maximum",
+    "MelSpectrogram",
     "Minimum",
+    "MixUp",
     "MultiHeadAttention",
     "Multiply",
     "Normalization",
@@ -278,8 +286,10 @@ __all__ = [
     "Pipeline",
     "RMSNormalization",
     "RNN",
+    "RandAugment",
     "RandomBrightness",
     "RandomColorDegeneration",
+    "RandomColorJitter",
     "RandomContrast",
     "RandomCrop",
     "RandomElasticTransform",
@@ -303,6 +313,7 @@ __all__ = [
     "Reshape",
     "Resizing",
     "ReversibleEmbedding",
+    "STFTSpectrogram",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",

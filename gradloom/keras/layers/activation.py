@@ -28,7 +28,11 @@ class _Pointwise(Layer):
 
 
 class ReLU(_Pointwise):
-    """max(x, 0), or with options: a slope below ``threshold``, cut off at ``max_value``."""
+    """max(x, 0), or with options: a slope below ``threshold``, cut off at ``max_value``.
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
@@ -46,7 +50,11 @@ class ReLU(_Pointwise):
 
 
 class LeakyReLU(_Pointwise):
-    """``x`` where positive, else ``negative_slope`` times x."""
+    """``x`` where positive, else ``negative_slope`` times x.
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         if "alpha" in kwargs:
@@ -63,7 +71,11 @@ class LeakyReLU(_Pointwise):
 
 
 class ELU(_Pointwise):
-    """``x`` where positive, else alpha (eˣ - 1)."""
+    """``x`` where positive, else alpha (eˣ - 1).
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -81,6 +93,9 @@ def _prelu(x: Tensor, alpha: Tensor) -> Tensor:
 
 class PReLU(_Pointwise):
     """``x`` where positive, else learnt slopes times x (He et al. 2015).
+
+    Input: any shape.
+    Output: the same shape.
 
     Parameters
     ----------
@@ -122,7 +137,11 @@ class PReLU(_Pointwise):
 
 
 class Softmax(_Pointwise):
-    """Softmax along ``axis``, or along several together; positions that a mask leaves out get 0, all of them too."""
+    """Softmax along ``axis``, or along several together; positions that a mask leaves out get 0, all of them too.
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

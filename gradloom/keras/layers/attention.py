@@ -20,6 +20,9 @@ def causal(queries: int, keys: int) -> Tensor:
 class Attention(Layer):
     """softmax(scores(query, key)) @ value, for [query (b, q, d), value (b, k, e)] and perhaps key (b, k, d).
 
+    Input: a list of query (n, queries, d), value (n, keys, e) and, where it is another, key (n, keys, d).
+    Output: (n, queries, e); with ``return_attention_scores`` scores (n, queries, keys) too.
+
     Parameters
     ----------
     use_scale : whether scores are multiplied with a learnt number.
@@ -136,7 +139,11 @@ class Attention(Layer):
 
 
 class AdditiveAttention(Attention):
-    """As :class:`Attention`, scores being sums of tanh(query + key), weighed feature by feature where ``use_scale``."""
+    """As :class:`Attention`, scores being sums of tanh(query + key), weighed feature by feature where ``use_scale``.
+
+    Input: a list of query (n, queries, d), value (n, keys, e) and, where it is another, key (n, keys, d).
+    Output: (n, queries, e); with ``return_attention_scores`` scores (n, queries, keys) too.
+    """
 
     def __init__(self, use_scale: bool = True, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(use_scale=use_scale, dropout=dropout, **kwargs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from gradloom.errors import NotSupportedError
 from gradloom.keras import config, dtype_policies, initializers, tree
 from gradloom.keras.layers import specs
 from gradloom.keras.layers.context import CONTEXT, WITH_LOSSES, note_change
+from gradloom.keras.layers.described import Described
 from gradloom.keras.symbolic import Node, any_symbolic, infer, inferring, known_shape
 from gradloom.keras.variables import KerasTensor, SeedGenerator, Variable
 from gradloom.nn.module import MODULE, PARAMETER, Module
@@ -28,17 +29,16 @@ Shape = tuple[int | None, ...]
 _BOOKS = frozenset(("_inbound_nodes", "_made_with", "_own", "_losses", "_kinds", "_hooks", "_pre_hooks", "_seeds"))
 
 
-# options in configurations that Keras wrote, which must be unset
-_OF_KERAS = frozenset(("quantization_config", "lora_rank", "lora_alpha", "gptq_unpacked_column_size"))
-
-
 def unique_name(kind: str) -> str:
     """``dense``, then ``dense_1``, ``dense_2``, ... over the whole program."""
     return config.unique_name(kind)
 
 
-class Layer(Module):
+class Layer(Described, Module):
     """Base of the layers.
+
+    Input: what ``call`` takes; subclasses say of which shape.
+    Output: what ``compute_output_shape`` says.
 
     Parameters
     ----------
@@ -71,16 +71,20 @@ class Layer(Module):
         own["_seeds"] = []
         own["_losses"] = []
         own["_inbound_nodes"] = []
-        own["sample_shape"] = _sample_shape(kwargs)
+        own["sample_shape"] = specs.sample_shape(kwargs)
         if kwargs:
             raise TypeError(f"{type(self).__name__}: unknown argument {', '.join(map(repr, kwargs))}")
         if name is not None and not isinstance(name, str):
             raise ValueError(f"name={name!r}: expected a text")
         from gradloom.keras import regularizers
 
+        if not isinstance(trainable, bool | np.bool_):
+            raise ValueError(f"trainable={trainable!r}: expected `trainable` to be a boolean")
         self.name = name or unique_name(config.snake_case(type(self).__name__))
         self.built = False
         self._trainable = bool(trainable)
+        for early, value in own.pop("_early", {}).items():
+            setattr(self, early, value)
         self.autocast = autocast
         self.dtype_policy = dtype_policies.get(dtype)
         self.activity_regularizer = regularizers.get(activity_regularizer)
@@ -105,7 +109,9 @@ class Layer(Module):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Compute."""
-        raise NotImplementedError(f"layer {self.name!r} ({type(self).__name__}) has no `call` method: write one")
+        raise NotImplementedError(
+            f"layer {self.name!r} ({type(self).__name__}) does not have a `call` method implemented: write one"
+        )
 
     def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
         """The shape that comes out where ``input_shape`` goes in; found by recording ``call`` unless one says it."""
@@ -152,6 +158,16 @@ class Layer(Module):
         """
         from gradloom.keras import constraints, regularizers
 
+        if isinstance(shape, str):
+            raise ValueError(
+                f"add_weight({shape!r}): the first argument is the shape; give `name` as a keyword argument, "
+                f"name={shape!r}"
+            )
+        if self.__dict__.get("_locked"):
+            raise ValueError(
+                f"layer {self.name!r} ({type(self).__name__}): you cannot add new elements of state to a layer that is "
+                "already built: call add_weight in __init__ or in build, not in call"
+            )
         shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         kind = config.standardize_dtype(dtype) if dtype is not None else self.variable_dtype
         if initializer is None:
@@ -177,7 +193,8 @@ class Layer(Module):
         own = self.__dict__
         if isinstance(value, Variable):
             if "_own" not in own:
-                raise _not_initialised(self)
+                own.setdefault("_early", {})[name] = own[name] = value
+                return
             old = own.get(name)
             if isinstance(old, Variable) and old is not value and any(v is old for v in self._own):
                 self._own[:] = [v for v in self._own if v is not old]
@@ -186,11 +203,12 @@ class Layer(Module):
                 own["_kinds"][name] = PARAMETER
             own[name] = value
             return
-        if isinstance(value, SeedGenerator) and "_seeds" in own and value not in own["_seeds"]:
+        if isinstance(value, Module | SeedGenerator) and "_own" not in own:
+            own.setdefault("_early", {})[name] = own[name] = value  # set before super().__init__()
+            return
+        if isinstance(value, SeedGenerator) and value not in own["_seeds"]:
             own["_seeds"].append(value)
         if isinstance(value, Module):
-            if "_kinds" not in own:
-                raise _not_initialised(self)
             own["_kinds"][name] = MODULE
             own[name] = value
             value.__dict__["_layer"] = name
@@ -329,16 +347,35 @@ class Layer(Module):
     # dtypes -------------------------------------------------------------------------------------------------------
 
     @property
+    def dtype_policy(self) -> Any:
+        """The dtypes of weights and computation; may be set by a name."""
+        return self.__dict__["_dtype_policy"]
+
+    @dtype_policy.setter
+    def dtype_policy(self, value: Any) -> None:
+        policy, present = dtype_policies.get(value), self.__dict__.get("_dtype_policy")
+        if isinstance(present, dtype_policies.DTypePolicyMap) and not isinstance(policy, dtype_policies.DTypePolicyMap):
+            present[self.path] = policy
+        else:
+            self.__dict__["_dtype_policy"] = policy
+
+    @property
+    def _policy(self) -> Any:
+        """The policy of this layer's path, where there is a map of them."""
+        policy = self.__dict__["_dtype_policy"]
+        return policy[self.path] if type(policy) is dtype_policies.DTypePolicyMap else policy
+
+    @property
     def dtype(self) -> str:
         """The dtype of the weights."""
-        return self.dtype_policy.variable_dtype
+        return self._policy.variable_dtype
 
     variable_dtype = dtype
 
     @property
     def compute_dtype(self) -> str:
         """The dtype of the computation."""
-        return self.dtype_policy.compute_dtype
+        return self._policy.compute_dtype
 
     @property
     def input_dtype(self) -> str:
@@ -416,6 +453,8 @@ class Layer(Module):
         else:
             kwargs.pop("training", None)
         masks = self._masks_of(first) if first is not None else None
+        if masks is None and "mask" in takes and kwargs.get("mask") is not None:
+            masks = kwargs["mask"]
         if masks is not None and "mask" in takes and kwargs.get("mask") is None:
             if list(takes).index("mask") >= len(args):
                 kwargs["mask"] = masks
@@ -433,7 +472,8 @@ class Layer(Module):
             CONTEXT.depth -= 1
         if self.activity_regularizer is not None:
             for y in tree.flatten(outputs):
-                self.add_loss(self.activity_regularizer(y))
+                if isinstance(y, Tensor):  # a penalty for each sample, whatever the batch
+                    self.add_loss(self.activity_regularizer(y) * (1.0 / max(y.shape[0] if y.ndim else 1, 1)))
         if self.supports_masking and (masks is not None or type(self).compute_mask is not Layer.compute_mask):
             self._put_masks(first, outputs, masks)
         return outputs
@@ -484,7 +524,7 @@ class Layer(Module):
     def _maybe_build(self, args: Any, kwargs: dict[str, Any]) -> None:
         """Build from the shapes of the arguments."""
         if type(self).build is Layer.build:
-            self.built = True
+            self.built = self._locked = True
             return
         names = list(self._takes)
         arguments = {**dict(zip(names, args)), **kwargs}
@@ -498,6 +538,17 @@ class Layer(Module):
             shape = next(iter(shapes.values()), None)
             self._build_once(shape)
             return
+        for n in wanted:
+            if not n.endswith("_shape"):
+                raise ValueError(
+                    f"{type(self).__name__}.build() takes several shapes, among them the argument `{n}`, which does "
+                    "not end in `_shape`: name each after an argument of call()"
+                )
+            if n.removesuffix("_shape") not in names:
+                raise ValueError(
+                    f"{type(self).__name__}.build() takes `{n}`, but `call()` does not have argument "
+                    f"`{n.removesuffix('_shape')}`"
+                )
         self._build_shapes = {n: shapes[n] for n in wanted if n in shapes}
         self.build(**self._build_shapes)
         self._finish_build()
@@ -516,7 +567,7 @@ class Layer(Module):
             self._finish_build()
 
     def _finish_build(self) -> None:
-        self.built = True
+        self.built = self._locked = True
         note_change()
 
     # masks --------------------------------------------------------------------------------------------------------
@@ -570,60 +621,37 @@ class Layer(Module):
         found = [x for layer in self._flatten_layers() for x in layer.__dict__.values() if isinstance(x, Metric)]
         return list(dict.fromkeys(found))
 
-    # configuration ------------------------------------------------------------------------------------------------
+    @property
+    def metrics_variables(self) -> list[Any]:
+        """What the metrics keep."""
+        return [v for metric in self.metrics for v in metric.variables]
 
-    def get_config(self) -> dict[str, Any]:
-        """Name, trainable, dtype and the constructor's arguments as plain data: ``from_config`` makes it anew."""
-        from gradloom.keras.layers import configs
+    # calls on values ----------------------------------------------------------------------------------------------
 
-        found = self._base_config()
-        for cls in type(self).__mro__:
-            if configs.of_library(cls):
-                if cls is type(self):
-                    found |= configs.own_config(self, cls)
-                elif type(self).get_config is Layer.get_config:
-                    found |= configs.recorded_config(self)
-                elif cls is not Layer:
-                    found |= configs.own_config(self, cls)
-                break
-        return found
+    def stateless_call(
+        self,
+        trainable_variables: Any,
+        non_trainable_variables: Any,
+        *args: Any,
+        return_losses: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Any, ...]:
+        """Call the layer with these values of its variables, which are afterwards as they were.
 
-    def _base_config(self) -> dict[str, Any]:
-        """What every layer has."""
-        found = {"name": self.name, "trainable": self._trainable, "dtype": dtype_policies.serialize(self.dtype_policy)}
-        if self.activity_regularizer is not None:
-            from gradloom.keras import regularizers
+        Gradients flow to values of trained variables that are tensors.
 
-            found["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
-        return found
+        Returns
+        -------
+        (outputs, non_trainable_variables), and with ``return_losses`` the losses behind them.
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """The layer that gave this configuration, without its weights."""
-        for name in _OF_KERAS & config.keys():
-            if config[name]:
-                raise NotSupportedError(
-                    f"{cls.__name__}: {name}={config[name]!r} is not offered", code="keras.quantize",
-                    hint="save the model without quantisation and LoRA",
-                )  # fmt: skip
-        return cls(**{k: v for k, v in config.items() if k not in _OF_KERAS})
+        Raises
+        ------
+        ValueError : the layer is not built, or the numbers of values differ from those of its variables.
+        """
+        from gradloom.keras.stateless import call
 
-    def get_build_config(self) -> dict[str, Any] | None:
-        """The shapes that it was built with."""
-        shapes = self._build_shapes
-        if shapes is None or any(s is None for s in shapes.values()):
-            return None
-        return {"input_shape": next(iter(shapes.values()))} if len(shapes) == 1 else {"shapes_dict": shapes}
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """Build with the shapes of :meth:`get_build_config`."""
-        if "input_shape" in config:
-            shape = config["input_shape"]
-            self._build_once(tree.map_shape_structure(tuple, shape) if shape is not None else None)
-        elif "shapes_dict" in config:
-            self._build_shapes = config["shapes_dict"]
-            self.build(**config["shapes_dict"])
-            self._finish_build()
+        given = trainable_variables, non_trainable_variables
+        return call(self, given, args, kwargs, return_losses)
 
     # the graph ----------------------------------------------------------------------------------------------------
 
@@ -646,20 +674,6 @@ class Layer(Module):
         """Absent on purpose: compression transforms a model from outside."""
         raise NotSupportedError("layers are not quantised one by one", code="keras.quantize", hint="see docs/map.md")
 
-    def save_own_variables(self, store: dict[str, Any]) -> None:
-        """Put the layer's own weights into ``store`` as "0", "1", …"""
-        mine = sorted(self._own, key=lambda v: not v.__dict__.get("_born_trainable", True))
-        store.update({str(i): v.numpy() for i, v in enumerate(mine)})
-
-    def load_own_variables(self, store: dict[str, Any]) -> None:
-        """Take the layer's own weights from what :meth:`save_own_variables` gave. ValueError where numbers differ."""
-        mine = sorted(self._own, key=lambda v: not v.__dict__.get("_born_trainable", True))
-        if len(mine) != len(store):
-            state = "" if self.built else " (it is not built)"
-            raise ValueError(f"layer {self.name!r} has {len(mine)} weights{state}, the file has {len(store)}")
-        for i, v in enumerate(mine):
-            v.assign(np.asarray(store[str(i)]))
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
@@ -676,18 +690,6 @@ def _parameters_of(fn: Any) -> dict[str, Any]:
     """Names and defaults of a method's arguments; starred ones with their stars."""
     stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
     return {stars.get(p.kind, "") + p.name: p.default for p in inspect.signature(fn).parameters.values()}
-
-
-def _sample_shape(kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
-    """The shape of a sample where a first layer is told it in Keras' older manner."""
-    shape = kwargs.pop("input_shape", None)
-    dim = kwargs.pop("input_dim", None)
-    batch = kwargs.pop("batch_input_shape", None)
-    if batch is not None:
-        return tuple(batch[1:])
-    if dim is not None:
-        return (int(dim),)
-    return None if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
 
 
 def _not_initialised(layer: Any) -> RuntimeError:

@@ -143,6 +143,9 @@ class _Cell(DropoutRNNCell):
 class SimpleRNNCell(_Cell):
     """activation(x @ kernel + h @ recurrent_kernel + bias).
 
+    Input: (n, features), and the state (n, units).
+    Output: (n, units), and a list of the new state.
+
     Parameters
     ----------
     units : size of the state and of the output.
@@ -178,6 +181,9 @@ class SimpleRNNCell(_Cell):
 
 class GRUCell(_Cell):
     """Gated recurrent unit (Cho et al. 2014).
+
+    Input: (n, features), and the state (n, units).
+    Output: (n, units), and a list of the new state.
 
     Parameters
     ----------
@@ -243,6 +249,9 @@ class GRUCell(_Cell):
 class LSTMCell(_Cell):
     """Long short-term memory (Hochreiter and Schmidhuber 1997), with forget gates (Gers et al. 2000).
 
+    Input: (n, features), and two states (n, units).
+    Output: (n, units), and a list of the new states.
+
     Parameters
     ----------
     units : size of both states and of the output.
@@ -300,7 +309,11 @@ def forgetful(initializer: Any) -> Callable[..., Any]:
 
 
 class StackedRNNCells(Layer):
-    """Cells one upon another as a single cell; its state is the list of theirs."""
+    """Cells one upon another as a single cell; its state is the list of theirs.
+
+    Input: (n, features), and the states of all cells.
+    Output: the last cell's (n, units), and the new states.
+    """
 
     def __init__(self, cells: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,6 +1,6 @@
-"""Augmentation of colours, sharpness and places: grey, hue, saturation, inversion, levels, blur, erasing, shear, bends.
+"""Layers that change colours: brightness, contrast, hue, saturation, inversion, levels, sharpness, blur, erasing.
 
-Each acts in training only, on each image by numbers of its own; ``value_range`` says what black and white are.
+``value_range`` says what black and white are. Labels, boxes and masks stay as they are.
 """
 
 from __future__ import annotations
@@ -12,21 +12,12 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom import functions as G
-from gradloom.keras.layers.base import Layer
-from gradloom.keras.layers.images import _Augmentation, _Moved
-from gradloom.keras.names import lookup
-from gradloom.tensor import Tensor
-
-LAST = "channels_last"
-
-
-def _pair(factor: Any, what: str = "factor", low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
-    """Two limits: of a number, 0 (or minus it, where that is allowed) and the number."""
-    pair = (-factor if low < 0 else low, factor) if isinstance(factor, int | float) else tuple(factor)
-    if len(pair) != 2 or pair[0] > pair[1] or pair[0] < low or pair[1] > high:
-        raise ValueError(f"The `{what}` argument should be a number (or a list of two numbers) in the range "
-                         f"[{low}, {high}]. Received: {what}={factor}")  # fmt: skip
-    return float(pair[0]), float(pair[1])
+from gradloom.functions import sampling
+from gradloom.keras import config
+from gradloom.keras.layers.augmenting import LAST, ImageLayer, RandomLayer, each, limits, scaled, value_range
+from gradloom.keras.layers.convolutional import depthwise
+from gradloom.keras.operations import as_tensor
+from gradloom.tensor import Tensor, from_numpy
 
 
 def _picture(name: str) -> Callable[..., Tensor]:
@@ -35,350 +26,467 @@ def _picture(name: str) -> Callable[..., Tensor]:
     return getattr(pictures, name)
 
 
-class _Colours(_Augmentation):
-    """Base: a factor and a range of values."""
+class _Factor(RandomLayer):
+    """Base: one number within the limits of ``factor`` for each image."""
 
-    def _factor(self, factor: Any, value_range: Any, seed: Any, data_format: Any, low: float = 0.0,
-                high: float = 1.0) -> None:  # fmt: skip
-        self.factor, self._limits = factor, _pair(factor, "factor", low, high)
-        self.value_range = tuple(value_range)
-        self._begin(seed, data_format)
+    lowest, highest, key = -1.0, 1.0, "factor"
 
-    def drawn(self, x: Tensor) -> Tensor:
-        """One number for each image, (n, 1, 1, 1)."""
-        return self.draw(x.shape[0], *self._limits).to(x.dtype).reshape(-1, 1, 1, 1)
+    def _begin(self, factor: Any, values: Any, seed: Any) -> None:
+        self.factor: Any = limits(factor, "factor", self.lowest, self.highest)
+        self.value_range = value_range(values)
+        self.begin(seed)
 
-    def chosen(self, x: Tensor) -> Tensor:
-        """Which images are changed, with a probability within the factor's limits, (n, 1, 1, 1) bool."""
-        return self.draw(x.shape[0], 0.0, 1.0).reshape(-1, 1, 1, 1) < self.drawn(x).to(dtypes.float32)
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """The numbers, (n, 1, 1, 1)."""
+        return {self.key: self.draw(seed, (self.sizes(data)[0], 1, 1, 1), *self.factor)} if training else None
 
-    def scaled(self, x: Tensor, high: float) -> Tensor:
-        """From ``value_range`` to 0 up to ``high``."""
-        low, top = self.value_range
-        return (x - low) * (high / (top - low))
-
-    def unscaled(self, x: Tensor, high: float) -> Tensor:
-        """Back again."""
-        low, top = self.value_range
-        return x * ((top - low) / high) + low
+    def _number(self, transformation: Any, x: Tensor) -> Tensor:
+        return each(transformation[self.key], x)
 
 
-class RandomGrayscale(_Augmentation):
-    """Images without colour, each with probability ``factor``; the channels stay three."""
+class RandomBrightness(_Factor):
+    """A number added to all channels of an image in training.
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape, within ``value_range``.
+
+    Parameters
+    ----------
+    factor : of the width of ``value_range``; one number from 0 to 1: up to as much more or less; or two limits.
+    """
+
+    key = "rgb_delta"
+
+    def __init__(self, factor: Any, value_range: Any = (0, 255), seed: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._begin(factor, value_range, seed)
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """What is added, (n, 1, 1, 1)."""
+        found = super().get_random_transformation(data, training, seed)
+        low, high = self.value_range
+        return found and {self.key: found[self.key] * (high - low)}
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
+        """See the class."""
+        return G.clamp(x + self._number(transformation, x), *self.value_range)
+
+
+class RandomContrast(_Factor):
+    """Distances from each channel's mean multiplied by 1 - a up to 1 + b in training.
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape, within ``value_range``.
+
+    Parameters
+    ----------
+    factor : (a, b), both from 0 to 1; or b, with a = 0.
+    """
+
+    lowest, key = 0.0, "contrast_factor"
+
+    def __init__(self, factor: Any, value_range: Any = (0, 255), seed: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._begin(factor, value_range, seed)
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """The multipliers, (n, 1, 1, 1)."""
+        low, high = 1.0 - self.factor[0], 1.0 + self.factor[1]
+        return {self.key: self.draw(seed, (self.sizes(data)[0], 1, 1, 1), low, high)} if training else None
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
+        """See the class."""
+        mean = x.mean((1, 2), keepdim=True)
+        return G.clamp((x - mean) * self._number(transformation, x) + mean, *self.value_range)
+
+
+class RandomGrayscale(RandomLayer):
+    """Images without colour in training, each with probability ``factor``; the channels stay three.
+
+    Input: images (n, h, w, 3), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape.
+    """
 
     def __init__(self, factor: float = 0.5, data_format: Any = None, seed: Any = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         if not 0 <= factor <= 1:
             raise ValueError(f"`factor` should be between 0 and 1. Received: factor={factor}")
         self.factor = factor
-        self._begin(seed, data_format)
+        self.begin(seed)
 
-    def augmented(self, x: Tensor) -> Tensor:
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """Which images lose their colour, (n, 1, 1, 1) bool."""
+        return self.draw(seed, (self.sizes(data)[0], 1, 1, 1)) < self.factor
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
         """See the class."""
-        grey = G.broadcast_to(_picture("rgb_to_grayscale")(x, data_format=LAST), tuple(x.shape))
-        return G.where(self.draw(x.shape[0], 0.0, 1.0).reshape(-1, 1, 1, 1) < self.factor, grey, x)
+        return G.where(each(transformation), _picture("rgb_to_grayscale")(x, data_format=LAST), x)
 
 
-class RandomHue(_Colours):
-    """Colours turned along the wheel, half of it at most, by a share within ``factor`` either way."""
+class RandomHue(_Factor):
+    """Colours turned along the wheel in training, half of it at most, by a share within ``factor`` either way.
+
+    Input: images (n, h, w, 3), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape.
+
+    Parameters
+    ----------
+    factor : one number from 0 to 1: up to it; or two limits.
+    """
+
+    lowest = 0.0
 
     def __init__(self, factor: Any, value_range: Any = (0, 255), data_format: Any = None, seed: Any = None,
                  **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self._factor(factor, value_range, seed, data_format)
+        super().__init__(data_format=data_format, **kwargs)
+        self._begin(factor, value_range, seed)
 
-    def augmented(self, x: Tensor) -> Tensor:
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """Shares of the wheel, (n,)."""
+        if not training:
+            return None
+        n = self.sizes(data)[0]
+        turn = self.draw(seed, (n,), *self.factor) * 0.5
+        return {"factor": G.where(self.draw(seed, (n,)) > 0.5, -turn, turn)}
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
         """See the class."""
-        side = G.where(self.draw(x.shape[0], 0.0, 1.0) < 0.5, -1.0, 1.0).to(x.dtype).reshape(-1, 1, 1)
-        turn = side * self.drawn(x).reshape(-1, 1, 1) * 0.5
-        hsv = _picture("rgb_to_hsv")(self.scaled(x, 1.0), data_format=LAST)
+        turn = self._number(transformation, x).squeeze(-1)
+        hsv = _picture("rgb_to_hsv")(scaled(x, self.value_range, (0, 1)), data_format=LAST)
         hsv = G.stack([G.remainder(hsv[..., 0] + turn, 1.0), hsv[..., 1], hsv[..., 2]], -1)
-        rgb = _picture("hsv_to_rgb")(hsv, data_format=LAST)
-        return self.unscaled(G.clamp(rgb, 0.0, 1.0), 1.0)
+        rgb = G.clamp(_picture("hsv_to_rgb")(hsv, data_format=LAST), 0.0, 1.0)
+        return scaled(rgb, (0, 1), self.value_range)
 
 
-class RandomSaturation(_Colours):
-    """Colours paler or stronger: 0.5 leaves them, 0 is grey, 1 as strong as can be."""
+class RandomSaturation(_Factor):
+    """Colours paler or stronger in training: 0.5 leaves them, 0 is grey, 1 as strong as can be.
+
+    Input: images (n, h, w, 3), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape.
+
+    Parameters
+    ----------
+    factor : two limits; one number f means (-f, f), where what is below 0 is grey.
+    """
 
     def __init__(self, factor: Any, value_range: Any = (0, 255), data_format: Any = None, seed: Any = None,
                  **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self._factor(factor, value_range, seed, data_format)
+        super().__init__(data_format=data_format, **kwargs)
+        self._begin(factor, value_range, seed)
 
-    def augmented(self, x: Tensor) -> Tensor:
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """What the saturation is multiplied by, (n, 1, 1, 1)."""
+        found = super().get_random_transformation(data, training, seed)
+        return found and {"factor": found["factor"] / (1.0 - found["factor"] + config.epsilon())}
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
         """See the class."""
-        share = self.drawn(x).reshape(-1, 1, 1)
-        by = share / (1.0 - share + 1e-7)
-        hsv = _picture("rgb_to_hsv")(self.scaled(x, 1.0), data_format=LAST)
+        by = self._number(transformation, x).squeeze(-1)
+        hsv = _picture("rgb_to_hsv")(scaled(x, self.value_range, (0, 1)), data_format=LAST)
         hsv = G.stack([hsv[..., 0], G.clamp(hsv[..., 1] * by, 0.0, 1.0), hsv[..., 2]], -1)
-        return self.unscaled(_picture("hsv_to_rgb")(hsv, data_format=LAST), 1.0)
+        return scaled(_picture("hsv_to_rgb")(hsv, data_format=LAST), (0, 1), self.value_range)
 
 
-class RandomInvert(_Colours):
-    """Black for white and white for black, each image with probability ``factor``."""
+class RandomColorDegeneration(_Factor):
+    """Colours on their way to grey in training, by a share within ``factor``; away from it below 0.
 
-    def __init__(self, factor: Any = 1.0, value_range: Any = (0, 255), seed: Any = None, data_format: Any = None,
-                 **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self._factor(factor, value_range, seed, data_format)
+    Input: images (n, h, w, 3), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape, within ``value_range``.
 
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        return G.where(self.chosen(x), self.value_range[1] - x, x)
-
-
-class RandomPosterization(_Colours):
-    """Fewer levels: only the ``factor`` highest of eight bits are kept."""
-
-    def __init__(self, factor: int, value_range: Any = (0, 255), data_format: Any = None, seed: Any = None,
-                 **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        if not isinstance(factor, int) or not 1 <= factor <= 8:
-            raise ValueError(f"`factor` should be a number of bits from 1 to 8. Received: factor={factor}")
-        self.factor, self.value_range = factor, tuple(value_range)
-        self._begin(seed, data_format)
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        step = float(1 << (8 - self.factor))
-        return self.unscaled(G.floor(G.floor(self.scaled(x, 255.0)) / step) * step, 255.0)
-
-
-class Solarization(_Colours):
-    """A number added, and what lies above a threshold inverted; both are drawn up to shares of 255."""
-
-    def __init__(self, addition_factor: Any = 0.0, threshold_factor: Any = 0.0, value_range: Any = (0, 255),
-                 seed: Any = None, **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self.addition_factor, self._additions = addition_factor, _pair(addition_factor, "addition_factor")
-        self.threshold_factor, self._thresholds = threshold_factor, _pair(threshold_factor, "threshold_factor")
-        self.value_range = tuple(value_range)
-        self._begin(seed, LAST)
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        more, border = (
-            self.draw(x.shape[0], *p).to(x.dtype).reshape(-1, 1, 1, 1) * 255.0
-            for p in (self._additions, self._thresholds)
-        )
-        y = G.clamp(self.scaled(x, 255.0) + more, 0.0, 255.0)
-        return self.unscaled(G.where(y < border, y, 255.0 - y), 255.0)
-
-
-class RandomColorDegeneration(_Colours):
-    """Colours on their way to grey, by a share within ``factor``."""
+    Parameters
+    ----------
+    factor : two limits from -1 to 1; one number f means (-f, f).
+    """
 
     def __init__(self, factor: Any, value_range: Any = (0, 255), data_format: Any = None, seed: Any = None,
                  **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self._factor(factor, value_range, seed, data_format)
+        super().__init__(data_format=data_format, **kwargs)
+        self._begin(factor, value_range, seed)
 
-    def augmented(self, x: Tensor) -> Tensor:
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The same. ValueError for images that have no three channels."""
+        if not isinstance(input_shape, dict):
+            if len(input_shape) not in (3, 4):
+                raise ValueError("Invalid images rank: expected rank 3 (single image) or rank 4 (batch of images). "
+                                 f"Received: input_shape={input_shape}")  # fmt: skip
+            channels = input_shape[-1 if self.data_format == LAST else -3]
+            if channels not in (None, 3):
+                raise ValueError(f"Input images must have 3 channels, but received images with {channels} channels.")
+        return super().compute_output_shape(input_shape)
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
         """See the class."""
         grey = _picture("rgb_to_grayscale")(x, data_format=LAST)
-        return G.clamp(x + self.drawn(x) * (grey - x), *self.value_range)
+        return G.clamp(x + self._number(transformation, x) * (grey - x), *self.value_range)
 
 
-class RandomSharpness(_Colours):
-    """Images blurred (factors below 0.5) or sharpened (above): the distance from a smoothed image, scaled."""
+class RandomSharpness(_Factor):
+    """Images blurred (below 0.5) or sharpened (above) in training: the distance from a smoothed image, scaled.
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape, within ``value_range``.
+
+    Parameters
+    ----------
+    factor : one number from 0 to 1: up to it; or two limits.
+    """
+
+    lowest = 0.0
 
     def __init__(self, factor: Any, value_range: Any = (0, 255), data_format: Any = None, seed: Any = None,
                  **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self._factor(factor, value_range, seed, data_format)
+        super().__init__(data_format=data_format, **kwargs)
+        self._begin(factor, value_range, seed)
 
-    def augmented(self, x: Tensor) -> Tensor:
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
         """See the class."""
-        from gradloom.keras.layers.convolutional import depthwise
-        from gradloom.tensor import from_numpy
-
         kernel = np.full((3, 3, 1, 1), 1 / 13, x.dtype.numpy)
         kernel[1, 1] = 5 / 13
         filters = G.broadcast_to(from_numpy(kernel), (3, 3, x.shape[-1], 1))
         smooth = depthwise(x, filters, (1, 1), ((1, 1), (1, 1)), (1, 1))
-        return G.clamp(x + (1.0 - self.drawn(x) * 2.0) * (smooth - x), *self.value_range)
+        by = self._number(transformation, x)
+        return G.clamp(x + (1.0 - by * 2.0) * (smooth - x), *self.value_range)
 
 
-class RandomGaussianBlur(_Colours):
-    """Images blurred, each with a probability within ``factor``, by a deviation up to ``sigma`` for the batch."""
+class RandomPosterization(RandomLayer):
+    """Fewer levels in training: only the highest of eight bits are kept.
 
-    def __init__(self, factor: Any = 1.0, kernel_size: Any = 3, sigma: Any = 1.0, value_range: Any = (0, 255),
-                 data_format: Any = None, seed: Any = None, **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self._factor(factor, value_range, seed, data_format)
-        self.kernel_size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-        self.sigma = sigma
-        self._sigmas = _pair(sigma, "sigma", 0.0, float("inf"))
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        random = np.random.default_rng(list(self.seed_generator.generator.draw()))
-        sigmas = np.maximum(random.uniform(*self._sigmas, 2), 1e-6)
-        blurred = _picture("gaussian_blur")(x, self.kernel_size, sigmas, data_format=LAST)
-        return G.clamp(G.where(self.chosen(x), blurred, x), *self.value_range)
-
-
-class RandomErasing(_Colours):
-    """A rectangle filled in (Zhong et al. 2020), each image with a probability within ``factor``.
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape.
 
     Parameters
     ----------
-    scale : the rectangle's sides as shares of the image's. fill_value : what it is filled with; noise where None.
+    factor : how many bits, from 1 to 8: two limits, the upper one not reached unless both are the same; one number b
+        means (1, b).
+    """
+
+    def __init__(self, factor: Any, value_range: Any = (0, 255), data_format: Any = None, seed: Any = None,
+                 **kwargs: Any) -> None:  # fmt: skip
+        super().__init__(data_format=data_format, **kwargs)
+        self.factor = limits(factor, "factor", 1, 8)
+        self._begin(value_range, seed)
+
+    def _begin(self, values: Any, seed: Any) -> None:
+        self.value_range = value_range(values)
+        self.begin(seed)
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """How many bits are lost, (n,)."""
+        if not training:
+            return None
+        low, high = self.factor
+        kept = G.floor(self.draw(seed, (self.sizes(data)[0],), low, max(high, low)))
+        return {"shift_factor": 8 - kept}
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
+        """See the class."""
+        step = G.exp2(each(transformation["shift_factor"], x))
+        x = G.floor(G.clamp(scaled(x, self.value_range, (0, 255)), 0.0, 255.0))
+        return scaled(G.floor(x / step) * step, (0, 255), self.value_range)
+
+
+class Solarization(RandomLayer):
+    """In training a number is added, and what lies above a threshold then inverted.
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape.
+
+    Parameters
+    ----------
+    addition_factor, threshold_factor : shares of the width of ``value_range`` from 0 to 1: one number: up to it; or
+        two limits.
+    """
+
+    def __init__(self, addition_factor: Any = 0.0, threshold_factor: Any = 0.0, value_range: Any = (0, 255),
+                 seed: Any = None, **kwargs: Any) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        self.addition_factor = limits(addition_factor, "addition_factor", 0, 1.0)
+        self.threshold_factor = limits(threshold_factor, "threshold_factor", 0, 1.0)
+        self._begin(value_range, seed)
+
+    def _begin(self, values: Any, seed: Any) -> None:
+        self.value_range = value_range(values)
+        self.begin(seed)
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """Numbers to add and thresholds, of 255, (n, 1, 1, 1) each."""
+        if not training:
+            return None
+        shape = (self.sizes(data)[0], 1, 1, 1)
+        return {
+            "additions": self.draw(seed, shape, *self.addition_factor) * 255.0,
+            "thresholds": self.draw(seed, shape, *self.threshold_factor) * 255.0,
+        }
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
+        """See the class."""
+        more, border = (each(transformation[k], x) for k in ("additions", "thresholds"))
+        y = G.clamp(scaled(x, self.value_range, (0, 255)) + more, 0.0, 255.0)
+        return scaled(G.where(y < border, y, 255.0 - y), (0, 255), self.value_range)
+
+
+class _Sometimes(RandomLayer):
+    """Base: something that happens to an image with a probability within the limits of ``factor``."""
+
+    def _begin(self, factor: Any, values: Any, seed: Any) -> None:
+        self.factor = limits(factor, "factor", 0, 1)
+        self.value_range = values
+        self.begin(seed)
+
+
+class RandomInvert(_Sometimes):
+    """Black for white and white for black in training.
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape.
+
+    Parameters
+    ----------
+    factor : the probability, up to one number or within two.
+    """
+
+    def __init__(self, factor: Any = 1.0, value_range: Any = (0, 255), seed: Any = None, data_format: Any = None,
+                 **kwargs: Any) -> None:  # fmt: skip
+        super().__init__(data_format=data_format, **kwargs)
+        self._begin(factor, value_range, seed)
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """Which images are inverted, (n,) bool."""
+        return {"apply_inversion": self.happens(seed, self.sizes(data)[0], self.factor)} if training else None
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
+        """See the class."""
+        return G.where(each(transformation["apply_inversion"]), self.value_range[1] - x, x)
+
+
+class RandomGaussianBlur(_Sometimes):
+    """Images blurred in training, by deviations along height and width that are drawn for the batch.
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape, within ``value_range``.
+
+    Parameters
+    ----------
+    factor : the probability, up to one number or within two. kernel_size : odd, of one side or of both.
+    sigma : deviations in pixels, up to one number or within two.
+    """
+
+    def __init__(self, factor: Any = 1.0, kernel_size: Any = 3, sigma: Any = 1.0, value_range: Any = (0, 255),
+                 data_format: Any = None, seed: Any = None, **kwargs: Any) -> None:  # fmt: skip
+        super().__init__(data_format=data_format, **kwargs)
+        self.kernel_size = (kernel_size, kernel_size) if isinstance(kernel_size, int | float) else tuple(kernel_size)
+        if len(self.kernel_size) != 2 or any(k % 2 != 1 for k in self.kernel_size):
+            raise ValueError(f"kernel_size must be an odd number. Received: kernel_size={kernel_size}")
+        self.sigma = limits(sigma, "sigma", 0, float("inf"))
+        self._begin(factor, value_range, seed)
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """Which images are blurred, (n,) bool, and the deviations, (2,)."""
+        if not training:
+            return None
+        return {
+            "should_apply_blur": self.happens(seed, self.sizes(data)[0], self.factor),
+            "blur_factor": self.draw(seed, (2,), *self.sigma) + 1e-6,
+        }
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
+        """See the class."""
+        sigmas, y = as_tensor(transformation["blur_factor"]).to(x.dtype), x
+        for axis, size, sigma in ((2, int(self.kernel_size[0]), sigmas[0]), (1, int(self.kernel_size[1]), sigmas[1])):
+            at = from_numpy(((np.arange(size) - (size - 1) / 2) ** 2).astype(x.dtype.numpy))
+            bell = G.exp(at * -0.5 / (sigma * sigma))
+            shape = (size, 1, 1, 1) if axis == 1 else (1, size, 1, 1)
+            filters = (bell / bell.sum()).reshape(*shape)
+            filters = G.broadcast_to(filters, (*shape[:2], x.shape[-1], 1))
+            side = (size // 2, size // 2)
+            y = depthwise(y, filters, (1, 1), (side, (0, 0)) if axis == 1 else ((0, 0), side), (1, 1))
+        chosen = each(transformation["should_apply_blur"])
+        return G.clamp(G.where(chosen, y, x), *self.value_range)
+
+
+def window(layer: RandomLayer, seed: Any, n: int, size: int, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a part of a side begins and ends, (n,) each, of which ``share`` says how long it is."""
+    side = share * size
+    start = layer.draw(seed, (n,)) * (size - side)
+    return start, start + side
+
+
+def inside(h: int, w: int, rows: Any, columns: Any) -> Tensor:
+    """Which pixels lie between two rows and two columns, (n, h, w, 1) bool."""
+    i = G.arange(h).to(dtypes.float32).reshape(1, h, 1, 1)
+    j = G.arange(w).to(dtypes.float32).reshape(1, 1, w, 1)
+    (top, bottom), (left, right) = ([each(v) for v in pair] for pair in (rows, columns))
+    tall = G.logical_and(i >= top, i < bottom)
+    return G.logical_and(tall, G.logical_and(j >= left, j < right))
+
+
+class RandomErasing(_Sometimes):
+    """A rectangle filled in, in training (Zhong et al. 2020).
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape.
+
+    Parameters
+    ----------
+    factor : the probability, up to one number or within two.
+    scale : the squares of the rectangle's sides as shares of the image's, up to one number or within two.
+    fill_value : what it is filled with, a number or one for each of three channels; normal noise where None.
     """
 
     def __init__(self, factor: Any = 1.0, scale: Any = (0.02, 0.33), fill_value: Any = None,
                  value_range: Any = (0, 255), seed: Any = None, data_format: Any = None,
                  **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self._factor(factor, value_range, seed, data_format)
-        self.scale, self._sides, self.fill_value = scale, _pair(scale, "scale"), fill_value
+        super().__init__(data_format=data_format, **kwargs)
+        self.scale = limits(scale, "scale", 0, 1)
+        if not (fill_value is None or isinstance(fill_value, int | float)) and len(fill_value) != 3:
+            raise ValueError("The `fill_value` argument should be a number (or a list of three numbers). Received: "
+                             f"fill_value={fill_value}")  # fmt: skip
+        self.fill_value = fill_value
+        self._begin(factor, value_range, seed)
 
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        from gradloom.functions.sampling import rand
-
-        n, h, w, _ = x.shape
-        inside = None
-        for size, shape in ((h, (1, h, 1, 1)), (w, (1, 1, w, 1))):
-            side = self.draw(n, *self._sides).reshape(-1, 1, 1, 1) * size
-            start = self.draw(n, 0.0, 1.0).reshape(-1, 1, 1, 1) * (size - side)
-            at = G.arange(size).to(dtypes.float32).reshape(*shape) + 0.5
-            part = G.logical_and(at >= start, at < start + side)
-            inside = part if inside is None else G.logical_and(inside, part)
-        assert inside is not None
-        if self.fill_value is not None:
-            filled: Any = G.full_like(x, float(self.fill_value))
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """Which images are changed, the pixels, and what they become."""
+        if not training:
+            return None
+        n, h, w, c = self.sizes(data)
+        sides = [G.sqrt(self.draw(seed, (n,), *self.scale)) for _ in range(2)]
+        rows, columns = (window(self, seed, n, size, side) for size, side in zip((h, w), sides, strict=True))
+        low, high = self.value_range
+        filled: Any = self.fill_value
+        if filled is None:
+            filled = G.clamp(sampling.randn(n, h, w, c, generator=self.stream(seed)) * high, low, high)
         else:
-            noise = rand(*x.shape, generator=self.seed_generator.generator).to(x.dtype)
-            filled = self.unscaled(noise, 1.0)
-        return G.where(G.logical_and(inside, self.chosen(x)), filled, x)
+            filled = as_tensor(np.clip(np.asarray(filled, np.float32), low, high))
+        mask = inside(h, w, rows, columns)
+        return {"apply_erasing": self.happens(seed, n, self.factor), "batch_masks": mask, "fill_value": filled}
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
+        """See the class."""
+        where = G.logical_and(each(transformation["apply_erasing"]), as_tensor(transformation["batch_masks"]))
+        return G.where(where, as_tensor(transformation["fill_value"]).to(x.dtype), x)
 
 
-class AutoContrast(_Colours):
-    """Each channel stretched from black to white; a channel of one value stays. Not only in training."""
+class AutoContrast(ImageLayer):
+    """Each channel of an image stretched from black to white; a channel of one value stays. Not only in training.
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape.
+    """
 
     def __init__(self, value_range: Any = (0, 255), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.value_range = tuple(value_range)
-        self._format(None)
+        self._values(value_range)
 
-    def call(self, inputs: Tensor, training: bool = True) -> Tensor:
-        """See the class."""
-        return super().call(inputs, training=True)
+    def _values(self, given: Any) -> None:
+        self.value_range = value_range(given)
 
-    def augmented(self, x: Tensor) -> Tensor:
+    def transform_images(self, images: Any, transformation: Any = None, training: bool = True) -> Tensor:
+        """The images stretched."""
+        return super().transform_images(images, transformation, True)
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
         """See the class."""
         low, high = G.amin(x, (1, 2), True), G.amax(x, (1, 2), True)
         flat = high == low
         share = (x - low) / G.where(flat, G.ones_like(low), high - low)
-        return G.where(flat, x, G.clamp(self.unscaled(share, 1.0), *self.value_range))
-
-
-class RandomShear(_Moved):
-    """Rows pushed along the width and columns along the height, by shares within the factors."""
-
-    def __init__(self, x_factor: Any = 0.0, y_factor: Any = 0.0, interpolation: str = "bilinear",
-                 fill_mode: str = "reflect", fill_value: float = 0.0, data_format: Any = None, seed: Any = None,
-                 **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self.x_factor, self._x = x_factor, _pair(x_factor, "x_factor")
-        self.y_factor, self._y = y_factor, _pair(y_factor, "y_factor")
-        self._moving(fill_mode, interpolation, fill_value)
-        self._begin(seed, data_format)
-
-    def places(self, x: Tensor, i: Tensor, j: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
-        n = x.shape[0]
-        signs = [G.where(self.draw(n, 0.0, 1.0) < 0.5, -1.0, 1.0) for _ in range(2)]
-        a, b = (
-            (self.draw(n, *limits) * sign).to(x.dtype).reshape(-1, 1, 1)
-            for limits, sign in zip((self._x, self._y), signs, strict=True)
-        )
-        return i + b * j, j + a * i
-
-
-class RandomElasticTransform(_Colours):
-    """Places moved by smooth random fields (Simard et al. 2003), each image with a probability within ``factor``.
-
-    Parameters
-    ----------
-    scale : how strong; the fields are as wide as it and as strong as half of it in tenths of the image.
-    """
-
-    def __init__(self, factor: Any = 1.0, scale: Any = 1.0, interpolation: str = "bilinear",
-                 fill_mode: str = "reflect", fill_value: float = 0.0, value_range: Any = (0, 255), seed: Any = None,
-                 data_format: Any = None, **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self._factor(factor, value_range, seed, data_format)
-        lookup("interpolation", interpolation, {"nearest": 1, "bilinear": 1})
-        self.scale, self._scales = scale, _pair(scale, "scale")
-        self.interpolation, self.fill_mode, self.fill_value = interpolation, fill_mode, fill_value
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        random = np.random.default_rng(list(self.seed_generator.generator.draw()))
-        strong = max(float(random.uniform(*self._scales)), 1e-3)
-        size = min(x.shape[1], x.shape[2])
-        bent = _picture("elastic_transform")(
-            x, size * strong * 0.05, max(size * strong * 0.1, 0.5), self.interpolation, self.fill_mode,
-            self.fill_value, self.seed_generator, data_format=LAST,
-        )  # fmt: skip
-        return G.clamp(G.where(self.chosen(x), bent, x), *self.value_range)
-
-
-class RandomPerspective(_Colours):
-    """The image seen from aside: its corners moved inward by shares up to ``scale``."""
-
-    def __init__(self, factor: Any = 1.0, scale: float = 1.0, interpolation: str = "bilinear",
-                 fill_value: float = 0.0, seed: Any = None, data_format: Any = None,
-                 **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self._factor(factor, (0, 255), seed, data_format)
-        _pair(scale, "scale")
-        lookup("interpolation", interpolation, {"nearest": 1, "bilinear": 1})
-        self.scale, self.interpolation, self.fill_value = scale, interpolation, fill_value
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        from gradloom.functions.sampling import rand
-        from gradloom.tensor import from_numpy
-
-        n, h, w, _ = x.shape
-        corners = np.array([[0, 0], [w - 1, 0], [0, h - 1], [w - 1, h - 1]], np.float32)
-        inward = np.array([[1, 1], [-1, 1], [1, -1], [-1, -1]], np.float32) * np.array([w, h], np.float32)
-        start = G.broadcast_to(from_numpy(corners), (n, 4, 2))
-        moved = rand(n, 4, 2, generator=self.seed_generator.generator) * (0.5 * float(self.scale) * 0.9)
-        seen = _picture("perspective_transform")(
-            x, start, start + moved * from_numpy(inward), self.interpolation, self.fill_value, data_format=LAST
-        )
-        return G.where(self.chosen(x), seen, x)
-
-
-class Pipeline(Layer):
-    """Layers one after the other, as one layer of preprocessing."""
-
-    def __init__(self, layers: Any, name: str | None = None) -> None:
-        from gradloom.keras.saving import deserialize_keras_object
-
-        super().__init__(name=name)
-        self.pipeline = [deserialize_keras_object(x) if isinstance(x, dict) else x for x in layers]
-
-    @property
-    def layers(self) -> list[Any]:
-        """The layers, in order."""
-        return list(self.pipeline)
-
-    def call(self, inputs: Any, training: bool = True, mask: Any = None) -> Any:
-        """What the last layer gives."""
-        for layer in self.pipeline:
-            more: dict[str, Any] = {"training": training} if "training" in layer._takes else {}
-            if mask is not None and "mask" in layer._takes:
-                more["mask"] = mask
-            inputs = layer(inputs, **more)
-        return inputs
-
-    def get_config(self) -> dict[str, Any]:
-        """The layers' configurations."""
-        from gradloom.keras.saving import serialize_keras_object
-
-        return {"name": self.name, "layers": [serialize_keras_object(x) for x in self.pipeline]}
+        return G.where(flat, x, G.clamp(scaled(share, (0, 1), self.value_range), *self.value_range))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
 from typing import Any
 
 
-class _Context:
-    """One for the process: models are called from one thread."""
+class _Context(threading.local):
+    """Each thread has its own: models may be called from several at once."""
 
     training: bool | None = None
     depth = 0

@@ -126,6 +126,8 @@ class _ConvLSTMCell(DropoutRNNCell):
 class _ConvLSTM(_OfCell):
     """Base: the loop over (batch, time, *sizes, channels)."""
 
+    cell_name = "conv_lstm_cell"
+
     def __init__(self, filters: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(filters, *args, **kwargs)
         self.input_spec = InputSpec(ndim=self.cell.rank + 3)
@@ -155,6 +157,10 @@ class _ConvLSTMCell3D(_ConvLSTMCell):
 class ConvLSTM1D(_ConvLSTM):
     """A convolutional LSTM over (batch, time, steps, channels).
 
+    Input: (n, steps, rows, channels).
+    Output: (n, new rows, filters), or (n, steps, ...) with ``return_sequences``; then the states with
+    ``return_state``.
+
     Parameters
     ----------
     filters, kernel_size, strides, padding, data_format, dilation_rate : of the convolution of the inputs; that of the
@@ -165,12 +171,22 @@ class ConvLSTM1D(_ConvLSTM):
 
 
 class ConvLSTM2D(_ConvLSTM):
-    """A convolutional LSTM over images (batch, time, height, width, channels): see :class:`ConvLSTM1D`."""
+    """A convolutional LSTM over images (batch, time, height, width, channels): see :class:`ConvLSTM1D`.
+
+    Input: (n, steps, rows, columns, channels).
+    Output: (n, new rows, new columns, filters), or (n, steps, ...) with ``return_sequences``; then the states with
+    ``return_state``.
+    """
 
     cell_class = _ConvLSTMCell
 
 
 class ConvLSTM3D(_ConvLSTM):
-    """A convolutional LSTM over volumes (batch, time, depth, height, width, channels): see :class:`ConvLSTM1D`."""
+    """A convolutional LSTM over volumes (batch, time, depth, height, width, channels): see :class:`ConvLSTM1D`.
+
+    Input: (n, steps, depth, rows, columns, channels).
+    Output: (n, new depth, new rows, new columns, filters), or (n, steps, ...) with ``return_sequences``; then the
+    states with ``return_state``.
+    """
 
     cell_class = _ConvLSTMCell3D

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from gradloom import functions as G
@@ -17,9 +18,13 @@ from gradloom.tensor import Tensor
 def numbers(value: Any, rank: int, what: str, least: int = 1) -> tuple[int, ...]:
     """One whole number for each of ``rank`` axes. ValueError for anything else."""
     found = (value,) * rank if isinstance(value, int) else tuple(value) if isinstance(value, list | tuple) else None
-    if found is None or len(found) != rank or any(not isinstance(v, int) or v < least for v in found):
-        raise ValueError(f"The `{what}` argument must be a tuple of {rank} integers, each {least} at least. Received: "
-                         f"{what}={value}")  # fmt: skip
+    start = f"The `{what}` argument must be a tuple of {rank} integers. Received {what}={value}"
+    if found is None or len(found) != rank or any(not isinstance(v, int) for v in found):
+        raise ValueError(start)
+    low = {v for v in found if v < least}
+    if low:
+        wanted = "value > 0" if least == 1 else f"value >= {least}"
+        raise ValueError(f"{start}, including values {low} that do not satisfy `{wanted}`")
     return found
 
 
@@ -101,7 +106,7 @@ class _Conv(_Weighted):
             if n is not None and n <= 0:
                 raise ShapeError(
                     f"layer {self.name!r} ({type(self).__name__}): inputs of shape {tuple(input_shape)} are smaller "
-                    f"than the kernel {self.kernel_size}: Computed output size would be negative",
+                    f"than the kernel {self.kernel_size}: Computed output size would be zero or negative.",
                     code="keras.conv-size",
                     hint="use padding='same', a smaller kernel, or larger inputs",
                 )
@@ -220,20 +225,54 @@ class BaseConv(_Conv):
 
 
 class Conv1D(BaseConv):
-    """Convolution over steps, (n, steps, channels)."""
+    """Convolution over steps, (n, steps, channels).
+
+    Input: (n, steps, channels); with ``data_format="channels_first"`` (n, channels, steps).
+    Output: (n, new steps, filters), or (n, filters, new steps).
+    """
 
     rank = 1
     causal = True
 
 
 class Conv2D(BaseConv):
-    """Convolution over images, (n, height, width, channels)."""
+    """Convolution over images, (n, height, width, channels).
+
+    Input: (n, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, rows, columns).
+    Output: (n, new rows, new columns, filters), or (n, filters, new rows, new columns).
+    """
 
 
 class Conv3D(BaseConv):
-    """Convolution over volumes, (n, depth, height, width, channels)."""
+    """Convolution over volumes, (n, depth, height, width, channels).
+
+    Input: (n, depth, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, depth, rows,
+    columns).
+    Output: (n, new depth, new rows, new columns, filters), or (n, filters, new depth, new rows, new columns).
+    """
 
     rank = 3
+
+
+def transposed(
+    kernel: int, stride: int, dilation: int, padding: str, output_padding: int | None, size: int
+) -> tuple[int, int]:
+    """The size that a transposed convolution of ``size`` places gives, and how many before its first are cut off.
+
+    Parameters
+    ----------
+    output_padding : places more at the end; None: what makes the size ``stride`` times larger, or just holds all.
+    """
+    extent = (kernel - 1) * dilation + 1
+    if padding == "valid":
+        more = max(stride - extent, 0) if output_padding is None else output_padding
+        return (size - 1) * stride + extent + more, 0
+    if output_padding is None:
+        around, found = stride + extent - 2, size * stride
+    else:
+        around = extent + extent % 2 - 2 + output_padding
+        found = (size - 1) * stride + extent % 2 + output_padding
+    return found, extent - 1 - min((around + 1) // 2, extent - 1)
 
 
 class BaseConvTranspose(_Conv):
@@ -291,17 +330,12 @@ class BaseConvTranspose(_Conv):
         self.built = True
 
     def _results(self, sizes: Any) -> tuple[Any, ...]:
-        found: list[Any] = []
-        for j, (n, k, s, d) in enumerate(zip(sizes, self.kernel_size, self.strides, self.dilation_rate)):
-            extent = (k - 1) * d + 1
-            if n is None:
-                found.append(None)
-            elif self.output_padding is None:
-                found.append(n * s + max(extent - s, 0) if self.padding == "valid" else n * s)
-            else:
-                cut = extent // 2 * 2 if self.padding == "same" else 0
-                found.append((n - 1) * s + extent - cut + self.output_padding[j])
-        return tuple(found)
+        return tuple(n if n is None else place(n)[0] for n, place in zip(sizes, self._places()))
+
+    def _places(self) -> list[Any]:
+        more = self.output_padding or [None] * self.rank
+        each = zip(self.kernel_size, self.strides, self.dilation_rate, more)
+        return [partial(transposed, k, s, d, self.padding, p) for k, s, d, p in each]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The larger sizes, ``filters`` channels."""
@@ -310,31 +344,37 @@ class BaseConvTranspose(_Conv):
     def call(self, inputs: Tensor) -> Tensor:
         """See the class."""
         x = self._last(inputs)
-        sizes = self._results(x.shape[1:-1])
-        pads = []
-        for out, n, k, s, d in zip(sizes, x.shape[1:-1], self.kernel_size, self.strides, self.dilation_rate):
-            extent = (k - 1) * d + 1
-            total = max((n - 1) * s + extent - out, 0)
-            low = total // 2
-            if self.output_padding is not None and self.padding == "same":
-                low = extent // 2
-            pads.append((0 if self.padding == "valid" else low, 0))
-        y = convolve_transpose(x, self.kernel, sizes, self.strides, tuple(pads), self.dilation_rate)
+        sizes, cuts = zip(*(place(n) for n, place in zip(x.shape[1:-1], self._places())))
+        pads = tuple((cut, 0) for cut in cuts)
+        y = convolve_transpose(x, self.kernel, sizes, self.strides, pads, self.dilation_rate)
         return self._back(self._biased(y))
 
 
 class Conv1DTranspose(BaseConvTranspose):
-    """Transposed convolution over steps."""
+    """Transposed convolution over steps.
+
+    Input: (n, steps, channels); with ``data_format="channels_first"`` (n, channels, steps).
+    Output: (n, new steps, filters), or (n, filters, new steps).
+    """
 
     rank = 1
 
 
 class Conv2DTranspose(BaseConvTranspose):
-    """Transposed convolution over images."""
+    """Transposed convolution over images.
+
+    Input: (n, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, rows, columns).
+    Output: (n, new rows, new columns, filters), or (n, filters, new rows, new columns).
+    """
 
 
 class Conv3DTranspose(BaseConvTranspose):
-    """Transposed convolution over volumes."""
+    """Transposed convolution over volumes.
+
+    Input: (n, depth, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, depth, rows,
+    columns).
+    Output: (n, new depth, new rows, new columns, filters), or (n, filters, new depth, new rows, new columns).
+    """
 
     rank = 3
 
@@ -393,6 +433,7 @@ class BaseDepthwiseConv(_Conv):
 
     def call(self, inputs: Tensor) -> Tensor:
         """See the class."""
+        self._lengths(tuple(inputs.shape))  # refuses images smaller than the filters
         x = self._last(inputs)
         return self._back(self._biased(depthwise(x, self.kernel, self.strides, self._pads(x), self.dilation_rate)))
 
@@ -405,13 +446,21 @@ def depthwise(x: Tensor, kernel: Tensor, strides: Any, pads: Any, dilation: Any)
 
 
 class DepthwiseConv1D(BaseDepthwiseConv):
-    """Depthwise convolution over steps."""
+    """Depthwise convolution over steps.
+
+    Input: (n, steps, channels); with ``data_format="channels_first"`` (n, channels, steps).
+    Output: (n, new steps, channels · depth_multiplier), or with these first.
+    """
 
     rank = 1
 
 
 class DepthwiseConv2D(BaseDepthwiseConv):
-    """Depthwise convolution over images."""
+    """Depthwise convolution over images.
+
+    Input: (n, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, rows, columns).
+    Output: (n, new rows, new columns, channels · depth_multiplier), or with these first.
+    """
 
 
 class BaseSeparableConv(_Conv):
@@ -479,20 +528,29 @@ class BaseSeparableConv(_Conv):
 
     def call(self, inputs: Tensor) -> Tensor:
         """See the class."""
+        self._lengths(tuple(inputs.shape))  # refuses images smaller than the filters
         x = self._last(inputs)
         y = depthwise(x, self.depthwise_kernel, self.strides, self._pads(x), self.dilation_rate)
         return self._back(self._biased(convolve(y, self.pointwise_kernel)))
 
 
 class SeparableConv1D(BaseSeparableConv):
-    """Separable convolution over steps."""
+    """Separable convolution over steps.
+
+    Input: (n, steps, channels); with ``data_format="channels_first"`` (n, channels, steps).
+    Output: (n, new steps, filters), or (n, filters, new steps).
+    """
 
     rank = 1
     causal = True
 
 
 class SeparableConv2D(BaseSeparableConv):
-    """Separable convolution over images."""
+    """Separable convolution over images.
+
+    Input: (n, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, rows, columns).
+    Output: (n, new rows, new columns, filters), or (n, filters, new rows, new columns).
+    """
 
 
 Convolution1D, Convolution2D, Convolution3D = Conv1D, Conv2D, Conv3D

@@ -22,6 +22,9 @@ from gradloom.tensor import Tensor
 class InputLayer(Layer):
     """Says shape and dtype of an input, so that a model is built before it sees data.
 
+    Input: none.
+    Output: a symbolic tensor (n, *shape).
+
     Parameters
     ----------
     shape : of one sample, without the batch's axis. batch_shape : with it, in place of ``shape``.
@@ -45,8 +48,10 @@ class InputLayer(Layer):
         super().__init__(name=name)
         if sparse or ragged:
             raise NotImplementedError("sparse and ragged inputs are not offered: give dense tensors, padded")
-        if "input_shape" in kwargs:  # Keras' older name
+        if "input_shape" in kwargs:  # Keras' older names
             shape = kwargs.pop("input_shape")
+        if "batch_input_shape" in kwargs:
+            batch_shape = kwargs.pop("batch_input_shape")
         if kwargs:
             raise TypeError(f"InputLayer: unknown argument {', '.join(map(repr, kwargs))}")
         for other, value in (("shape", shape), ("batch_size", batch_size)):
@@ -159,6 +164,9 @@ def floats(x: Tensor, layer: Layer) -> Tensor:
 class Dense(_Weighted):
     """activation(x @ kernel + bias), over the last axis.
 
+    Input: (..., features).
+    Output: (..., units).
+
     Parameters
     ----------
     units : size of the output.
@@ -239,6 +247,9 @@ class Dense(_Weighted):
 class EinsumDense(_Weighted):
     """activation(einsum(equation, x, kernel) + bias).
 
+    Input: as the first operand of ``equation``, such as (n, steps, features).
+    Output: as its result, of ``output_shape``.
+
     Parameters
     ----------
     equation : such as "abc,cd->abd"; "..." stands for leading axes.
@@ -316,10 +327,23 @@ class EinsumDense(_Weighted):
             bias += (1,) * (extra if tail else 0)
         return tuple(sizes[a] for a in kernel), bias, full
 
+    def _kernel_start(self) -> Any:
+        """The kernel's initialiser, told which of its axes are summed over and which stay."""
+        start = self.kernel_initializer
+        if not isinstance(start, initializers.VarianceScaling) or None not in (start.input_axes, start.output_axes):
+            return start
+        axes, outs = (part.strip(" .") for part in self.equation.partition(",")[2].split("->"))
+        return start.between(
+            [k for k, axis in enumerate(axes) if axis not in outs], [k for k, axis in enumerate(axes) if axis in outs]
+        )
+
     def build(self, input_shape: Any) -> None:
         """Make kernel and bias."""
         kernel, bias, self.full_output_shape = self._plan(input_shape)
-        self.kernel = self.weight("kernel", kernel)
+        self.kernel = self.add_weight(
+            kernel, self._kernel_start(), regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
+            name="kernel",
+        )  # fmt: skip
         self.bias = self.weight("bias", bias) if bias is not None else None
         self.built = True
 
@@ -340,7 +364,11 @@ class EinsumDense(_Weighted):
 
 
 class Activation(Layer):
-    """An activation function as a layer."""
+    """An activation function as a layer.
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -361,7 +389,11 @@ class Activation(Layer):
 
 
 class Identity(Layer):
-    """What goes in comes out."""
+    """What goes in comes out.
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -383,7 +415,11 @@ class Identity(Layer):
 
 
 class Masking(Layer):
-    """Steps in which every value is ``mask_value`` are padding: set to 0, and left out by later layers."""
+    """Steps in which every value is ``mask_value`` are padding: set to 0, and left out by later layers.
+
+    Input: (n, steps, ...).
+    Output: the same shape, with a mask (n, steps).
+    """
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -408,6 +444,9 @@ class Masking(Layer):
 
 class Lambda(Layer):
     """A function as a layer. A model with a lambda cannot be written to a file; one with a named function can.
+
+    Input: what the function takes.
+    Output: what it gives.
 
     Parameters
     ----------
@@ -469,12 +508,34 @@ class Lambda(Layer):
         if self._output_shape is not None:
             found["output_shape"] = self._output_shape
         if self.mask is not None:
-            found["mask"] = self.mask
-        return {**found, "arguments": self.arguments}
+            found["mask"] = self.mask if callable(self.mask) else serialize_keras_object(self.mask)
+        return {**found, "arguments": {k: serialize_keras_object(v) for k, v in self.arguments.items()}}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], safe_mode: bool = False) -> Any:
+        """The layer that gave this configuration, which holds a lambda only if it never left this process.
+
+        Raises
+        ------
+        ValueError : a lambda, with ``safe_mode``.
+        """
+        from gradloom.keras.saving import deserialize_keras_object
+
+        functions = [config.get(name) for name in ("function", "output_shape", "mask")]
+        if safe_mode and any(getattr(f, "__name__", "") == "<lambda>" for f in functions):
+            raise ValueError(
+                "The configuration of this Lambda layer holds a Python lambda, and safe_mode=True: use a named "
+                "function that is registered"
+            )
+        return super().from_config({k: deserialize_keras_object(v) for k, v in config.items()})
 
 
 class Wrapper(Layer):
-    """Base of layers around another layer."""
+    """Base of layers around another layer.
+
+    Input: what the wrapped layer takes.
+    Output: what a subclass makes of it.
+    """
 
     def __init__(self, layer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -18,6 +18,9 @@ from gradloom.tensor import Tensor
 class Embedding(_Weighted):
     """Rows of a table by number: (n, ...) integers to (n, ..., output_dim).
 
+    Input: whole numbers of any shape, (...).
+    Output: (..., output_dim).
+
     Parameters
     ----------
     input_dim : numbers run from 0 to ``input_dim - 1``.
@@ -85,6 +88,9 @@ class Embedding(_Weighted):
 
 class ReversibleEmbedding(Embedding):
     """An embedding that, called with ``reverse=True``, gives vectors' scores of all numbers (Press and Wolf 2017).
+
+    Input: whole numbers (...); with ``reverse`` vectors (..., output_dim).
+    Output: (..., output_dim); with ``reverse`` scores (..., input_dim).
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Attention with several heads (Vaswani et al. 2017), and with fewer of keys than of queries (Ainslie et al. 2023).
 
 Both go through ``scaled_dot_product_attention``, whose memory grows with the length; the weights themselves are made
-only where they are asked for, or dropped in part.
+only where they are asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gradloom.keras.layers.core import EinsumDense
 from gradloom.keras.layers.regularization import Dropout
 from gradloom.keras.operations import as_tensor
 from gradloom.keras.variables import KerasTensor
-from gradloom.nn.attention_functions import scaled_dot_product_attention
+from gradloom.nn.attention_functions import attended
 from gradloom.tensor import Tensor
 
 
@@ -136,7 +136,7 @@ class _Heads(Layer):
                 mask = G.reshape(mask, (*mask.shape[: len(lead)], math.prod(places), math.prod(seen)))
         scale = 1.0 / math.sqrt(float(query.shape[-1]))
         weights = None
-        if return_attention_scores or (training and self.dropout > 0):
+        if return_attention_scores:
             if self.num_repeats > 1:
                 k, v = (repeat_interleave(t, self.num_repeats, dim=-3) for t in (k, v))
             scores = G.matmul(q * scale, G.swapaxes(k, -2, -1))
@@ -154,9 +154,11 @@ class _Heads(Layer):
             used = self._dropout_layer(weights, training=training) if self.dropout > 0 else weights
             y = G.matmul(used, v)
         else:
-            y = scaled_dot_product_attention(
-                q, k, v, mask, is_causal=use_causal_mask, scale=scale, enable_gqa=self.num_repeats > 1
-            )
+            drops = bool(training) and self.dropout > 0
+            y = attended(
+                q, k, v, mask, self.dropout if drops else 0.0, use_causal_mask, scale, self.num_repeats > 1,
+                self._dropout_layer.seed_generator.generator if drops else None,
+            )  # fmt: skip
         y = G.reshape(y, (*lead, *places, y.shape[-1]))
         back = [0] * rank
         for at, axis in enumerate(order):
@@ -212,6 +214,10 @@ class _Heads(Layer):
 
 class MultiHeadAttention(_Heads):
     """Attention of several heads (Vaswani et al. 2017).
+
+    Input: query (n, queries, d), value (n, keys, e) and, where it is another, key (n, keys, f).
+    Output: (n, queries, d), or (n, queries, ``output_shape``); with ``return_attention_scores`` scores (n, heads,
+    queries, keys) too.
 
     Parameters
     ----------
@@ -296,6 +302,9 @@ class MultiHeadAttention(_Heads):
 
 class GroupedQueryAttention(_Heads):
     """Attention in which several heads of queries share one of keys and values (Ainslie et al. 2023).
+
+    Input: query (n, queries, d), value (n, keys, e) and, where it is another, key (n, keys, f).
+    Output: (n, queries, d); with ``return_attention_scores`` scores (n, heads, queries, keys) too.
 
     Parameters
     ----------

@@ -1,47 +1,30 @@
-"""Layers for images: sizes and crops; flips, turns, shifts, zooms, brightness and contrast drawn anew in training."""
+"""Layers for the size of images and for what lies where: resizing, crops, flips; boxes brought to one number."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
+from gradloom import dtypes
 from gradloom import functions as G
-from gradloom.functions.sampling import rand
-from gradloom.keras import config, images
-from gradloom.keras.layers.base import Layer
+from gradloom.keras import bounding_boxes as B
+from gradloom.keras import images
+from gradloom.keras.layers.augmenting import LAST, ImageLayer, RandomLayer, each, saturated
 from gradloom.keras.names import lookup
-from gradloom.keras.variables import SeedGenerator
-from gradloom.nn import functional as F
+from gradloom.keras.operations import as_tensor
+from gradloom.keras.variables import KerasTensor
+from gradloom.nn.functional import pad
 from gradloom.tensor import Tensor
 
 
-class _Images(Layer):
-    """Base: images (n, h, w, c), or a single one."""
-
-    def _format(self, data_format: Any) -> None:
-        self.data_format = config.checked_format(data_format)
-
-    def _sized(self, shape: Any, height: Any, width: Any) -> Any:
-        found = list(shape)
-        a = len(found) - (2 if self.data_format == "channels_first" else 3)
-        found[a], found[a + 1] = height, width
-        return tuple(found)
-
-    def _size(self, x: Any) -> tuple[int, int]:
-        a = x.ndim - (2 if self.data_format == "channels_first" else 3)
-        return x.shape[a], x.shape[a + 1]
-
-    def _floats(self, x: Tensor) -> Tensor:
-        return x.to(config.as_dtype(self.compute_dtype))
-
-
-class Resizing(_Images):
+class Resizing(ImageLayer):
     """Images brought to a size.
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: images (n, height, width, c) in the dtype that they came in.
 
     Parameters
     ----------
+    interpolation : "nearest", "bilinear", "bicubic", "lanczos3" or "lanczos5"; masks take the nearest.
     crop_to_aspect_ratio : cut the sides off rather than distort. pad_to_aspect_ratio : fill the sides instead.
     antialias : whether filters are widened when shrinking.
     """
@@ -51,261 +34,265 @@ class Resizing(_Images):
         pad_to_aspect_ratio: bool = False, fill_mode: str = "constant", fill_value: float = 0.0,
         antialias: bool = False, data_format: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         lookup("interpolation", interpolation, images.KERNELS)
         if crop_to_aspect_ratio and pad_to_aspect_ratio:
             raise ValueError("Only one of `crop_to_aspect_ratio` & `pad_to_aspect_ratio` can be `True`.")
         if fill_mode != "constant":
             raise ValueError(f"fill_mode={fill_mode!r}: only 'constant' is offered")
-        self.height, self.width, self.interpolation, self.antialias = height, width, interpolation, antialias
+        self.height, self.width, self.interpolation, self.antialias = height, width, interpolation, bool(antialias)
         self.crop_to_aspect_ratio, self.pad_to_aspect_ratio = crop_to_aspect_ratio, pad_to_aspect_ratio
         self.fill_mode, self.fill_value = fill_mode, fill_value
-        self._format(data_format)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The size asked for."""
-        return self._sized(input_shape, self.height, self.width)
+        return self.resized(input_shape, self.height, self.width)
 
-    def call(self, inputs: Tensor) -> Tensor:
-        """See the class."""
-        x, first = self._floats(inputs), self.data_format == "channels_first"
-        h, w = self._size(x)
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """Height and width as they are."""
+        return self.sizes(data)[1:3]
+
+    def _changed(self, x: Tensor, interpolation: str) -> Tensor:
+        h, w = x.shape[1:3]
         if self.crop_to_aspect_ratio:
             ch, cw = images.fitted((h, w), (self.height, self.width), True)
-            x = images.cropped(x, (h - ch) // 2, (w - cw) // 2, ch, cw, first)
+            x = images.cropped(x, (h - ch) // 2, (w - cw) // 2, ch, cw, False)
         elif self.pad_to_aspect_ratio:
             ph, pw = images.fitted((h, w), (self.height, self.width), False)
             top, left = (ph - h) // 2, (pw - w) // 2
-            sides = [left, pw - w - left, top, ph - h - top]
-            x = F.pad(x, sides if first else [0, 0, *sides], value=self.fill_value)
-        return images.resize(x, (self.height, self.width), self.interpolation, self.antialias, self.data_format)
+            x = pad(x, [0, 0, left, pw - w - left, top, ph - h - top], value=self.fill_value)
+        return images.resize(x, (self.height, self.width), interpolation, self.antialias, LAST)
+
+    def transform_images(self, images: Any, transformation: Any = None, training: bool = True) -> Tensor:
+        """The images in the size asked for."""
+        x = as_tensor(images)
+        return saturated(self.ordered(x, lambda y: self._changed(y, self.interpolation)), x.dtype)
+
+    def transform_segmentation_masks(
+        self, segmentation_masks: Any, transformation: Any = None, training: bool = True
+    ) -> Any:
+        """The masks in the size asked for, by the nearest."""
+        x = as_tensor(segmentation_masks)
+        return saturated(self.ordered(x, lambda y: self._changed(y, "nearest")), x.dtype)
+
+    def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any = None, training: bool = True) -> Any:
+        """The boxes where their objects went; empty ones become zeros."""
+        h, w = transformation
+        kind, given = self.bounding_box_format, bounding_boxes["boxes"]
+        none = G.logical_or((given == -1).all(-1), (given == 0).all(-1)).unsqueeze(-1)
+        b = B.convert_format(bounding_boxes, kind, "xyxy", h, w)
+        tall, wide, top, left = self.height / h, self.width / w, 0.0, 0.0
+        if self.pad_to_aspect_ratio:
+            tall = wide = min(tall, wide)
+            top, left = (self.height - h * tall) // 2, (self.width - w * wide) // 2
+        elif self.crop_to_aspect_ratio:
+            tall = wide = max(tall, wide)
+            top, left = -((h * tall - self.height) // 2), -((w * wide - self.width) // 2)
+        x1, y1, x2, y2 = (b["boxes"][..., k] for k in range(4))
+        moved = [x1 * wide + left, y1 * tall + top, x2 * wide + left, y2 * tall + top]
+        b = B.clip_to_image_size(b | {"boxes": G.stack(moved, -1)}, self.height, self.width)
+        b["boxes"] = G.where(none, G.zeros_like(b["boxes"]), b["boxes"])
+        return B.convert_format(b, "xyxy", kind, self.height, self.width)
 
 
-class CenterCrop(_Images):
-    """The middle of images; smaller ones are enlarged first."""
+class _Window(RandomLayer):
+    """Base: a part of images, brought to a size."""
 
-    def __init__(self, height: int, width: int, data_format: Any = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.height, self.width = height, width
-        self._format(data_format)
+    height: int
+    width: int
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The size asked for."""
-        return self._sized(input_shape, self.height, self.width)
+        return self.resized(input_shape, self.height, self.width)
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def largest(self, h: int, w: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width of the largest part, in the middle, of the proportions asked for."""
+        ch, cw = images.fitted((h, w), (self.height, self.width), True)
+        return (h - ch) // 2, (w - cw) // 2, ch, cw
+
+    def _seen(self, x: Tensor, transformation: Any, interpolation: str) -> Tensor:
+        top, left, ch, cw = transformation["part"]
+        for axis, start, size in ((1, top, ch), (2, left, cw)):
+            if isinstance(start, int):
+                x = x.narrow(axis, start, size)
+            else:
+                x = G.index_select(x, axis, G.arange(size) + start.to(dtypes.int64))
+        return images.resize(x, (self.height, self.width), interpolation, False, LAST)
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
         """See the class."""
-        x, first = self._floats(inputs), self.data_format == "channels_first"
-        h, w = self._size(x)
+        return self._seen(x, transformation, "bilinear")
+
+    def transform_images(self, images: Any, transformation: Any = None, training: bool = True) -> Tensor:
+        """The part, in training and else."""
+        return super().transform_images(images, transformation or self.get_random_transformation(images, False), True)
+
+    def transform_segmentation_masks(
+        self, segmentation_masks: Any, transformation: Any = None, training: bool = True
+    ) -> Any:
+        """The same part of the masks."""
+        masks = as_tensor(segmentation_masks)
+        return self.ordered(masks, lambda x: self._seen(x, transformation, "nearest")).to(masks.dtype)
+
+    def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any = None, training: bool = True) -> Any:
+        """The boxes within the part."""
+        h, w = transformation["input_shape"]
+        top, left, ch, cw = transformation["part"]
+        b = B.convert_format(bounding_boxes, self.bounding_box_format, "xyxy", h, w)
+        b["boxes"] = B.crop(b["boxes"], top, left, ch, cw)
+        b["boxes"] = b["boxes"] * as_tensor([self.width / cw, self.height / ch] * 2, b["boxes"].dtype.name)
+        b = B.clip_to_image_size(b, self.height, self.width)
+        return B.convert_format(b, "xyxy", self.bounding_box_format, self.height, self.width)
+
+
+class CenterCrop(_Window):
+    """The middle of images; smaller ones are enlarged.
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: images (n, height, width, c).
+    """
+
+    def __init__(self, height: int, width: int, data_format: Any = None, **kwargs: Any) -> None:
+        super().__init__(data_format=data_format, **kwargs)
+        self.height, self.width = height, width
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """The part that is kept, and the size of all."""
+        _, h, w, _ = self.sizes(data)
         if h < self.height or w < self.width:
-            ch, cw = images.fitted((h, w), (self.height, self.width), True)
-            x = images.cropped(x, (h - ch) // 2, (w - cw) // 2, ch, cw, first)
-            return images.resize(x, (self.height, self.width), "bilinear", False, self.data_format)
-        return images.cropped(x, (h - self.height) // 2, (w - self.width) // 2, self.height, self.width, first)
+            part = self.largest(h, w)
+        else:
+            part = ((h - self.height) // 2, (w - self.width) // 2, self.height, self.width)
+        return {"part": part, "input_shape": (h, w)}
 
 
-class _Augmentation(_Images):
-    """Base: in training only, each image by numbers of its own."""
+class RandomCrop(_Window):
+    """In training a part of images, at a place drawn for the batch. Else, and of images that are too small, the largest
+    part of the proportions asked for, resized.
 
-    def _begin(self, seed: Any, data_format: Any) -> None:
-        self.seed = seed
-        self.seed_generator = SeedGenerator(seed)
-        self._format(data_format)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """The same."""
-        return tuple(input_shape)
-
-    def draw(self, n: int, low: float, high: float) -> Tensor:
-        """Uniform numbers, (n,)."""
-        return rand(n, generator=self.seed_generator.generator) * (high - low) + low
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """The images (n, h, w, c), changed."""
-        raise NotImplementedError
-
-    def call(self, inputs: Tensor, training: bool = True) -> Tensor:
-        """The images changed in training, as they are else."""
-        x = self._floats(inputs)
-        if not training:
-            return x
-        one, first = x.ndim == 3, self.data_format == "channels_first"
-        x = x.unsqueeze(0) if one else x
-        x = G.permute(x, (0, 2, 3, 1)) if first else x
-        x = self.augmented(x)
-        x = G.permute(x, (0, 3, 1, 2)) if first else x
-        return x.squeeze(0) if one else x
-
-
-def _range(factor: Any, what: str, low: float = -math.inf) -> tuple[float, float]:
-    """Two limits of one number (minus and plus) or of a pair."""
-    pair = (-abs(factor), abs(factor)) if isinstance(factor, int | float) else tuple(factor)
-    if len(pair) != 2 or pair[0] > pair[1] or pair[0] < low:
-        raise ValueError(f"{what}={factor!r}: expected a number, or two of which the first is the smaller")
-    return float(pair[0]), float(pair[1])
-
-
-class RandomFlip(_Augmentation):
-    """Images mirrored, each with probability one half: "horizontal", "vertical" or "horizontal_and_vertical"."""
-
-    def __init__(
-        self, mode: str = "horizontal_and_vertical", seed: Any = None, data_format: Any = None, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        lookup("mode", mode, {"horizontal": 1, "vertical": 1, "horizontal_and_vertical": 1})
-        self.mode = mode
-        self._begin(seed, data_format)
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        for name, axis in (("horizontal", 2), ("vertical", 1)):
-            if name in self.mode:
-                chosen = (self.draw(x.shape[0], 0.0, 1.0) < 0.5).reshape(-1, 1, 1, 1)
-                x = G.where(chosen, G.flip(x, axis=axis), x)
-        return x
-
-
-class _Moved(_Augmentation):
-    """Base: images looked at in other places."""
-
-    def _moving(self, fill_mode: str, interpolation: str, fill_value: float) -> None:
-        lookup("fill_mode", fill_mode, {"reflect": 1, "wrap": 1, "constant": 1, "nearest": 1})
-        lookup("interpolation", interpolation, {"nearest": 1, "bilinear": 1})
-        self.fill_mode, self.interpolation, self.fill_value = fill_mode, interpolation, fill_value
-
-    def places(self, x: Tensor, i: Tensor, j: Tensor) -> tuple[Tensor, Tensor]:
-        """Where to look: from rows and columns about the centre to others, (n, h, w)."""
-        raise NotImplementedError
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        h, w = x.shape[1], x.shape[2]
-        ci, cj = (h - 1) / 2, (w - 1) / 2
-        i = (G.arange(h).to(x.dtype) - ci).reshape(1, h, 1)
-        j = (G.arange(w).to(x.dtype) - cj).reshape(1, 1, w)
-        rows, columns = self.places(x, i, j)
-        shape = (x.shape[0], h, w)
-        rows, columns = G.broadcast_to(rows + ci, shape), G.broadcast_to(columns + cj, shape)
-        return images.transformed(x, rows, columns, self.fill_mode, self.interpolation, float(self.fill_value))
-
-
-class RandomRotation(_Moved):
-    """Images turned about their centre by shares of a whole turn, within ``factor``."""
-
-    def __init__(
-        self, factor: Any, fill_mode: str = "reflect", interpolation: str = "bilinear", seed: Any = None,
-        fill_value: float = 0.0, data_format: Any = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self.factor, self._limits = factor, _range(factor, "factor")
-        self._moving(fill_mode, interpolation, fill_value)
-        self._begin(seed, data_format)
-
-    def places(self, x: Tensor, i: Tensor, j: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
-        angle = (self.draw(x.shape[0], *self._limits) * (2 * math.pi)).reshape(-1, 1, 1)
-        c, s = G.cos(angle), G.sin(angle)
-        return i * c + j * s, j * c - i * s
-
-
-class RandomTranslation(_Moved):
-    """Images shifted by shares of their height and width."""
-
-    def __init__(
-        self, height_factor: Any, width_factor: Any, fill_mode: str = "reflect", interpolation: str = "bilinear",
-        seed: Any = None, fill_value: float = 0.0, data_format: Any = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self.height_factor, self.width_factor = height_factor, width_factor
-        self._heights, self._widths = _range(height_factor, "height_factor"), _range(width_factor, "width_factor")
-        self._moving(fill_mode, interpolation, fill_value)
-        self._begin(seed, data_format)
-
-    def places(self, x: Tensor, i: Tensor, j: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
-        n, h, w = x.shape[:3]
-        down = (self.draw(n, *self._heights) * h).reshape(-1, 1, 1)
-        right = (self.draw(n, *self._widths) * w).reshape(-1, 1, 1)
-        return i - down, j - right
-
-
-class RandomZoom(_Moved):
-    """Images made larger (negative factors) or smaller (positive ones) about their centre."""
-
-    def __init__(
-        self, height_factor: Any, width_factor: Any = None, fill_mode: str = "reflect",
-        interpolation: str = "bilinear", seed: Any = None, fill_value: float = 0.0, data_format: Any = None,
-        **kwargs: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        self.height_factor, self.width_factor = height_factor, width_factor
-        self._heights = _range(height_factor, "height_factor", -1.0)
-        self._widths = None if width_factor is None else _range(width_factor, "width_factor", -1.0)
-        self._moving(fill_mode, interpolation, fill_value)
-        self._begin(seed, data_format)
-
-    def places(self, x: Tensor, i: Tensor, j: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
-        tall = (self.draw(x.shape[0], *self._heights) + 1.0).reshape(-1, 1, 1)
-        wide = tall
-        if self._widths is not None:
-            wide = (self.draw(x.shape[0], *self._widths) + 1.0).reshape(-1, 1, 1)
-        return i * tall, j * wide
-
-
-class RandomCrop(_Images):
-    """A part of images, at a place drawn in training, the middle else; smaller images are enlarged."""
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: images (n, height, width, c).
+    """
 
     def __init__(
         self, height: int, width: int, seed: Any = None, data_format: Any = None, name: str | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(name=name, **kwargs)
-        self.height, self.width, self.seed = height, width, seed
-        self.seed_generator = SeedGenerator(seed)
-        self._format(data_format)
+        super().__init__(data_format=data_format, name=name, **kwargs)
+        self.height, self.width = height, width
+        self.begin(seed)
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """The part that is kept, and the size of all."""
+        _, h, w, _ = self.sizes(data)
+        if not training or h < self.height or w < self.width:
+            part: Any = self.largest(h, w)
+        else:
+            starts = (G.floor(self.draw(seed, (1,), 0.0, n + 1.0)) for n in (h - self.height, w - self.width))
+            part = (*starts, self.height, self.width)
+        return {"part": part, "input_shape": (h, w)}
+
+
+class RandomFlip(RandomLayer):
+    """Images mirrored in training, each with probability one half: left to right, upside down, or both at once.
+
+    Input: images (n, h, w, c), or a dictionary of them and what belongs to them, see :class:`ImageLayer`.
+    Output: of the same shape.
+
+    Parameters
+    ----------
+    mode : "horizontal", "vertical" or "horizontal_and_vertical".
+    """
+
+    def __init__(
+        self, mode: str = "horizontal_and_vertical", seed: Any = None, data_format: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(data_format=data_format, **kwargs)
+        lookup("mode", mode, {"horizontal": 1, "vertical": 1, "horizontal_and_vertical": 1})
+        self.mode = mode
+        self.begin(seed)
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """Which images are mirrored, and their size."""
+        if not training:
+            return None
+        n, h, w, c = self.sizes(data)
+        flips = (self.draw(seed, (n,)) <= 0.5).reshape(n, 1, 1, 1)
+        return {"flips": flips, "input_shape": (n, h, w, c) if self.data_format == LAST else (n, c, h, w)}
+
+    def augmented(self, x: Tensor, transformation: Any) -> Tensor:
+        """See the class."""
+        chosen = each(transformation["flips"])
+        for name, axis in (("horizontal", 2), ("vertical", 1)):
+            if name in self.mode:
+                x = G.where(chosen, G.flip(x, axis=axis), x)
+        return x
+
+    def transform_segmentation_masks(
+        self, segmentation_masks: Any, transformation: Any = None, training: bool = True
+    ) -> Any:
+        """The masks mirrored as their images are."""
+        masks = as_tensor(segmentation_masks)
+        return self.ordered(masks, lambda x: self.augmented(x, transformation)) if transformation else masks
+
+    def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any = None, training: bool = True) -> Any:
+        """The boxes mirrored as their images are."""
+        if not transformation or not training:
+            return bounding_boxes
+        shape, kind = transformation["input_shape"], self.bounding_box_format
+        h, w = shape[-3:-1] if self.data_format == LAST else shape[-2:]
+        b = B.convert_format(bounding_boxes, kind, "xyxy", h, w)
+        x1, y1, x2, y2 = (b["boxes"][..., k] for k in range(4))
+        chosen = as_tensor(transformation["flips"])
+        chosen = chosen.reshape(-1, 1) if b["boxes"].ndim == 3 else chosen.reshape(-1)
+        if "horizontal" in self.mode:
+            x1, x2 = G.where(chosen, w - x2, x1), G.where(chosen, w - x1, x2)
+        if "vertical" in self.mode:
+            y1, y2 = G.where(chosen, h - y2, y1), G.where(chosen, h - y1, y2)
+        b = B.clip_to_image_size(b | {"boxes": G.stack([x1, y1, x2, y2], -1)}, h, w)
+        return B.convert_format(b, "xyxy", kind, h, w)
+
+
+class MaxNumBoundingBoxes(ImageLayer):
+    """The same number of boxes for every image: what is too many is left out, what is missing filled in.
+
+    Input: a dictionary of "images" and "bounding_boxes", see :class:`ImageLayer`.
+    Output: boxes (n, max_number, 4) with labels (n, max_number); all else as it was.
+    """
+
+    def __init__(self, max_number: int, fill_value: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.max_number, self.fill_value = int(max_number), int(fill_value)
+
+    def transform_images(self, images: Any, transformation: Any = None, training: bool = True) -> Any:
+        """As they are."""
+        return images
+
+    def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any = None, training: bool = True) -> Any:
+        """Boxes and labels cut or filled."""
+        boxes, labels = (bounding_boxes[k][:, : self.max_number] for k in ("boxes", "labels"))
+        more = self.max_number - boxes.shape[1]
+        if more > 0:
+            boxes = pad(boxes, [0, 0, 0, more], value=self.fill_value)
+            labels = pad(labels, [0, more], value=self.fill_value)
+        return bounding_boxes | {"boxes": boxes, "labels": labels}
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The size asked for."""
-        return self._sized(input_shape, self.height, self.width)
+        """The same, with the number of boxes. KeyError for other keys than "boxes" and "labels"."""
+        if not isinstance(input_shape, dict) or "bounding_boxes" not in input_shape:
+            return input_shape
+        given = input_shape["bounding_boxes"]
+        if given.keys() - {"boxes", "labels"}:
+            raise KeyError("There are unsupported keys in `bounding_boxes`: only `boxes` and `labels` are supported. "
+                           f"Received: {sorted(given)}")  # fmt: skip
+        boxes = {k: (v[0], self.max_number, *v[2:]) for k, v in given.items()}
+        return input_shape | {"bounding_boxes": boxes}
 
-    def call(self, inputs: Tensor, training: bool = True) -> Tensor:
-        """See the class."""
-        h, w = self._size(inputs)
-        if not training or h < self.height or w < self.width:
-            return CenterCrop(self.height, self.width, self.data_format, dtype=self.compute_dtype)(inputs)
-        random = np.random.default_rng(list(self.seed_generator.generator.draw()))
-        top, left = random.integers(h - self.height + 1), random.integers(w - self.width + 1)
-        first = self.data_format == "channels_first"
-        return images.cropped(self._floats(inputs), int(top), int(left), self.height, self.width, first)
-
-
-class RandomBrightness(_Augmentation):
-    """Add to all channels of an image a share of ``value_range`` within ``factor``."""
-
-    def __init__(self, factor: Any, value_range: Any = (0, 255), seed: Any = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.factor, self._limits, self.value_range = factor, _range(factor, "factor", -1.0), value_range
-        self._begin(seed, "channels_last")
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        low, high = self.value_range
-        more = (self.draw(x.shape[0], *self._limits) * (high - low)).reshape(-1, 1, 1, 1)
-        return G.clamp(x + more, low, high)
-
-
-class RandomContrast(_Augmentation):
-    """Distances from each channel's mean multiplied by 1 + a number within ``factor``."""
-
-    def __init__(self, factor: Any, value_range: Any = (0, 255), seed: Any = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.factor, self.value_range = factor, value_range
-        self._limits = _range(factor, "factor", -1.0)
-        self._begin(seed, "channels_last")
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """See the class."""
-        by = (self.draw(x.shape[0], *self._limits) + 1.0).reshape(-1, 1, 1, 1)
-        mean = x.mean((1, 2), keepdim=True)
-        low, high = self.value_range
-        return G.clamp((x - mean) * by + mean, low, high)
+    def compute_output_spec(self, data: Any, training: bool = True) -> Any:
+        """The same, with the number of boxes."""
+        if not isinstance(data, dict) or "bounding_boxes" not in data:
+            return data
+        boxes = {
+            k: KerasTensor((v.shape[0], self.max_number, *v.shape[2:]), v.dtype)
+            for k, v in data["bounding_boxes"].items()
+        }
+        return data | {"bounding_boxes": boxes}

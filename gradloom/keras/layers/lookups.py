@@ -12,8 +12,10 @@ import numpy as np
 
 from gradloom.keras import config
 from gradloom.keras.layers.base import Layer
-from gradloom.keras.layers.preprocessing import Hashing, encoded
+from gradloom.keras.layers.hashing import bin_of, coded_shape, key_of
+from gradloom.keras.layers.preprocessing import batches, checked_mode, encoded
 from gradloom.keras.names import lookup
+from gradloom.keras.symbolic import inferring, unseen
 from gradloom.tensor import Tensor, from_numpy
 
 
@@ -32,6 +34,8 @@ class _Lookup(Layer):
 
     value_dtype = "string"
     takes_texts = True
+    oov_method = "hash"
+    salt: Any = None
 
     def _set(
         self, max_tokens: Any, num_oov_indices: int, mask_token: Any, oov_token: Any, vocabulary: Any,
@@ -42,7 +46,7 @@ class _Lookup(Layer):
         if num_oov_indices < 0:
             raise ValueError(f"`num_oov_indices` must be greater than or equal to 0. Received: "
                              f"num_oov_indices={num_oov_indices}")  # fmt: skip
-        lookup("output_mode", output_mode, {"int": 1, "one_hot": 1, "multi_hot": 1, "count": 1, "tf_idf": 1})
+        checked_mode(output_mode, "int", "one_hot", "multi_hot", "count", "tf_idf")
         if invert and output_mode != "int":
             raise ValueError(
                 f"`output_mode` must be `'int'` when `invert` is true. Received: output_mode={output_mode}"
@@ -60,6 +64,8 @@ class _Lookup(Layer):
             if isinstance(vocabulary, str):
                 with open(vocabulary, encoding="utf-8") as file:
                     vocabulary = [line.rstrip("\n") for line in file]
+                if self.value_dtype != "string":
+                    vocabulary = [int(line) for line in vocabulary]
             self.set_vocabulary(vocabulary, idf_weights)
 
     def _special(self) -> list[Any]:
@@ -102,17 +108,18 @@ class _Lookup(Layer):
 
     vocab_size = vocabulary_size
 
-    def _values(self, data: Any) -> list[np.ndarray]:
-        if isinstance(data, np.ndarray | Tensor | list | tuple):
-            return [np.asarray(data)]
-        return [np.asarray(b[0] if isinstance(b, tuple) else b) for b in data]
-
     def adapt(self, data: Any, steps: int | None = None) -> None:
-        """Find the entries: the most frequent first, equals in reverse order."""
+        """Find the entries: the most frequent first, equals in reverse order.
+
+        Parameters
+        ----------
+        data : an array or a list of entries, or batches of them.
+        steps : how many batches are looked at; all where None.
+        """
         counts: Counter[Any] = Counter()
         documents: Counter[Any] = Counter()
         total = 0
-        for array in self._values(data):
+        for array in batches(data, steps):
             rows = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
             total += len(rows)
             for row in rows.tolist():
@@ -135,13 +142,15 @@ class _Lookup(Layer):
         """The same, or with the vocabulary last."""
         if self.output_mode == "int":
             return tuple(input_shape)
-        return (*input_shape[:-1], self._depth())
+        return coded_shape(input_shape, self._depth(), self.output_mode)
 
     def _depth(self) -> int:
         return self.max_tokens if self.pad_to_max_tokens else self.vocabulary_size()
 
     def call(self, inputs: Any) -> Any:
         """Indices, their encoding, or values."""
+        if inferring():
+            return unseen(self, inputs)
         array = np.asarray(inputs.numpy() if isinstance(inputs, Tensor) else inputs)
         if self.invert:
             words = np.array(self.get_vocabulary(), dtype=object if self.value_dtype == "string" else np.int64)
@@ -181,9 +190,9 @@ class _Lookup(Layer):
             raise ValueError(f"{value!r} is not in the vocabulary, and num_oov_indices=0 keeps no place for it")
         if self.num_oov_indices == 1:
             return start
-        if isinstance(value, int):
+        if isinstance(value, int) and self.oov_method == "floormod":
             return start + value % self.num_oov_indices
-        return start + Hashing(self.num_oov_indices)._bin(value)
+        return start + bin_of(value, self.num_oov_indices, key_of(self.salt))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, the vocabulary included."""
@@ -195,7 +204,12 @@ class _Lookup(Layer):
 
 
 class StringLookup(_Lookup):
-    """Texts to indices."""
+    """Texts to indices.
+
+    Input: texts of any shape, (..., k); with ``invert`` indices.
+    Output: of the same shape for "int"; (..., size) for "multi_hot", "count" and "tf_idf"; (..., k, size) for
+    "one_hot", where k = 1 is left out.
+    """
 
     def __init__(
         self,
@@ -221,7 +235,12 @@ class StringLookup(_Lookup):
 
 
 class IntegerLookup(_Lookup):
-    """Whole numbers to indices."""
+    """Whole numbers to indices.
+
+    Input: whole numbers of any shape, (..., k); with ``invert`` indices.
+    Output: of the same shape for "int"; (..., size) for "multi_hot", "count" and "tf_idf"; (..., k, size) for
+    "one_hot", where k = 1 is left out.
+    """
 
     value_dtype = "int64"
     takes_texts = False
@@ -245,6 +264,12 @@ class IntegerLookup(_Lookup):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
+        if vocabulary_dtype not in ("int32", "int64"):
+            raise ValueError("`vocabulary_dtype` must be 'int32' or 'int64'. Received: vocabulary_dtype="
+                             f"{vocabulary_dtype}")  # fmt: skip
+        if oov_method not in ("floormod", "farmhash"):
+            raise ValueError(f"`oov_method` must be 'floormod' or 'farmhash'. Received: oov_method={oov_method}")
+        key_of(salt)
         self.vocabulary_dtype, self.oov_method, self.salt = vocabulary_dtype, oov_method, salt
         self._set(max_tokens, num_oov_indices, mask_token, oov_token, vocabulary, idf_weights, invert, output_mode,
                   pad_to_max_tokens, sparse)  # fmt: skip
@@ -255,6 +280,9 @@ _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 
 class TextVectorization(_Lookup):
     """Whole texts to rows of indices, or to vectors over the vocabulary.
+
+    Input: texts (n,) or (n, 1).
+    Output: (n, length) for "int"; (n, size) for "multi_hot", "count" and "tf_idf".
 
     Parameters
     ----------
@@ -314,21 +342,16 @@ class TextVectorization(_Lookup):
         sizes = range(1, self.ngrams + 1) if isinstance(self.ngrams, int) else self.ngrams
         return [" ".join(words[k : k + n]) for n in sizes for k in range(len(words) - n + 1)]
 
-    def _texts(self, data: Any) -> Iterable[str]:
-        if isinstance(data, str):
-            return [data]
-        if isinstance(data, np.ndarray | list | tuple):
-            return [str(t) for t in np.asarray(data).reshape(-1).tolist()]
-        return (
-            str(t) for batch in data for t in np.asarray(batch[0] if isinstance(batch, tuple) else batch).reshape(-1)
-        )
+    def _texts(self, data: Any, steps: int | None = None) -> Iterable[str]:
+        data = [data] if isinstance(data, str) else data
+        return (str(t) for array in batches(data, steps) for t in array.reshape(-1))
 
     def adapt(self, data: Any, steps: int | None = None, batch_size: int | None = None) -> None:
         """Find the vocabulary of texts: the most frequent words first."""
         counts: Counter[Any] = Counter()
         documents: Counter[Any] = Counter()
         total = 0
-        for text in self._texts(data):
+        for text in self._texts(data, steps):
             words = self._tokens(text)
             counts.update(words)
             documents.update(set(words))

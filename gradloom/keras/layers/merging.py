@@ -131,13 +131,21 @@ class _Extreme(_Merge):
 
 
 class Add(_Merge):
-    """The sum of all inputs."""
+    """The sum of all inputs.
+
+    Input: a list of tensors of one shape, or of shapes that broadcast.
+    Output: of that shape.
+    """
 
     pair = staticmethod(G.add)
 
 
 class Subtract(_Merge):
-    """The first of two inputs less the second."""
+    """The first of two inputs less the second.
+
+    Input: a list of two tensors of one shape, or of shapes that broadcast.
+    Output: of that shape.
+    """
 
     pair = staticmethod(G.sub)
     least = 2
@@ -151,7 +159,11 @@ class Subtract(_Merge):
 
 
 class Multiply(_Merge):
-    """The product of all inputs."""
+    """The product of all inputs.
+
+    Input: a list of tensors of one shape, or of shapes that broadcast.
+    Output: of that shape.
+    """
 
     pair = staticmethod(G.mul)
 
@@ -169,7 +181,11 @@ class Multiply(_Merge):
 
 
 class Average(_Merge):
-    """The mean of all inputs."""
+    """The mean of all inputs.
+
+    Input: a list of tensors of one shape, or of shapes that broadcast.
+    Output: of that shape.
+    """
 
     pair = staticmethod(G.add)
 
@@ -179,19 +195,31 @@ class Average(_Merge):
 
 
 class Maximum(_Extreme):
-    """The largest of all inputs."""
+    """The largest of all inputs.
+
+    Input: a list of tensors of one shape, or of shapes that broadcast.
+    Output: of that shape.
+    """
 
     pair = staticmethod(G.maximum)
 
 
 class Minimum(_Extreme):
-    """The smallest of all inputs."""
+    """The smallest of all inputs.
+
+    Input: a list of tensors of one shape, or of shapes that broadcast.
+    Output: of that shape.
+    """
 
     pair = staticmethod(G.minimum)
 
 
 class Concatenate(_Merge):
-    """All inputs joined along an axis."""
+    """All inputs joined along an axis.
+
+    Input: a list of tensors whose shapes differ along ``axis`` alone.
+    Output: of their shape, the sizes along ``axis`` added.
+    """
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -252,6 +280,9 @@ class Concatenate(_Merge):
 
 class Dot(_Merge):
     """Dot products of two inputs along axes of both, sample by sample.
+
+    Input: a list of two tensors (n, ...), alike along ``axes``.
+    Output: (n, ...), the first one's other axes, then the second one's.
 
     Parameters
     ----------

@@ -79,6 +79,9 @@ class _Scaled(_Weighted):
 class BatchNormalization(_Scaled):
     """Normalise each channel by mean and variance of the batch in training, by their running means else.
 
+    Input: any shape with channels at ``axis``, such as (n, rows, columns, channels).
+    Output: the same shape.
+
     Ioffe and Szegedy 2015. A frozen layer (``trainable=False``) uses the running means in training too.
 
     Parameters
@@ -216,6 +219,9 @@ def _checked_clipping(given: Any) -> dict[str, Any]:
 class LayerNormalization(_Scaled):
     """Normalise each sample over some axes, the last by default (Ba et al. 2016).
 
+    Input: any shape; ``axis`` says over which axes statistics run.
+    Output: the same shape.
+
     Parameters
     ----------
     rms_scaling : divide by the deviation and scale only: nothing is taken from the inputs, or added.
@@ -274,7 +280,11 @@ def _by_deviation(x: Tensor, gamma: Tensor, axes: tuple[int, ...], eps: float) -
 
 
 class GroupNormalization(_Scaled):
-    """Normalise each sample over groups of channels and all places (Wu and He 2018); groups=-1: each channel."""
+    """Normalise each sample over groups of channels and all places (Wu and He 2018); groups=-1: each channel.
+
+    Input: (n, ..., channels), the channels at ``axis``.
+    Output: the same shape.
+    """
 
     groups: int
 
@@ -294,6 +304,7 @@ class GroupNormalization(_Scaled):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.autocast = False  # moments are of the inputs as they come: what float16 cannot hold is no matter
         if not isinstance(groups, int) or (groups < 1 and groups != -1):
             raise ValueError(f"Invalid value for argument `groups`: expected a positive number, or -1 for each channel "
                              f"by itself. Received: groups={groups}")  # fmt: skip
@@ -330,7 +341,8 @@ class GroupNormalization(_Scaled):
         mean, var = _moments(grouped, over)
         wide = [1] * grouped.ndim
         wide[axis], wide[axis + 1] = self.groups, each
-        return self._finished(grouped, mean, var, wide).reshape(*shape)
+        found = self._finished(grouped, mean, var, wide).reshape(*shape)
+        return found.to(config.as_dtype(self.compute_dtype))
 
 
 @composite
@@ -340,7 +352,11 @@ def _rms(x: Tensor, scale: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
 
 
 class RMSNormalization(_Weighted):
-    """Divide by the root mean square over some axes, times a learnt scale (Zhang and Sennrich 2019)."""
+    """Divide by the root mean square over some axes, times a learnt scale (Zhang and Sennrich 2019).
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -374,7 +390,11 @@ def _unit(x: Tensor, axes: Any) -> Tensor:
 
 
 class UnitNormalization(_Weighted):
-    """Vectors along some axes brought to length 1."""
+    """Vectors along some axes brought to length 1.
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -395,6 +415,9 @@ class UnitNormalization(_Weighted):
 
 class SpectralNormalization(Wrapper):
     """A layer whose kernel is divided by its largest singular value, found by power iteration (Miyato et al. 2018).
+
+    Input: what the wrapped layer takes.
+    Output: what it gives.
 
     Parameters
     ----------

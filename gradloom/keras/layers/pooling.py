@@ -96,7 +96,7 @@ class BasePooling(_Pooled):
             if n is not None and n <= 0:
                 raise ValueError(f"layer {self.name!r} ({type(self).__name__}): inputs of shape {tuple(input_shape)} "
                                  f"are smaller than the windows {self.pool_size}: Computed output size would be "
-                                 "negative")  # fmt: skip
+                                 "zero or negative")  # fmt: skip
             found[axis] = n
         return tuple(found)
 
@@ -107,11 +107,26 @@ class BasePooling(_Pooled):
         return pooled(x, self._axes(), self.pool_size, self.strides, self.padding, self.largest)
 
 
+def _shapes(rank: int) -> str:
+    """What goes in and what comes out, for a docstring."""
+    axes = ("steps", "rows, columns", "depth, rows, columns")[rank - 1]
+    new = ", ".join(f"new {a}" for a in axes.split(", "))
+    return f"""
+    Input: (n, {axes}, channels); with ``data_format="channels_first"`` (n, channels, {axes}).
+    Output: (n, {new}, channels), or with the channels first.
+    """
+
+
 def _pooling(rank: int, largest: bool) -> Any:
     kind = "Max" if largest else "Average"
     what = "The largest entry" if largest else "The mean"
     over = ("steps", "images", "volumes")[rank - 1]
-    body = {"rank": rank, "largest": largest, "__module__": __name__, "__doc__": f"{what} of windows over {over}."}
+    body = {
+        "rank": rank,
+        "largest": largest,
+        "__module__": __name__,
+        "__doc__": f"{what} of windows over {over}.\n{_shapes(rank)}",
+    }
     return type(f"{kind}Pooling{rank}D", (BasePooling,), body)
 
 
@@ -152,23 +167,40 @@ class BaseGlobalPooling(_Pooled):
 
 
 class GlobalMaxPooling1D(BaseGlobalPooling):
-    """The largest entry of each channel over all steps."""
+    """The largest entry of each channel over all steps.
+
+    Input: (n, steps, channels); with ``data_format="channels_first"`` (n, channels, steps).
+    Output: (n, channels); with ``keepdims`` (n, 1, channels).
+    """
 
     rank = 1
 
 
 class GlobalMaxPooling2D(BaseGlobalPooling):
-    """The largest entry of each channel of images."""
+    """The largest entry of each channel of images.
+
+    Input: (n, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, rows, columns).
+    Output: (n, channels); with ``keepdims`` (n, 1, 1, channels).
+    """
 
 
 class GlobalMaxPooling3D(BaseGlobalPooling):
-    """The largest entry of each channel of volumes."""
+    """The largest entry of each channel of volumes.
+
+    Input: (n, depth, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, depth, rows,
+    columns).
+    Output: (n, channels); with ``keepdims`` (n, 1, 1, 1, channels).
+    """
 
     rank = 3
 
 
 class GlobalAveragePooling1D(BaseGlobalPooling):
-    """The mean of each channel over all steps; steps that a mask leaves out do not count."""
+    """The mean of each channel over all steps; steps that a mask leaves out do not count.
+
+    Input: (n, steps, channels); with ``data_format="channels_first"`` (n, channels, steps).
+    Output: (n, channels); with ``keepdims`` (n, 1, channels).
+    """
 
     rank = 1
     largest = False
@@ -192,13 +224,22 @@ class GlobalAveragePooling1D(BaseGlobalPooling):
 
 
 class GlobalAveragePooling2D(BaseGlobalPooling):
-    """The mean of each channel of images."""
+    """The mean of each channel of images.
+
+    Input: (n, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, rows, columns).
+    Output: (n, channels); with ``keepdims`` (n, 1, 1, channels).
+    """
 
     largest = False
 
 
 class GlobalAveragePooling3D(BaseGlobalPooling):
-    """The mean of each channel of volumes."""
+    """The mean of each channel of volumes.
+
+    Input: (n, depth, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, depth, rows,
+    columns).
+    Output: (n, channels); with ``keepdims`` (n, 1, 1, 1, channels).
+    """
 
     rank = 3
     largest = False
@@ -236,7 +277,7 @@ def _adaptive(rank: int, largest: bool) -> Any:
     kind = "Max" if largest else "Average"
     what = "the largest entry" if largest else "the mean"
     body = {"rank": rank, "largest": largest, "__module__": __name__,
-            "__doc__": f"A given number of windows over {rank} axes, each {what}."}  # fmt: skip
+            "__doc__": f"A given number of windows over {rank} axes, each {what}.\n{_shapes(rank)}"}  # fmt: skip
     return type(f"Adaptive{kind}Pooling{rank}D", (BaseAdaptivePooling,), body)
 
 

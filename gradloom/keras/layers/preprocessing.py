@@ -1,8 +1,10 @@
-"""Preprocessing of numbers: rescaling, normalisation, categories, bins, hashes."""
+"""Preprocessing of numbers: rescaling, normalisation, categories, bins."""
 
 from __future__ import annotations
 
-import hashlib
+import itertools
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,15 @@ from gradloom import dtypes
 from gradloom import functions as G
 from gradloom.keras import config
 from gradloom.keras.layers.base import Layer
-from gradloom.keras.names import lookup
 from gradloom.tensor import Tensor, from_numpy
 
 
 class Rescaling(Layer):
-    """``x`` · scale + offset."""
+    """``x`` · scale + offset.
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -40,6 +45,9 @@ class Rescaling(Layer):
 class Normalization(Layer):
     """Numbers shifted and scaled to mean 0 and variance 1, by statistics that ``adapt`` takes, or that are given.
 
+    Input: any shape.
+    Output: the same shape.
+
     Parameters
     ----------
     axis : axes with statistics of their own; None: one mean and variance for all.
@@ -54,12 +62,21 @@ class Normalization(Layer):
             raise ValueError("When setting values directly, both `mean` and `variance` must be set. Received: "
                              f"mean={mean} and variance={variance}")  # fmt: skip
         axes = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+        if mean is not None and np.shape(mean) != np.shape(variance):
+            raise ValueError("When setting values directly, `mean` and `variance` must have the same shape. Received: "
+                             f"mean shape {np.shape(mean)} and variance shape {np.shape(variance)}")  # fmt: skip
+        if mean is not None and np.ndim(mean) > len(axes):
+            raise ValueError(f"The rank of `mean` must be less than or equal to the number of axes ({len(axes)}). "
+                             f"Received: mean shape {np.shape(mean)} for axis {axes}")  # fmt: skip
         self.axis, self.input_mean, self.input_variance, self.invert = axes, mean, variance, invert
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
-        """Place for the statistics."""
+        """Place for the statistics. ValueError where an axis is not there, or its size is open."""
         rank = len(input_shape)
+        if any(not -rank <= a < rank for a in self.axis):
+            raise ValueError(f"All `axis` values must be in the range [-ndim, ndim). Received inputs with ndim={rank}, "
+                             f"while axis={self.axis}")  # fmt: skip
         self._keep = sorted(a % rank for a in self.axis)
         self._shape = tuple(input_shape[a] for a in self._keep)
         if None in self._shape:
@@ -73,35 +90,53 @@ class Normalization(Layer):
         self.built = True
 
     def adapt(self, data: Any) -> None:
-        """Take mean and variance of an array (n, ...), or of an iterable of batches."""
-        batches = [data] if isinstance(data, np.ndarray | Tensor | list) else list(data)
-        arrays = [np.asarray(b[0] if isinstance(b, tuple) else b, np.float64) for b in batches]
-        if not self.built:
-            self._build_once((None, *arrays[0].shape[1:]))
-        over = tuple(k for k in range(arrays[0].ndim) if k not in self._keep)
-        n, mean, var = 0, np.zeros(self._shape), np.zeros(self._shape)
-        for a in arrays:  # Chan et al. 1979
-            m = a.size // max(int(np.prod(self._shape)), 1)
-            mu, v = a.mean(over), a.var(over)
+        """Take mean and variance of an array (n, ...), or of an iterable of batches, or of (batch, answers).
+
+        Raises
+        ------
+        ValueError : there is no batch, or one of another shape than those before it or than the layer was built for.
+        """
+        n, mean, var = 0, np.zeros(()), np.zeros(())
+        for a in batches(data):  # Chan et al. 1979
+            if not a.size:
+                continue
+            if not self.built:
+                self._build_once(tuple(a.shape) if 0 in self._kept(a.ndim) else (None, *a.shape[1:]))
+            if a.ndim != len(self._wide_shape) or tuple(a.shape[k] for k in self._keep) != self._shape:
+                raise ValueError(f"adapt: a batch of an incompatible shape, {a.shape}: the axes {self.axis} have the "
+                                 f"sizes {self._shape}")  # fmt: skip
+            over = tuple(k for k in range(a.ndim) if k not in self._keep)
+            m = math.prod(a.shape[k] for k in over)
+            mu, v = a.mean(over, dtype=np.float64), a.var(over, dtype=np.float64)
             d = mu - mean
             mean, var = mean + d * m / (n + m), (var * n + v * m) / (n + m) + d * d * n * m / (n + m) ** 2
             n += m
+        if not n:
+            raise ValueError("adapt() received an empty iterable: give one batch at least")
         self.adapt_mean.assign(mean)
         self.adapt_variance.assign(var)
         self.count.assign(n)
 
+    def _kept(self, rank: int) -> list[int]:
+        return [a % rank for a in self.axis if -rank <= a < rank]
+
     @property
     def mean(self) -> Any:
-        """The mean."""
-        return self._given(self.input_mean) if self.input_mean is not None else self.adapt_mean
+        """The mean, with an axis for each of the inputs'; None before the layer is built."""
+        return self._wide(self.input_mean, "adapt_mean")
 
     @property
     def variance(self) -> Any:
-        """The variance."""
-        return self._given(self.input_variance) if self.input_variance is not None else self.adapt_variance
+        """The variance, as :attr:`mean`."""
+        return self._wide(self.input_variance, "adapt_variance")
 
-    def _given(self, value: Any) -> Tensor:
-        return from_numpy(np.array(np.broadcast_to(np.asarray(value, np.float32), self._shape)))
+    def _wide(self, given: Any, name: str) -> Any:
+        if not self.built:
+            return None
+        if given is None:
+            return getattr(self, name).reshape(*self._wide_shape)
+        values = np.broadcast_to(np.asarray(given, np.float32), self._shape)
+        return from_numpy(np.array(values).reshape(self._wide_shape))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The same."""
@@ -110,7 +145,7 @@ class Normalization(Layer):
     def call(self, inputs: Tensor) -> Tensor:
         """See the class."""
         x = inputs.to(config.as_dtype(self.compute_dtype))
-        mean, var = (v.to(x.dtype).reshape(*self._wide_shape) for v in (self.mean, self.variance))
+        mean, var = self.mean.to(x.dtype), self.variance.to(x.dtype)
         deviation = G.clamp(G.sqrt(var), min=config.epsilon())
         return mean + x * deviation if self.invert else (x - mean) / deviation
 
@@ -119,6 +154,29 @@ class Normalization(Layer):
         values = [None if v is None else np.asarray(v).tolist() for v in (self.input_mean, self.input_variance)]
         found = {"axis": self.axis, "mean": values[0], "variance": values[1], "invert": self.invert}
         return self._base_config() | found
+
+
+def batches(data: Any, steps: int | None = None) -> Iterator[np.ndarray]:
+    """The arrays that a layer adapts to: one, or the inputs of so many batches."""
+    if isinstance(data, np.ndarray | Tensor) or (isinstance(data, list | tuple) and not _of_batches(data)):
+        data = [list(data) if isinstance(data, tuple) else data]
+    for batch in itertools.islice(data, steps):
+        found = batch[0] if isinstance(batch, tuple) else batch
+        yield np.asarray(found.detach().numpy() if isinstance(found, Tensor) else found)
+
+
+def _of_batches(data: Any) -> bool:
+    """Whether a list holds arrays with an axis, or pairs of which the first is one, and not numbers or texts."""
+    first = data[0] if data else None
+    return getattr(first[0] if isinstance(first, tuple) and first else first, "ndim", 0) > 0
+
+
+def checked_mode(mode: str, *allowed: str) -> str:
+    """How numbers come out. ValueError for what is not offered."""
+    if mode not in allowed:
+        raise ValueError(f"Invalid value for argument `output_mode`. Expected one of {set(allowed)}. Received: "
+                         f"output_mode={mode}")  # fmt: skip
+    return mode
 
 
 def encoded(index: Tensor, depth: int, mode: str, dtype: Any, weights: Any = None) -> Tensor:
@@ -135,6 +193,10 @@ def encoded(index: Tensor, depth: int, mode: str, dtype: Any, weights: Any = Non
 class CategoryEncoding(Layer):
     """Class numbers as one-hot, multi-hot or counted vectors.
 
+    Input: whole numbers (..., k).
+    Output: (..., num_tokens) for "multi_hot" and "count"; (..., k, num_tokens) for "one_hot", where k = 1 is left
+    out.
+
     Parameters
     ----------
     num_tokens : numbers run from 0 to ``num_tokens - 1``.
@@ -147,7 +209,7 @@ class CategoryEncoding(Layer):
         super().__init__(**kwargs)
         if output_mode == "binary":
             output_mode = "multi_hot"
-        lookup("output_mode", output_mode, {"one_hot": 1, "multi_hot": 1, "count": 1})
+        checked_mode(output_mode, "one_hot", "multi_hot", "count")
         if num_tokens is None:
             raise ValueError("num_tokens must be set to use this layer. If the number of tokens is not known "
                              "beforehand, use the IntegerLookup layer instead.")  # fmt: skip
@@ -180,6 +242,10 @@ class CategoryEncoding(Layer):
 class Discretization(Layer):
     """Numbers as the bins that they fall into.
 
+    Input: numbers of any shape, (..., k).
+    Output: of the same shape for "int"; (..., bins) for "multi_hot" and "count"; (..., k, bins) for "one_hot",
+    where k = 1 is left out.
+
     Parameters
     ----------
     bin_boundaries : between the bins; or ``num_bins`` bins of equal shares, which ``adapt`` finds.
@@ -204,7 +270,7 @@ class Discretization(Layer):
         if (bin_boundaries is None) == (num_bins is None):
             raise ValueError("exactly one of `bin_boundaries` and `num_bins` must be given. Both `num_bins` and "
                              f"`bin_boundaries`: {num_bins} and {bin_boundaries}")  # fmt: skip
-        lookup("output_mode", output_mode, {"int": 1, "one_hot": 1, "multi_hot": 1, "count": 1})
+        checked_mode(output_mode, "int", "one_hot", "multi_hot", "count")
         self.input_bin_boundaries, self.num_bins, self.epsilon = bin_boundaries, num_bins, epsilon
         self.output_mode, self.sparse = output_mode, sparse
         self.bin_boundaries = None if bin_boundaries is None else [float(b) for b in bin_boundaries]
@@ -216,12 +282,11 @@ class Discretization(Layer):
         return config.floatx()
 
     def adapt(self, data: Any, steps: int | None = None) -> None:
-        """Find boundaries between equal shares of the data."""
+        """Find boundaries between equal shares of the data, or of its first ``steps`` batches."""
         if self.input_bin_boundaries is not None:
             raise ValueError("Cannot adapt a Discretization layer that has been initialized with `bin_boundaries`, use "
                              "`num_bins` instead.")  # fmt: skip
-        parts = [data] if isinstance(data, np.ndarray | Tensor | list) else list(data)
-        values = np.concatenate([np.asarray(p, np.float64).reshape(-1) for p in parts])
+        values = np.concatenate([np.asarray(a, np.float64).reshape(-1) for a in batches(data, steps)])
         assert self.num_bins is not None
         shares = np.arange(1, self.num_bins) / self.num_bins
         self.bin_boundaries = np.quantile(values, shares).tolist()
@@ -264,57 +329,3 @@ class Discretization(Layer):
             "name": self.name,
             "dtype": self.dtype,
         }
-
-
-class Hashing(Layer):
-    """Texts and numbers as numbers of bins, by a hash. The bins are not those that TensorFlow's hash gives.
-
-    Parameters
-    ----------
-    num_bins : how many. mask_value : this value alone gets bin 0. salt : changes the hash.
-    """
-
-    takes_texts = True
-
-    def __init__(
-        self,
-        num_bins: int,
-        mask_value: Any = None,
-        salt: Any = None,
-        output_mode: str = "int",
-        sparse: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        kwargs.setdefault("dtype", "int64" if output_mode == "int" else None)
-        super().__init__(**kwargs)
-        if num_bins is None or num_bins <= 0:
-            raise ValueError(f"The `num_bins` for `Hashing` cannot be `None` or non-positive values. Received: "
-                             f"num_bins={num_bins}.")  # fmt: skip
-        if sparse:
-            raise NotImplementedError("sparse=True: sparse tensors are not offered")
-        lookup("output_mode", output_mode, {"int": 1, "one_hot": 1, "multi_hot": 1, "count": 1})
-        self.num_bins, self.mask_value, self.salt, self.output_mode = num_bins, mask_value, salt, output_mode
-        self.sparse, self.autocast, self.wants_dtype = sparse, False, "string"
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """The same, or with the bins last."""
-        return tuple(input_shape) if self.output_mode == "int" else (*input_shape[:-1], self.num_bins)
-
-    def call(self, inputs: Any) -> Tensor:
-        """See the class."""
-        array = np.asarray(inputs.numpy() if isinstance(inputs, Tensor) else inputs)
-        unique, places = np.unique(array, return_inverse=True)
-        bins = np.array([self._bin(v) for v in unique.tolist()], np.int64)
-        index = from_numpy(np.ascontiguousarray(bins[places].reshape(array.shape)))
-        if self.output_mode == "int":
-            return index.to(config.as_dtype(self.compute_dtype))
-        return encoded(index, self.num_bins, self.output_mode, config.as_dtype(self.compute_dtype))
-
-    def _bin(self, value: Any) -> int:
-        if self.mask_value is not None and value == self.mask_value:
-            return 0
-        digest = hashlib.blake2b(f"{self.salt!r}|{value}".encode(), digest_size=8).digest()
-        number = int.from_bytes(digest, "little")
-        if self.mask_value is not None and self.num_bins > 1:
-            return 1 + number % (self.num_bins - 1)
-        return number % self.num_bins

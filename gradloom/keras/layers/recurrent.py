@@ -109,6 +109,10 @@ class _Loop:
 class RNN(Layer):
     """A cell run along the second axis of (batch, time, ...).
 
+    Input: (n, steps, ...), of which the cell takes (n, ...).
+    Output: what the cell gives for the last step, or for all, (n, steps, ...), with ``return_sequences``; then the
+    states with ``return_state``.
+
     Parameters
     ----------
     cell : a layer, or any object with ``call(input, states) -> (output, states)`` and ``state_size``; a list of cells
@@ -322,6 +326,7 @@ class _OfCell(RNN):
     """Base of the layers that make their cell themselves."""
 
     cell_class: ClassVar[type[Any]]
+    cell_name: ClassVar[str]
     __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -347,7 +352,7 @@ class _OfCell(RNN):
                 hint="leave it out: the loop is compiled for the processor",
             )  # fmt: skip
         inside = {k: kwargs[k] for k in ("dtype", "trainable") if k in kwargs}
-        super().__init__(self.cell_class(**given, **inside), **kwargs)
+        super().__init__(self.cell_class(**given, **inside, name=self.cell_name), **kwargs)
         self.input_spec = InputSpec(ndim=3)
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
@@ -374,18 +379,33 @@ class _OfCell(RNN):
 
 
 class SimpleRNN(_OfCell):
-    """A fully connected recurrent layer: see :class:`SimpleRNNCell` and :class:`RNN` for its arguments."""
+    """A fully connected recurrent layer: see :class:`SimpleRNNCell` and :class:`RNN` for its arguments.
+
+    Input: (n, steps, features).
+    Output: (n, units), or (n, steps, units) with ``return_sequences``; then the states with ``return_state``.
+    """
 
     cell_class = SimpleRNNCell
+    cell_name = "simple_rnn_cell"
 
 
 class GRU(_OfCell):
-    """Gated recurrent units (Cho et al. 2014): see :class:`GRUCell` and :class:`RNN` for its arguments."""
+    """Gated recurrent units (Cho et al. 2014): see :class:`GRUCell` and :class:`RNN` for its arguments.
+
+    Input: (n, steps, features).
+    Output: (n, units), or (n, steps, units) with ``return_sequences``; then the states with ``return_state``.
+    """
 
     cell_class = GRUCell
+    cell_name = "gru_cell"
 
 
 class LSTM(_OfCell):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997): see :class:`LSTMCell` and :class:`RNN`."""
+    """Long short-term memory (Hochreiter and Schmidhuber 1997): see :class:`LSTMCell` and :class:`RNN`.
+
+    Input: (n, steps, features).
+    Output: (n, units), or (n, steps, units) with ``return_sequences``; then the states with ``return_state``.
+    """
 
     cell_class = LSTMCell
+    cell_name = "lstm_cell"

@@ -35,6 +35,9 @@ def kept(x: Tensor, rate: float, shape: Any, generator: Any) -> Tensor:
 class Dropout(_Random):
     """In training, zero a share ``rate`` of the inputs and scale the rest by 1/(1 - rate) (Srivastava et al. 2014).
 
+    Input: any shape.
+    Output: the same shape.
+
     Parameters
     ----------
     noise_shape : the shape of the decisions; 1 along axes that are dropped together.
@@ -43,12 +46,15 @@ class Dropout(_Random):
     def __init__(self, rate: float, noise_shape: Any = None, seed: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._set(rate, seed)
-        if noise_shape is not None and (
-            not isinstance(noise_shape, list | tuple)
-            or any(d is not None and (not isinstance(d, int) or d < 1) for d in noise_shape)
-        ):
-            raise ValueError(f"Invalid value received for argument `noise_shape`. Expected a tuple or list of positive "
-                             f"integers. Received: noise_shape={noise_shape}")  # fmt: skip
+        if noise_shape is not None:
+            start = "Invalid value received for argument `noise_shape`. Expected"
+            if not isinstance(noise_shape, list | tuple):
+                raise ValueError(f"{start} a tuple or list of integers. Received: noise_shape={noise_shape}")
+            if any(d is not None and not isinstance(d, int) for d in noise_shape):
+                raise ValueError(f"{start} all elements to be integers or None. Received: noise_shape={noise_shape}")
+            if any(d is not None and d < 1 for d in noise_shape):
+                raise ValueError(f"{start} all dimensions to be positive integers or None. Received: "
+                                 f"noise_shape={noise_shape}")  # fmt: skip
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
@@ -80,7 +86,11 @@ class _Spatial(Dropout):
 
 
 class SpatialDropout1D(_Spatial):
-    """Dropout of whole channels of (n, steps, channels)."""
+    """Dropout of whole channels of (n, steps, channels).
+
+    Input: (n, steps, channels).
+    Output: the same shape.
+    """
 
     def _noise(self, x: Tensor) -> Any:
         return (x.shape[0], 1, x.shape[2])
@@ -101,19 +111,32 @@ class _SpatialImages(_Spatial):
 
 
 class SpatialDropout2D(_SpatialImages):
-    """Dropout of whole channels of images."""
+    """Dropout of whole channels of images.
+
+    Input: (n, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, rows, columns).
+    Output: the same shape.
+    """
 
     axes = 4
 
 
 class SpatialDropout3D(_SpatialImages):
-    """Dropout of whole channels of volumes."""
+    """Dropout of whole channels of volumes.
+
+    Input: (n, depth, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, depth, rows,
+    columns).
+    Output: the same shape.
+    """
 
     axes = 5
 
 
 class GaussianDropout(_Random):
-    """In training, multiply with numbers around 1 of deviation √(rate / (1 - rate)) (Srivastava et al. 2014)."""
+    """In training, multiply with numbers around 1 of deviation √(rate / (1 - rate)) (Srivastava et al. 2014).
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, rate: float, seed: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -129,7 +152,11 @@ class GaussianDropout(_Random):
 
 
 class GaussianNoise(_Random):
-    """In training, add normal numbers of deviation ``stddev``."""
+    """In training, add normal numbers of deviation ``stddev``.
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, stddev: float, seed: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -151,7 +178,11 @@ _ALPHA = -1.6732632423543772848170429916717 * 1.0507009873554804934193349852946
 
 
 class AlphaDropout(_Random):
-    """Dropout that keeps mean and variance of self-normalising networks (Klambauer et al. 2017)."""
+    """Dropout that keeps mean and variance of self-normalising networks (Klambauer et al. 2017).
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -170,7 +201,11 @@ class AlphaDropout(_Random):
 
 
 class ActivityRegularization(_Pointwise):
-    """The inputs, with a penalty l1 Σ|x| + l2 Σx² on them."""
+    """The inputs, with a penalty l1 Σ|x| + l2 Σx² on them.
+
+    Input: any shape.
+    Output: the same shape.
+    """
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
         super().__init__(activity_regularizer=regularizers.L1L2(l1=l1, l2=l2), **kwargs)

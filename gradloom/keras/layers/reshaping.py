@@ -15,7 +15,11 @@ from gradloom.tensor import Tensor
 
 
 class Flatten(Layer):
-    """(n, ...) to (n, product of the rest)."""
+    """(n, ...) to (n, product of the rest).
+
+    Input: (n, ...).
+    Output: (n, product of the other sizes).
+    """
 
     def __init__(self, data_format: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -36,14 +40,21 @@ class Flatten(Layer):
 
 
 class Reshape(Layer):
-    """(n, ...) to (n, *target_shape); one entry of it may be -1."""
+    """(n, ...) to (n, *target_shape); one entry of it may be -1.
+
+    Input: (n, ...).
+    Output: (n, *target_shape).
+    """
 
     def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         target = tuple(target_shape)
         if target.count(-1) > 1:
-            raise ValueError(f"The `target_shape` argument must not contain more than one `-1` value. Received: "
-                             f"target_shape={target}")  # fmt: skip
+            raise ValueError("The `target_shape` argument must not contain more than one `-1` value, at most one "
+                             f"unknown dimension. Received: target_shape={target}")  # fmt: skip
+        if any(not hasattr(d, "__index__") or d < -1 for d in target):
+            raise ValueError("Each entry of `target_shape` must be a non-negative integer, or -1 for what remains. "
+                             f"Received: target_shape={target}")  # fmt: skip
         self.target_shape = target
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -73,7 +84,11 @@ class Reshape(Layer):
 
 
 class Permute(Layer):
-    """Axes in another order, counted from 1, the batch's being left out."""
+    """Axes in another order, counted from 1, the batch's being left out.
+
+    Input: (n, ...).
+    Output: (n, ...), the axes in the order of ``dims``.
+    """
 
     def __init__(self, dims: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -93,12 +108,18 @@ class Permute(Layer):
 
 
 class RepeatVector(Layer):
-    """(n, features) to (n, times, features)."""
+    """(n, features) to (n, times, features).
+
+    Input: (batch, features).
+    Output: (batch, n, features).
+    """
 
     def __init__(self, n: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(n, int):
             raise TypeError(f"Expected an integer value for `n`, got {type(n)}.")
+        if n < 1:
+            raise ValueError(f"The `n` argument should be a positive integer. Received: n={n}")
         self.n = n
         self.input_spec = InputSpec(ndim=2)
 
@@ -118,6 +139,8 @@ def pairs(value: Any, rank: int, what: str) -> tuple[tuple[int, int], ...]:
         found: Any = ((value, value),) * rank
     elif rank == 1 and isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, int) for v in value):
         found = (tuple(value),)
+    elif rank == 1:
+        raise ValueError(f"The `{what}` argument must be a number or a tuple of 2 integers. Received: {what}={value}")
     elif not isinstance(value, list | tuple) or len(value) != rank:
         raise ValueError(f"`{what}` should have {'two' if rank == 2 else rank} elements. Received: {what}={value}.")
     else:
@@ -158,9 +181,10 @@ class _Cropping(_Spatial):
             if found[k] is not None:
                 found[k] -= a + b
                 if found[k] <= 0:
-                    raise ValueError(f"Values in `cropping` argument should be smaller than the corresponding spatial "
-                                     f"dimension of the input. Received: input_shape={input_shape}, "
-                                     f"cropping={self.cropping}")  # fmt: skip
+                    raise ValueError("Values in `cropping` argument should be smaller than the corresponding spatial "
+                                     f"dimension of the input: the `cropping` parameter of `{type(self).__name__}` "
+                                     "layer must be smaller than what there is. Received: input_shape="
+                                     f"{input_shape}, cropping={self.cropping}")  # fmt: skip
         return tuple(found)
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -173,7 +197,11 @@ class _Cropping(_Spatial):
 
 
 class Cropping1D(_Cropping):
-    """Cut steps off (n, steps, channels)."""
+    """Cut steps off (n, steps, channels).
+
+    Input: (n, steps, channels).
+    Output: (n, new steps, channels).
+    """
 
     def __init__(self, cropping: Any = (1, 1), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -181,7 +209,11 @@ class Cropping1D(_Cropping):
 
 
 class Cropping2D(_Cropping):
-    """Cut rows and columns off images."""
+    """Cut rows and columns off images.
+
+    Input: (n, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, rows, columns).
+    Output: (n, new rows, new columns, channels), or with the channels first.
+    """
 
     rank = 2
 
@@ -191,7 +223,12 @@ class Cropping2D(_Cropping):
 
 
 class Cropping3D(_Cropping):
-    """Cut the sides off volumes."""
+    """Cut the sides off volumes.
+
+    Input: (n, depth, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, depth, rows,
+    columns).
+    Output: (n, new depth, new rows, new columns, channels), or with the channels first.
+    """
 
     rank = 3
 
@@ -223,7 +260,11 @@ class _Padding(_Spatial):
 
 
 class ZeroPadding1D(_Padding):
-    """Zeros before and behind the steps of (n, steps, channels)."""
+    """Zeros before and behind the steps of (n, steps, channels).
+
+    Input: (n, steps, channels).
+    Output: (n, new steps, channels).
+    """
 
     def __init__(self, padding: Any = 1, data_format: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -231,7 +272,11 @@ class ZeroPadding1D(_Padding):
 
 
 class ZeroPadding2D(_Padding):
-    """Zeros around images."""
+    """Zeros around images.
+
+    Input: (n, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, rows, columns).
+    Output: (n, new rows, new columns, channels), or with the channels first.
+    """
 
     rank = 2
 
@@ -241,7 +286,12 @@ class ZeroPadding2D(_Padding):
 
 
 class ZeroPadding3D(_Padding):
-    """Zeros around volumes."""
+    """Zeros around volumes.
+
+    Input: (n, depth, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, depth, rows,
+    columns).
+    Output: (n, new depth, new rows, new columns, channels), or with the channels first.
+    """
 
     rank = 3
 
@@ -280,15 +330,26 @@ class _UpSampling(_Spatial):
 
 
 class UpSampling1D(_UpSampling):
-    """Each step of (n, steps, channels) so many times."""
+    """Each step of (n, steps, channels) so many times.
+
+    Input: (n, steps, channels).
+    Output: (n, new steps, channels).
+    """
 
     def __init__(self, size: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise TypeError(f"Expected an integer value for `size`, got {type(size)}.")
+        if size < 1:
+            raise ValueError(f"The `size` argument should be a positive integer. Received: size={size}")
         self._set(size)
 
 
 class UpSampling2D(_UpSampling):
     """Images enlarged: each pixel repeated, or interpolated.
+
+    Input: (n, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, rows, columns).
+    Output: (n, new rows, new columns, channels), or with the channels first.
 
     Parameters
     ----------
@@ -319,7 +380,12 @@ class UpSampling2D(_UpSampling):
 
 
 class UpSampling3D(_UpSampling):
-    """Each voxel so many times."""
+    """Each voxel so many times.
+
+    Input: (n, depth, rows, columns, channels); with ``data_format="channels_first"`` (n, channels, depth, rows,
+    columns).
+    Output: (n, new depth, new rows, new columns, channels), or with the channels first.
+    """
 
     rank = 3
 

@@ -105,3 +105,15 @@ def check_all(specs: Any, inputs: Any, layer: Any) -> None:
         if not hasattr(x, "shape"):
             raise ValueError(f"layer {layer.name!r}: inputs must be tensors, {type(x).__name__} was given")
         spec.check(x, layer)
+
+
+def sample_shape(kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
+    """The shape of a sample where a first layer is told it in Keras' older manner."""
+    shape = kwargs.pop("input_shape", None)
+    dim = kwargs.pop("input_dim", None)
+    batch = kwargs.pop("batch_input_shape", None)
+    if batch is not None:
+        return tuple(batch[1:])
+    if dim is not None:
+        return (int(dim),)
+    return None if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)

@@ -19,6 +19,9 @@ MERGES = ("sum", "mul", "ave", "concat", None)
 class Bidirectional(Layer):
     """A recurrent layer forward in time, and a second one backward; their outputs put together.
 
+    Input: (n, steps, features).
+    Output: (n, 2 · units) for ``merge_mode="concat"``, else (n, units), with steps where the layer returns them.
+
     Parameters
     ----------
     layer : an :class:`RNN`, or a layer like it: ``go_backwards``, ``return_sequences``, ``return_state``, ``stateful``.
@@ -193,6 +196,9 @@ def merged(a: Tensor, b: Tensor, mode: str | None) -> Any:
 
 class TimeDistributed(Wrapper):
     """A layer applied to each time of (batch, time, ...) by itself.
+
+    Input: (n, steps, ...), of which the layer takes (n, ...).
+    Output: (n, steps, ...), with what it gives.
 
     Times are taken into the batch, so the layer within runs once; what it does with a batch as a whole, such as
     normalising by it, sees all times together.

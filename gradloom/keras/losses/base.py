@@ -7,9 +7,8 @@ from typing import Any
 
 from gradloom import functions as G
 from gradloom.errors import ShapeError
-from gradloom.keras import config, tree
+from gradloom.keras import config, dtype_policies, tree
 from gradloom.keras.losses.functions import squeeze_or_expand
-from gradloom.keras.names import lookup
 from gradloom.keras.operations import as_tensor
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -75,9 +74,10 @@ class Loss:
     ) -> None:
         self.name = name or config.snake_case(type(self).__name__)
         reduction = "none" if reduction is None else reduction
-        lookup("reduction", reduction, dict.fromkeys(REDUCTIONS, True))
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"Invalid value for argument `reduction`: {reduction!r}. Expected one of {REDUCTIONS}")
         self.reduction = "sum_over_batch_size" if reduction == "mean" else reduction
-        self._dtype = None if dtype is None else config.standardize_dtype(getattr(dtype, "name", dtype))
+        self._dtype = None if dtype is None else dtype_policies.get(dtype).compute_dtype
 
     @property
     def dtype(self) -> str:
@@ -91,7 +91,8 @@ class Loss:
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         """The loss of a batch, 0-d unless there is no reduction."""
         mask = getattr(y_pred, "_keras_mask", None)
-        y_pred, y_true = tree.map_structure(self._computed, y_pred), tree.map_structure(self._computed, y_true)
+        y_pred = tree.map_structure(lambda x: as_tensor(x).to(config.as_dtype(self.dtype)), y_pred)
+        y_true = tree.map_structure(self._computed, y_true)
         values = as_tensor(self.call(y_true, y_pred))
         own = getattr(values, "_keras_mask", None)
         if own is not None:

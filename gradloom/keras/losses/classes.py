@@ -289,11 +289,27 @@ _TABLE |= _SHORT
 
 
 def get(identifier: Any) -> Any:
-    """The loss of a name or a configuration; an object is itself; a function of (y_true, y_pred) is wrapped."""
+    """The function of a loss's short or snake-case name, the object of a class's name or a configuration.
+
+    Objects and functions are themselves; a class is called without arguments.
+    """
+    if isinstance(identifier, type):
+        return identifier()
+    if identifier is None or callable(identifier):
+        return identifier
+    found = from_identifier("loss", identifier, _TABLE)
+    if isinstance(found, type) and isinstance(identifier, str):
+        cls = found()
+        return cls if identifier.lower() == found.__name__.lower() and identifier not in _SHORT else cls.fn
+    return found() if isinstance(found, type) else found
+
+
+def loss_object(identifier: Any) -> Loss | None:
+    """The loss that ``compile(loss=...)`` means: a function of (y_true, y_pred) is wrapped."""
     if identifier is None or isinstance(identifier, Loss):
         return identifier
     if isinstance(identifier, type) and issubclass(identifier, Loss):
-        return identifier()
+        return identifier()  # type: ignore[call-arg]  # the library's have defaults for all
     if callable(identifier):
         for name, fn in vars(L).items():
             if fn is identifier and name in _TABLE:

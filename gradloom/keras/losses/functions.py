@@ -279,8 +279,10 @@ def _binary(y: Tensor, p: Tensor, logits: bool, smoothing: float, axis: Any, tin
 def binary_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> Tensor:
-    """-y log p - (1 - y) log(1 - p), the mean over ``axis``."""
+    """-y log p - (1 - y) log(1 - p), the mean over ``axis``. ValueError for answers of another shape."""
     y, p = _pair(y_true, y_pred)
+    if tuple(y.shape) != tuple(p.shape):
+        raise ValueError(f"answers {tuple(y.shape)} and predictions {tuple(p.shape)} must have the same shape")
     return _binary(y, p, bool(from_logits), float(label_smoothing), axis, config.epsilon())
 
 

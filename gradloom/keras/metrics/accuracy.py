@@ -14,21 +14,19 @@ from gradloom.tensor import Tensor
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Tensor:
-    """1.0 where answer and prediction are equal, the mean over the last axis."""
+    """1.0 where answer and prediction are equal."""
     p = as_tensor(y_pred)
     y, p = squeeze_or_expand(as_tensor(y_true).to(p.dtype), p)
-    right = (y == p).to(dtypes.float32)
-    return right.mean(-1) if right.ndim > 1 else right
+    return (y == p).to(dtypes.float32)
 
 
 @composite
 def _sided(y: Tensor, p: Tensor, threshold: float) -> Tensor:
-    right = G.cast(G.eq(G.cast(p > threshold, p.dtype), y), dtypes.float32)
-    return right.mean(-1) if right.ndim > 1 else right
+    return G.cast(G.eq(G.cast(p > threshold, p.dtype), y), dtypes.float32)
 
 
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
-    """1.0 where the prediction lies on the answer's side of the threshold, the mean over the last axis."""
+    """1.0 where the prediction lies on the answer's side of the threshold."""
     p = as_tensor(y_pred)
     y, p = squeeze_or_expand(as_tensor(y_true).to(p.dtype), p)
     return _sided(y, p, float(threshold))

@@ -12,7 +12,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom import functions as G
-from gradloom.keras import config, dtype_policies, initializers
+from gradloom.keras import config, dtype_policies, initializers, tree
 from gradloom.keras.losses.base import fit_weight
 from gradloom.keras.losses.functions import squeeze_or_expand
 from gradloom.keras.operations import as_tensor
@@ -35,7 +35,8 @@ class Metric:
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
         self.name = name or config.unique_name(config.snake_case(type(self).__name__))
-        self.dtype_policy = dtype_policies.get(dtype)
+        # results do not follow the layers' policy: counts in 16 bits would stop at 2048
+        self.dtype_policy = dtype_policies.get(dtype or config.floatx())
         self._dtype = config.standardize_dtype(self.dtype_policy.compute_dtype)
         self._variables: list[Variable] = []
         self.built = True
@@ -67,11 +68,11 @@ class Metric:
     def variables(self) -> list[Variable]:
         """What is kept, that of metrics in attributes included."""
         found = list(self._variables)
-        for value in self.__dict__.values():
-            if isinstance(value, Metric):
-                found += value.variables
-            elif isinstance(value, Variable) and not any(v is value for v in found):
-                found.append(value)
+        for name, value in self.__dict__.items():
+            leaves = tree.flatten(value) if type(value) in (list, tuple, dict) and name != "_variables" else [value]
+            for leaf in leaves:
+                more = leaf.variables if isinstance(leaf, Metric) else [leaf] if isinstance(leaf, Variable) else []
+                found += [v for v in more if not any(v is x for x in found)]
         return found
 
     non_trainable_variables = variables
@@ -98,6 +99,15 @@ class Metric:
         for v, value in zip(self.variables, metric_variables):
             v.assign(value)
         self.update_state(*args, **kwargs)
+        found = [from_numpy(v.numpy().copy()) for v in self.variables]
+        for v, value in zip(self.variables, kept):
+            put(v, value)
+        return found
+
+    def stateless_reset_state(self) -> list[Any]:
+        """The variables' values at the start; the metric's own are as they were afterwards."""
+        kept = [v.numpy().copy() for v in self.variables]
+        self.reset_state()
         found = [from_numpy(v.numpy().copy()) for v in self.variables]
         for v, value in zip(self.variables, kept):
             put(v, value)

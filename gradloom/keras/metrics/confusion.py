@@ -8,10 +8,9 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom import functions as G
-from gradloom.functions.sorting import topk
+from gradloom.functions.sorting import argsort
 from gradloom.keras.losses.functions import squeeze_or_expand
 from gradloom.keras.metrics.base import Metric, number
-from gradloom.keras.names import lookup
 from gradloom.keras.operations import as_tensor
 from gradloom.modes import no_grad
 from gradloom.tape import composite
@@ -37,8 +36,10 @@ def _counted(y: Tensor, p: Tensor, t: Tensor, w: Tensor | None = None, labels: b
 
 @composite
 def _only_top(p: Tensor, k: int) -> Tensor:
-    limit = G.amin(topk(p, k, -1).values, -1, True)
-    return G.where(p >= limit, p, G.mul(p, 0.0) - 1e10)
+    """The k highest of each row, the first of equal ones; all others far below any threshold."""
+    order = argsort(p, dim=-1, descending=True, stable=True)
+    rank = argsort(order, dim=-1)
+    return G.where(rank < k, p, G.mul(p, 0.0) - 1e10)
 
 
 def counts(
@@ -60,6 +61,11 @@ def counts(
     if top_k is not None:
         p = _only_top(p, top_k)
     if class_id is not None:
+        if p.ndim < 2:
+            raise ValueError(
+                "When class_id is provided, y_pred must be a 2D array with shape (num_samples, num_classes), found "
+                f"shape: {tuple(p.shape)}"
+            )
         y, p = y[..., class_id], p[..., class_id]
     w = None
     if sample_weight is not None:
@@ -81,7 +87,7 @@ def _thresholds(values: Any, default: float) -> list[float]:
     found = [default] if values is None else list(values) if isinstance(values, list | tuple) else [values]
     bad = [t for t in found if t is None or not (0 <= t <= 1 or t == -1e10)]
     if bad:
-        raise ValueError(f"thresholds={values}: they must lie between 0 and 1")
+        raise ValueError(f"Threshold values must be in [0, 1]. Received: {bad}")
     return [float(t) for t in found]
 
 
@@ -256,9 +262,9 @@ class _AtPoint(_Curve):
         dtype: Any = None,
     ) -> None:
         if not 0 <= value <= 1:
-            raise ValueError(f"{self.option}={value}: it must lie between 0 and 1")
+            raise ValueError(f"Argument `{self.option}` must be in the range [0, 1]. Received: {self.option}={value}")
         if num_thresholds <= 0:
-            raise ValueError(f"num_thresholds={num_thresholds}: it must be above 0")
+            raise ValueError(f"Argument `num_thresholds` must be an integer > 0. Received: {num_thresholds}")
         self.value, self.num_thresholds = value, num_thresholds
         points = [0.5] if num_thresholds == 1 else _grid(num_thresholds)
         super().__init__(points, class_id, name, dtype)
@@ -346,7 +352,7 @@ class AUC(_Curve):
     Parameters
     ----------
     num_thresholds : the more, the nearer to the exact area.
-    curve : "ROC" or "PR".
+    curve : "ROC", "PR" or "PRGAIN".
     summation_method : "interpolation", "minoring" or "majoring"; with "PR" the first follows Davis and Goadrich 2006.
     thresholds : given ones in place of evenly spread ones, between 0 and 1.
     multi_label : one area for each label, averaged, with ``label_weights`` as weights.
@@ -365,15 +371,19 @@ class AUC(_Curve):
         label_weights: Any = None,
         from_logits: bool = False,
     ) -> None:
-        lookup("curve", curve, {"roc": 1, "pr": 1, "prgain": 1})
-        lookup("summation_method", summation_method, {"interpolation": 1, "minoring": 1, "majoring": 1})
+        for what, value, known in (
+            ("curve", curve, ("ROC", "PR", "PRGAIN")),
+            ("summation method", summation_method, ("interpolation", "minoring", "majoring")),
+        ):
+            if str(value).lower() not in [k.lower() for k in known]:
+                raise ValueError(f'Invalid AUC {what} value: "{value}". Expected values are {list(known)}')
         given = None if thresholds is None else sorted(thresholds)
         if given is not None:
             _thresholds(given, 0.5)
             points = [0.0 - TINY, *given, 1.0 + TINY]
         else:
             if num_thresholds <= 1:
-                raise ValueError(f"num_thresholds={num_thresholds}: it must be above 1")
+                raise ValueError(f"Argument `num_thresholds` must be an integer > 1. Received: {num_thresholds}")
             points = _grid(num_thresholds)
         super().__init__(points, None, name, dtype)
         self._init_from_thresholds = given
@@ -403,8 +413,13 @@ class AUC(_Curve):
         elif self.curve == "PR":
             x, y = recall, _ratio(tp, tp + fp)
         else:
+            # gains over always predicting 1 (Flach and Kull 2015), cut at 0; without predictions of 1, recall gains
+            # nothing and precision loses nothing
             share = _ratio(tp + fn, fp + tn)
-            x, y = 1 - share * _ratio(fn, tp), 1 - share * _ratio(fp, tp)
+            lost = np.where(fp > 0, np.inf, 0.0)
+            x = np.where(tp > 0, 1 - share * _ratio(fn, tp), 0.0)
+            y = 1 - np.where(tp > 0, share * _ratio(fp, tp), lost)
+            x, y = np.maximum(x, 0.0), np.maximum(y, 0.0)
         if self.summation_method == "interpolation":
             heights = (y[:-1] + y[1:]) / 2
         elif self.summation_method == "minoring":

@@ -33,13 +33,18 @@ class FBetaScore(Metric):
     ) -> None:
         super().__init__(dtype, name)
         if average not in (None, "micro", "macro", "weighted"):
-            raise ValueError(f"average={average!r}: expected None, 'micro', 'macro' or 'weighted'")
+            raise ValueError("Invalid `average` argument value. Expected one of: {None, 'micro', 'macro', 'weighted'}. "
+                             f"Received: average={average}")  # fmt: skip
         if not isinstance(beta, float):
             raise ValueError(f"Invalid `beta` argument value. It should be a Python float. Received: beta={beta}")
         if beta <= 0:
-            raise ValueError(f"beta={beta}: it must be above 0")
-        if threshold is not None and (not isinstance(threshold, float) or not 0 < threshold <= 1):
-            raise ValueError(f"threshold={threshold!r}: expected a float above 0, and 1 at most")
+            raise ValueError(f"Invalid `beta` argument value. It should be > 0. Received: beta={beta}")
+        if threshold is not None and not isinstance(threshold, float):
+            raise ValueError("Invalid `threshold` argument value. It should be a Python float. Received: "
+                             f"threshold={threshold} of type '{type(threshold)}'")  # fmt: skip
+        if threshold is not None and not 0 < threshold <= 1:
+            raise ValueError("Invalid `threshold` argument value. It should verify 0 < threshold <= 1. Received: "
+                             f"threshold={threshold}")  # fmt: skip
         self.average, self.beta, self.threshold = average, beta, threshold
         self.axis = None if average == "micro" else 0
         self._built = False

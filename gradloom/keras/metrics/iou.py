@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,13 @@ class _Confusion(Metric):
                 w = w.repeat_interleave(y.shape[0] // max(w.shape[0], 1))
             if self.ignore_class is not None:
                 w = w * (y != self.ignore_class).to(dtypes.float32)
-            self.total_cm._write(self.total_cm.detach() + _confusion(y, p, w, self.num_classes))
+            kind = self.total_cm.dtype
+            if sample_weight is not None and not kind.is_floating and as_tensor(sample_weight).dtype.is_floating:
+                warnings.warn(
+                    f"metric {self.name!r}: weights are float, and it counts in {kind.name}: casting may lose their "
+                    "fractions", stacklevel=3,
+                )  # fmt: skip
+            self.total_cm._write(self.total_cm.detach() + _confusion(y, p, w, self.num_classes).to(kind))
 
     def _shares(self, chosen: Any) -> np.ndarray:
         """Intersection over union of the chosen classes, those that never came up left out."""

@@ -147,7 +147,8 @@ class R2Score(Metric):
         super().__init__(dtype, name)
         kinds = (None, "uniform_average", "variance_weighted_average")
         if class_aggregation not in kinds:
-            raise ValueError(f"class_aggregation={class_aggregation!r}: expected one of {kinds}")
+            raise ValueError(f"Invalid value for argument `class_aggregation`. Expected one of {kinds}. Received: "
+                             f"class_aggregation={class_aggregation}")  # fmt: skip
         if num_regressors < 0:
             raise ValueError(f"num_regressors={num_regressors}: it must not be negative")
         self.class_aggregation, self.num_regressors, self.num_samples = class_aggregation, num_regressors, 0

@@ -31,11 +31,27 @@ def clone_model(
     call_function : calls each copy, as ``call_function(layer, *args, **kwargs)``.
     recursive : whether ``clone_function`` goes for the layers of models in this one too.
     """
+    if kwargs:
+        raise ValueError(f"clone_model: unknown argument(s) {', '.join(map(repr, kwargs))}")
+    made = _cloned(model, input_tensors, clone_function, call_function, recursive)
+    told = model.get_compile_config() if made is not model else None
+    if told is not None:
+        made.compile_from_config(told)
+    return made
+
+
+def _cloned(
+    model: Model,
+    input_tensors: Any,
+    clone_function: Callable[[Any], Any] | None,
+    call_function: Callable[..., Any] | None,
+    recursive: bool,
+) -> Model:
     from gradloom.keras.layers.core import Input
 
     def copied(layer: Any) -> Any:
         if recursive and isinstance(layer, Model) and layer._graph is not None:
-            return clone_model(layer, None, clone_function, call_function, True)
+            return _cloned(layer, None, clone_function, call_function, True)
         if clone_function is not None:
             return clone_function(layer)
         return type(layer).from_config(layer.get_config())
@@ -62,8 +78,13 @@ def clone_model(
         inputs = tree.map_structure(
             lambda x: Input(batch_shape=x.shape, dtype=x.dtype, name=x._keras_history.operation.name), graph.inputs
         )
-    elif not tree.is_nested(inputs) and tree.is_nested(graph.inputs):
-        inputs = [inputs]
+    else:
+        if not tree.is_nested(inputs) and isinstance(graph.inputs, list | tuple):
+            inputs = [inputs]
+        try:
+            tree.assert_same_structure(inputs, graph.inputs)
+        except ValueError as error:
+            raise ValueError("`input_tensors` must have the same structure as model.input") from error
     inputs, outputs = clone_graph(graph, inputs, copied, call_function)
     return Functional(inputs, outputs, name=model.name)
 

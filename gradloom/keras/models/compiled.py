@@ -1,4 +1,4 @@
-"""What ``compile`` was told, matched with a model's outputs: a loss and metrics for each."""
+"""The metrics that ``compile`` was given, matched with a model's outputs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from gradloom.errors import ShapeError
-from gradloom.keras import losses, metrics, tree
-from gradloom.keras.losses import Loss
-from gradloom.keras.metrics import Mean, Metric
+from gradloom.keras import metrics, tree
+from gradloom.keras.losses.classes import loss_object
+from gradloom.keras.metrics import Metric
+from gradloom.keras.models.compiled_loss import BY_SHAPE, CompiledLoss
 
 
 def spread(given: Any, count: int, names: list[str], what: str) -> list[Any]:
@@ -33,63 +33,6 @@ def spread(given: Any, count: int, names: list[str], what: str) -> list[Any]:
     return [given] * count
 
 
-def single(entry: Any) -> Any:
-    """The loss in an entry for one output, which may stand alone in a list."""
-    if isinstance(entry, list | tuple):
-        if len(entry) > 1:
-            raise ValueError(
-                f"`loss` has {len(entry)} entries for one output: an output has one loss, a function may add several up"
-            )
-        return entry[0] if entry else None
-    return entry
-
-
-class CompiledLoss:
-    """Losses of the outputs, each with its weight; the sum is minimised.
-
-    Parameters
-    ----------
-    loss, weights : as given to ``compile``.
-    count, names : of the outputs.
-    """
-
-    def __init__(self, loss: Any, weights: Any, count: int, names: list[str]) -> None:
-        if isinstance(loss, Loss | str) or callable(loss):
-            if count > 1 and not isinstance(loss, list | tuple | Mapping):
-                loss = [loss] * count
-        self.losses = [None if x is None else losses.get(x) for x in map(single, spread(loss, count, names, "loss"))]
-        if all(x is None for x in self.losses):
-            raise ValueError("none of the outputs has a loss")
-        given = spread(weights, count, names, "loss_weights")
-        self.weights = [None if w is None else float(w) for w in given]
-        self.names = names
-        several = sum(x is not None for x in self.losses) > 1
-        self.trackers = [Mean(f"{n}_loss") if several and x is not None else None for n, x in zip(names, self.losses)]
-
-    def __call__(self, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """The sum over the outputs, 0-d."""
-        truths, found = tree.flatten(y), tree.flatten(y_pred)
-        if len(truths) != len(found):
-            raise ShapeError(
-                f"the model has {len(found)} outputs, {len(truths)} answers were given", code="keras.targets"
-            )
-        sample_weights = tree.flatten(sample_weight) if sample_weight is not None else [None]
-        if len(sample_weights) == 1:
-            sample_weights = sample_weights * len(found)
-        total = None
-        for k, loss in enumerate(self.losses):
-            if loss is None:
-                continue
-            value = loss(truths[k], found[k], sample_weights[k])
-            tracker = self.trackers[k]
-            if tracker is not None:
-                tracker.update_state(value.detach(), sample_weight=None)
-            if self.weights[k] is not None:
-                value = value * self.weights[k]
-            total = value if total is None else total + value
-        return total
-
-
 class CompiledMetrics:
     """Metrics of the outputs, named after them where there are several."""
 
@@ -103,13 +46,14 @@ class CompiledMetrics:
         names: list[str],
     ) -> None:
         count = len(names)
+        own = loss.losses if loss is not None else [None] * count
+        self._loss = loss
         self.entries: list[tuple[int, Metric, bool]] = []  # output, metric, whether sample weights count
         self.names: dict[Metric, str] = {}  # what each is called in logs
         for what, entries, by_weight in (("metrics", given, False), ("weighted_metrics", weighted, True)):
             for k, wanted in enumerate(_lists(entries, count, names, what)):
                 for entry in wanted:
-                    mine = loss.losses[k] if loss is not None else None
-                    metric = metrics.resolve(entry, mine, outputs[k], targets[k])
+                    metric = metrics.resolve(entry, own[k], outputs[k], targets[k])
                     self.entries.append((k, metric, by_weight))
                     self._call(metric, f"{names[k]}_" if count > 1 else "", by_weight)
 
@@ -129,11 +73,18 @@ class CompiledMetrics:
 
     def update_state(self, y: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch."""
-        truths, found = tree.flatten(y), tree.flatten(y_pred)
+        if not self.entries:
+            return
+        found = tree.flatten(y_pred)
+        truths = tree.flatten(y) if self._loss is None else self._loss.truths_of(y)
         weights = tree.flatten(sample_weight) if sample_weight is not None else [None]
         if len(weights) == 1:
             weights = weights * len(found)
+        elif self._loss is not None:
+            weights = self._loss.truths_of(sample_weight)
         for k, metric, by_weight in self.entries:
+            if truths[k] is None:
+                raise ValueError(f"metric {metric.name!r} is for an output without an answer")
             if by_weight:
                 metric.update_state(truths[k], found[k], sample_weight=weights[k])
             else:
@@ -164,5 +115,5 @@ def check_metrics(given: Any) -> None:
 def check_losses(given: Any) -> None:
     """Refuse names of losses that are not known, before there is data."""
     for leaf in tree.flatten(given):
-        if leaf is not None:
-            losses.get(leaf)
+        if leaf is not None and not (isinstance(leaf, str) and leaf.lower() in BY_SHAPE):
+            loss_object(leaf)

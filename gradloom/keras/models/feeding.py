@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from gradloom.keras import config, inputs, tree
 from gradloom.keras.variables import KerasTensor
 from gradloom.tensor import Tensor, from_numpy
 from gradloom.train import ArrayBatches
+from gradloom.train.batches import Runs
 
 if TYPE_CHECKING:
     from gradloom.keras.models.trainer import Trainer
@@ -58,6 +60,7 @@ class Feed:
         self.model, self.source, self.structure, self.steps = model, source, structure, steps
         self.raw, self.class_weight = raw, class_weight
         self._rest: Iterator[Any] | None = None
+        self._next = 0  # the epoch that goes on with the rest
         self._first: Any = None
         if raw:
             self._rest = iter(self._fresh())
@@ -75,28 +78,53 @@ class Feed:
         return source
 
     def known_length(self) -> bool:
-        """Whether the number of batches is known."""
-        return self.steps is not None or hasattr(self.source, "__len__")
+        """Whether the number of batches of an epoch is known."""
+        return self.steps is not None or self._passes() is not None
+
+    def _passes(self) -> int | None:
+        """How many batches the source has from its beginning to its end; None where that is not known."""
+        try:
+            return len(self.source)
+        except TypeError:
+            return None
 
     def __len__(self) -> int:
+        whole = self._passes()
         if self.steps is not None:
-            return self.steps
-        if hasattr(self.source, "__len__"):
-            return len(self.source)
-        raise TypeError("the number of batches is not known")
+            return self.steps if self.raw or whole is None else min(self.steps, whole)
+        if whole is None:
+            raise TypeError("the number of batches is not known")
+        return whole
 
     def epoch(self, number: int) -> Iterator[tuple[Any, ...]]:
-        """The flat batches of epoch ``number``."""
-        if not self.raw:
-            batches = self.source.epoch(number) if hasattr(self.source, "epoch") else iter(self.source)
-            return batches if self.steps is None else itertools.islice(self._repeated(batches, number), self.steps)
-        return self._taken()
+        """The flat batches of epoch ``number``.
 
-    def _repeated(self, batches: Iterator[Any], number: int) -> Iterator[Any]:
-        while True:
-            yield from batches
-            number += 1_000_003
-            batches = self.source.epoch(number) if hasattr(self.source, "epoch") else iter(self.source)
+        With a number of steps an epoch goes on where the one before ended; it is shorter where the data end.
+        """
+        if self.raw:
+            return self._taken()
+        if self.steps is None:
+            return self._pass(number)
+        whole = len(self.source)
+        epochs = -(-whole // self.steps)  # that one pass through the data makes
+        done = number % epochs * self.steps
+        count = min(self.steps, whole - done)
+        if count < self.steps:
+            warnings.warn(
+                f"Your input ran out of data: {count} batches were left for an epoch of {self.steps}", stacklevel=2
+            )
+        if done == 0 or self._rest is None or self._next != number:
+            self._rest = itertools.islice(self._pass(number // epochs), done, None)
+        self._next = number + 1
+        return itertools.islice(self._rest, count)
+
+    def runs(self, number: int) -> Runs | None:
+        """The batches of epoch ``number`` several at a time; None where they come one by one."""
+        plain = isinstance(self.source, ArrayBatches) and not self.raw and self.steps is None
+        return self.source.runs(number) if plain else None
+
+    def _pass(self, number: int) -> Iterator[Any]:
+        return self.source.epoch(number) if hasattr(self.source, "epoch") else iter(self.source)
 
     def _taken(self) -> Iterator[tuple[Any, ...]]:
         done = 0
@@ -136,7 +164,7 @@ class Feed:
     def converted(self, flat: Flat) -> Flat:
         """Arrays in the dtypes that the model takes."""
         dtypes = dtypes_of(self.model, flat, self.structure)
-        return [a if d is None else np.ascontiguousarray(a, d) for a, d in zip(flat, dtypes)]
+        return [a if d is None or a is None else np.ascontiguousarray(a, d) for a, d in zip(flat, dtypes)]
 
     def matched(self, structure: Any) -> Any:
         """The same batches in another structure: sample weights of 1 where training has them."""
@@ -150,18 +178,14 @@ class Feed:
         """Symbolic tensors of x, None for the batch."""
         flat = self._first_flat if self.raw else self._peek()
         width = len(tree.flatten(self.structure[0]))
-        found = []
-        for a in flat[:width]:
-            name = "string" if a.dtype.kind in "USO" else a.dtype.name
-            found.append(KerasTensor((None, *a.shape[1:]), name))
+        found = [_symbol(a, None) for a in flat[:width]]
         return tree.pack_sequence_as(self.structure[0], found)
 
     def _peek(self) -> Flat:
         if isinstance(self.source, ArrayBatches):
-            arrays = [a for a in self.source.arrays if a is not None]
             return [
-                np.empty((1, *a.shape[1:]), a.dtype if d is None or a.dtype.kind in "USO" else d)
-                for a, d in zip(arrays, self.source.dtypes)
+                None if a is None else np.empty((1, *a.shape[1:]), a.dtype if d is None or a.dtype.kind in "USO" else d)
+                for a, d in zip(self.source.arrays, self.source.dtypes)
             ]
         return list(self.source[0])
 
@@ -175,7 +199,7 @@ class Feed:
     def unpacked(self, batch: Sequence[Any]) -> Any:
         """X of a flat batch, as tensors."""
         width = len(tree.flatten(self.structure[0]))
-        leaves = [a if a.dtype.kind in "USO" else from_numpy(a) for a in batch[:width]]
+        leaves = [a if a is None or a.dtype.kind in "USO" else from_numpy(a) for a in batch[:width]]
         return tree.pack_sequence_as(self.structure[0], leaves)
 
 
@@ -197,7 +221,7 @@ class _Reweighted:
             return
         count = len(tree.flatten(self.structure[2]))
         for batch in self.feed.epoch(number):
-            yield (*batch, *(np.ones(len(batch[0]), np.float32) for _ in range(count)))
+            yield (*batch, *(np.ones(rows_of(batch), np.float32) for _ in range(count)))
 
 
 def parts_of(batch: Any) -> tuple[Any, Any, Any]:
@@ -225,7 +249,7 @@ def flat_of(model: Any, x: Any, y: Any, w: Any, class_weight: Any, check: bool =
     if ys and check:
         sample = tree.pack_sequence_as(x_structure, [_symbol(a, d) for a, d in zip(xs, dtypes_of(
             model, xs, (x_structure, None, None)))])  # fmt: skip
-        ys = _prepared(model, ys, model._output_of(sample))
+        ys = _prepared(model, ys, y_structure, model._output_of(sample))
     if ys and (class_weight is not None or ws):
         if class_weight is not None:
             if len(ys) > 1:
@@ -239,7 +263,14 @@ def flat_of(model: Any, x: Any, y: Any, w: Any, class_weight: Any, check: bool =
     return xs + ys + ws, (x_structure, y_structure, w_structure if ws else None)
 
 
-def _symbol(a: np.ndarray, dtype: Any) -> KerasTensor:
+def rows_of(flat: Sequence[Any]) -> int:
+    """The number of samples of a flat batch, in which optional inputs may be None."""
+    return len(next(a for a in flat if a is not None))
+
+
+def _symbol(a: Any, dtype: Any) -> Any:
+    if a is None:
+        return None
     name = "string" if a.dtype.kind in "USO" else np.dtype(dtype if dtype is not None else a.dtype).name
     return KerasTensor((None, *a.shape[1:]), name)
 
@@ -257,23 +288,25 @@ def _tag(arrays: Flat, k: int) -> str:
     return f"[{k}]" if len(arrays) > 1 else ""
 
 
-def _prepared(model: Any, ys: Flat, y_pred: Any) -> Flat:
-    from gradloom.keras import losses
-    from gradloom.keras.models.compiled import spread
+def _prepared(model: Any, ys: Flat, structure: Any, y_pred: Any) -> Flat:
+    """The answers as the losses of their outputs take them; as they are where those are not known."""
+    from gradloom.keras.models.compiled_loss import CompiledLoss
 
     arguments, outputs = model._compile_arguments, tree.flatten(y_pred)
     given = None if arguments is None else arguments["loss"]
-    shapes = [tuple(t.shape[1:]) if isinstance(t, KerasTensor) and t.shape else None for t in outputs]
-    if len(shapes) != len(ys):
-        if len(ys) > 1 and given is not None and not model._overrides("train_step"):
-            raise ShapeError(f"the model has {len(shapes)} outputs, {len(ys)} answers were given", code="keras.targets")
-        return [inputs.prepare_labels(y, None, None) for y in ys]
-    one = isinstance(given, str | losses.Loss) or callable(given)
-    found = [given] * len(ys) if one else spread(given, len(ys), model._names_of(y_pred, len(ys)), "loss")
-    if model._overrides("compute_loss") or model._overrides("train_step"):
-        found = [None] * len(ys)
-    made = [losses.get(x[0] if isinstance(x, list) else x) for x in found]
-    return [inputs.prepare_labels(y, loss, shape) for y, loss, shape in zip(ys, made, shapes)]
+    symbolic = all(isinstance(t, KerasTensor) for t in outputs)
+    if given is None or not symbolic or model._overrides("train_step") or model._overrides("compute_loss"):
+        known = symbolic and len(outputs) == len(ys)
+        shapes = [tuple(t.shape[1:]) for t in outputs] if known else [None] * len(ys)
+        return [inputs.prepare_labels(y, None, shape) for y, shape in zip(ys, shapes)]
+    truths = [tuple(y.shape) for y in ys]
+    loss = CompiledLoss(given, None, y_pred, model._names_of(y_pred, len(outputs)), truths)
+    places = loss.truths_of(tree.pack_sequence_as(structure, list(range(len(ys)))))
+    found: Flat = list(ys)
+    for place, output, mine in zip(places, outputs, loss.losses):
+        if place is not None:
+            found[place] = inputs.prepare_labels(ys[place], mine, tuple(output.shape[1:]) if output.shape else None)
+    return found
 
 
 def dtypes_of(model: Any, flat: Flat, structure: Any) -> list[Any]:
@@ -290,7 +323,7 @@ def dtypes_of(model: Any, flat: Flat, structure: Any) -> list[Any]:
     elif graph is None and type(model).__name__ == "Sequential" and model.layers:
         first = model.layers[0]
         wanted = [first.__dict__.get("wants_dtype") or config.floatx()] * width
-    found = [inputs.sample_dtype(a, d) for a, d in zip(flat[:width], wanted)]
+    found = [None if a is None else inputs.sample_dtype(a, d) for a, d in zip(flat[:width], wanted)]
     return found + [None] * (len(flat) - width)
 
 
@@ -323,9 +356,7 @@ def feed_of(
     if split and validation is None:
         flat, validation = _split(flat, structure, split)
     if whole:
-        size = len(flat[0])
-    if steps is not None and batch_size is None:
-        size = -(-len(flat[0]) // steps)
+        size = rows_of(flat)
     dtypes = dtypes_of(model, flat, structure)
     found = Feed(model, ArrayBatches(flat, size, dtypes=dtypes, seed=seed), structure, steps)
     return _limited(found), validation
@@ -368,8 +399,9 @@ def batch_length(value: int | None) -> int:
 def _split(flat: Flat, structure: Any, share: float) -> tuple[Flat, _Flat]:
     if not 0 < share < 1:
         raise ValueError(f"validation_split={share}, but it lies between 0 and 1")
-    count = len(flat[0])
+    count = rows_of(flat)
     kept = int(count * (1.0 - share))
     if not 0 < kept < count:
         raise ValueError(f"validation_split={share} of {count} samples leaves nothing to train on, or to judge by")
-    return [a[:kept] for a in flat], _Flat([a[kept:] for a in flat], structure)
+    train, rest = ([None if a is None else a[part] for a in flat] for part in (slice(kept), slice(kept, None)))
+    return train, _Flat(rest, structure)

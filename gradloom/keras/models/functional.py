@@ -90,6 +90,7 @@ def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
     made: dict[str, list[Any]] = {}  # the outputs of each call, by the layer's name
     operations: dict[str, Any] = {}
     waiting: list[tuple[str, dict[str, Any]]] = []
+    older = False  # Keras 2 wrote a single tensor as a list of one
     for entry in config["layers"]:
         name = entry.get("name") or entry["config"]["name"]
         operations[name] = deserialize_keras_object({k: v for k, v in entry.items() if k != "inbound_nodes"})
@@ -97,7 +98,8 @@ def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
         if type(operations[name]).__name__ == "InputLayer":
             made[name].append([operations[name].output])
         for call in entry.get("inbound_nodes", []):
-            waiting.append((name, call))
+            older = older or not isinstance(call, dict)
+            waiting.append((name, call if isinstance(call, dict) else _written_now(call)))
     while waiting:
         left: list[tuple[str, dict[str, Any]]] = []
         for name, call in waiting:
@@ -108,9 +110,32 @@ def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
             args, kwargs = _filled(call, made)
             made[name].append(tree.flatten(operations[name](*args, **kwargs)))
         if len(left) == len(waiting):
-            raise ValueError(f"the calls of {sorted({n for n, _ in left})} wait for one another, or for missing layers")
+            missing = sorted({h[0] for _, call in left for h in _histories(call) if h[0] not in made})
+            if missing:
+                raise ValueError(f"Missing node: {missing[0]}: a call waits for a layer that is not there")
+            raise ValueError(f"the calls of {sorted({n for n, _ in left})} wait for one another: they form a loop")
         waiting = left
-    return _tensors(config["input_layers"], made), _tensors(config["output_layers"], made)
+    found = [_tensors(config[key], made) for key in ("input_layers", "output_layers")]
+    single = [older and isinstance(x, list) and len(x) == 1 for x in found]
+    return tuple(x[0] if alone else x for x, alone in zip(found, single))  # type: ignore[return-value]
+
+
+def _written_now(call: Any) -> dict[str, Any]:
+    """A call as Keras 3 writes it, of the older form: [[layer, call, output, other arguments], ...]."""
+    if call and isinstance(call[0], str):
+        call = [call]
+
+    def tensor(place: Any) -> dict[str, Any]:
+        return {"class_name": "__keras_tensor__", "config": {"keras_history": list(place[:3])}}
+
+    def argument(value: Any) -> Any:
+        if isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str) and isinstance(value[1], int):
+            return tensor(value)
+        return value
+
+    inputs = [tensor(place) for place in call]
+    others = {k: argument(v) for place in call for k, v in (place[3] if len(place) > 3 else {}).items()}
+    return {"args": [inputs[0] if len(inputs) == 1 else inputs], "kwargs": others}
 
 
 def _histories(call: Any) -> list[list[Any]]:
@@ -157,7 +182,7 @@ def _tensors(places: Any, made: dict[str, list[Any]]) -> Any:
     if places and isinstance(places[0], str):
         return tensor(places)
     found = [_tensors(p, made) for p in places]
-    return found[0] if len(found) == 1 else found  # some versions write a single tensor as a list of one
+    return tuple(found) if isinstance(places, tuple) else found
 
 
 def clone_graph(graph: FunctionGraph, inputs: Any, clone: Any, call: Any = None) -> tuple[Any, Any]:

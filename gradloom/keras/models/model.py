@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-from gradloom.errors import ShapeError, StateError
+from gradloom.errors import NotSupportedError, ShapeError, StateError
 from gradloom.keras import activations, config, tree
+from gradloom.keras.layers import configs
 from gradloom.keras.layers.base import Layer
 from gradloom.keras.losses import Loss
 from gradloom.keras.models import functional
@@ -20,7 +22,7 @@ from gradloom.keras.models.graph import FunctionGraph
 from gradloom.keras.models.trainer import Trainer
 from gradloom.keras.symbolic import Node, known_shape
 from gradloom.keras.variables import KerasTensor
-from gradloom.tensor import Tensor
+from gradloom.tensor import Tensor, from_numpy
 
 
 class Model(Trainer, Layer):
@@ -69,6 +71,10 @@ class Model(Trainer, Layer):
         if self._graph is not None:
             return list(self.__dict__["_graph_layers"])
         return self._layers
+
+    @layers.setter
+    def layers(self, value: Any) -> None:
+        raise AttributeError("`Model.layers` attribute is reserved: it tells the layers; use another name")
 
     @property
     def operations(self) -> list[Any]:
@@ -137,7 +143,7 @@ class Model(Trainer, Layer):
         if self._graph is None:
             return []
         outputs = self._graph.outputs
-        if isinstance(outputs, dict):
+        if isinstance(outputs, dict) and not any(map(tree.is_nested, outputs.values())):
             return sorted(outputs)
         return [x._keras_history.operation.name if x._keras_history else x.name for x in self._graph.flat_outputs]
 
@@ -185,19 +191,24 @@ class Model(Trainer, Layer):
     def _matched(self, inputs: Any) -> list[Any]:
         """Values for the graph's inputs, by place or by name, with a missing last axis of size 1 put in."""
         graph = self._need_graph("inputs")
-        if isinstance(inputs, dict) and not isinstance(graph.inputs, dict):
-            names = self.input_names
+        wanted = graph.inputs
+        if isinstance(inputs, dict):
+            names = self.input_names if not isinstance(wanted, dict) else list(wanted)
             missing = [n for n in names if n not in inputs]
             if missing:
                 raise ValueError(f"model {self.name!r} needs inputs {names}, {sorted(inputs)} were given")
-            values = [inputs[n] for n in names]
-        elif isinstance(graph.inputs, dict) and isinstance(inputs, dict):
-            missing = [k for k in graph.inputs if k not in inputs]
-            if missing:
-                raise ValueError(f"model {self.name!r} needs inputs {sorted(graph.inputs)}, {sorted(inputs)} given")
-            values = tree.flatten({k: inputs[k] for k in graph.inputs})
+            extra = [k for k in inputs if k not in names]
+            if extra:
+                self._warn_of_structure(inputs)
+            values = tree.flatten({k: inputs[k] for k in names}) if isinstance(wanted, dict) else [
+                inputs[n] for n in names
+            ]  # fmt: skip
         else:
             values = tree.flatten(inputs)
+            if isinstance(wanted, dict) and len(wanted) > 1 and len(values) == len(graph.flat_inputs):
+                if list(wanted) != sorted(wanted):
+                    raise ValueError(self._structure_differs(inputs))
+                self._warn_of_structure(inputs)
         if len(values) != len(graph.flat_inputs):
             raise ValueError(
                 f'Layer "{self.name}" expects {len(graph.flat_inputs)} input(s), but it received {len(values)} input '
@@ -205,7 +216,23 @@ class Model(Trainer, Layer):
             )
         return [self._adjusted(value, ref) for value, ref in zip(values, graph.flat_inputs)]
 
+    def _structure_differs(self, inputs: Any) -> str:
+        wanted = tree.map_structure(lambda x: x.name, self._need_graph("inputs").inputs)
+        given = tree.map_structure(lambda x: "*", inputs)
+        return (
+            f"The structure of `inputs` doesn't match the expected structure of model {self.name!r}: it takes "
+            f"{wanted}, {given} was given"
+        )
+
+    def _warn_of_structure(self, inputs: Any) -> None:
+        warnings.warn(self._structure_differs(inputs), stacklevel=5)
+
     def _adjusted(self, value: Any, ref: KerasTensor, check: bool = True) -> Any:
+        if value is None:
+            maker = None if ref._keras_history is None else ref._keras_history.operation
+            if not getattr(maker, "optional", False):
+                raise ValueError(f"model {self.name!r}: input {ref.name!r} is None, and it is not optional")
+            return None
         if not isinstance(value, Tensor):
             return value
         rank, wanted = value.ndim, len(ref.shape)
@@ -226,16 +253,12 @@ class Model(Trainer, Layer):
                 hint="give samples of the shape of the Input, the batch first",
             )
         dtype = config.as_dtype(ref.dtype) if ref.dtype != "string" else None
-        if dtype is not None and value.dtype is not dtype and self._casts(value, dtype):
+        if dtype is not None and value.dtype is not dtype:
             mask = getattr(value, "_keras_mask", None)
             value = value.to(dtype)
             if mask is not None:
                 value._keras_mask = mask
         return value
-
-    @staticmethod
-    def _casts(value: Tensor, dtype: Any) -> bool:
-        return not (value.dtype.is_floating and dtype.is_floating)
 
     def last_activation(self) -> Callable[[Tensor], Tensor] | None:
         """The activation that makes the output out of :meth:`scores`; None where that is not known."""
@@ -319,17 +342,27 @@ class Model(Trainer, Layer):
 
         return archive.model_from_bytes, (archive.model_bytes(self),)
 
-    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Write the weights to a ``.safetensors`` or ``.weights.h5`` file. FileExistsError unless ``overwrite``."""
+    def save_weights(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, max_shard_size: float | None = None
+    ) -> None:
+        """Write the weights to a ``.safetensors`` or ``.weights.h5`` file. FileExistsError unless ``overwrite``.
+
+        ``max_shard_size`` is refused: weights stand in one file.
+        """
         from gradloom.keras.saving import archive
 
+        if max_shard_size is not None:
+            raise NotSupportedError(
+                f"save_weights: max_shard_size={max_shard_size}: weights are not spread over files",
+                code="keras.shards", hint="leave it out: the weights go to one file, which is written at once",
+            )  # fmt: skip
         archive.save_weights(self, filepath, overwrite)
 
     def load_weights(self, filepath: str | os.PathLike[str], skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Set the weights to those of a file of the same architecture."""
         from gradloom.keras.saving import archive
 
-        archive.load_weights(self, filepath, skip_mismatch)
+        archive.load_weights(self, filepath, skip_mismatch, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """The layers and their calls, as plain data."""
@@ -337,7 +370,9 @@ class Model(Trainer, Layer):
             if type(self) in (Model, Functional) or not self._has_own_arguments():
                 found = {"name": self.name, "trainable": self._trainable}
                 return found | functional.graph_config(self._graph)
-        return super().get_config()
+        if type(self).get_config is Model.get_config:
+            return self._base_config() | configs.recorded_config(self)
+        return self._base_config()
 
     def _has_own_arguments(self) -> bool:
         return type(self).__init__ not in (Model.__init__, Functional.__init__)
@@ -376,11 +411,76 @@ class Model(Trainer, Layer):
             if hasattr(layer, "reset_states"):
                 layer.reset_states()
 
-    def export(self, filepath: Any, format: str = "onnx", **kwargs: Any) -> None:
-        """Absent here: see :mod:`gradloom.export`."""
-        from gradloom.errors import NotSupportedError
+    # values as plain data --------------------------------------------------------------------------------------------
 
-        raise NotSupportedError("Model.export is not there yet", code="keras.export", hint="use Model.save")
+    def get_state_tree(self, value_format: str = "backend_tensor") -> dict[str, Any]:
+        """The values of weights, of the optimiser and of metrics, in nested dictionaries by their paths.
+
+        Parameters
+        ----------
+        value_format : "backend_tensor" for tensors, "numpy_array" for arrays.
+
+        Raises
+        ------
+        ValueError : two variables have one path.
+        """
+        if value_format not in ("backend_tensor", "numpy_array"):
+            raise ValueError(f"value_format={value_format!r}: expected 'backend_tensor' or 'numpy_array'")
+        found: dict[str, Any] = {}
+        for kind, variables in self._states().items():
+            branch = found.setdefault(kind, {})
+            for v in variables:
+                *heads, last = v.path.split("/")
+                at = branch
+                for head in heads:
+                    at = at.setdefault(head, {})
+                if last in at:
+                    raise ValueError(f"The following variable path is found twice in the model: {v.path!r}")
+                at[last] = v.numpy().copy() if value_format == "numpy_array" else from_numpy(v.numpy().copy())
+        return found
+
+    def set_state_tree(self, state_tree: dict[str, Any]) -> None:
+        """Set the values that :meth:`get_state_tree` gave, or some of its branches.
+
+        Metrics that the model makes with its first batch begin at zero, as they do in each epoch.
+
+        Raises
+        ------
+        ValueError : a path that the model has not.
+        """
+        known = self._states()
+        for kind, branch in state_tree.items():
+            if kind not in known:
+                raise ValueError(f"Unknown variable name: {kind!r}: expected one of {list(known)}")
+            by_path = {v.path: v for v in known[kind]}
+            for path, value in _leaves(branch):
+                if path not in by_path:
+                    if kind == "metrics_variables":
+                        continue
+                    raise ValueError(f"{kind} has no variable {path!r}: it has {list(by_path)}")
+                by_path[path].assign(value)
+
+    def _states(self) -> dict[str, list[Any]]:
+        if self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_weights)
+        return {
+            "trainable_variables": self.trainable_variables,
+            "non_trainable_variables": self.non_trainable_variables,
+            "optimizer_variables": list(self.optimizer.variables) if self.optimizer is not None else [],
+            "metrics_variables": [v for m in self.metrics for v in m.variables],
+        }
+
+    def export(
+        self, filepath: Any, format: str = "onnx", verbose: Any = None, input_signature: Any = None, **kwargs: Any
+    ) -> None:
+        """Write the call in inference mode as ONNX; numbers are compared first. Sizes that are None stay open.
+
+        input_signature: what has the inputs' shapes and dtypes, where the model does not know them. Keywords are those
+        of :func:`gradloom.onnx.export`, such as ``opset_version``. Formats but ``"onnx"`` raise NotSupportedError.
+        """
+        from gradloom.keras.saving.exporting import export_model
+
+        export_model(self, filepath, format, verbose, input_signature, kwargs)
 
     def _not_built(self, what: str) -> StateError:
         return StateError(
@@ -390,3 +490,10 @@ class Model(Trainer, Layer):
 
 class Functional(Model):
     """A model of a graph: ``Functional(inputs, outputs)``."""
+
+
+def _leaves(branch: Any, path: str = "") -> list[tuple[str, Any]]:
+    """(path, value) of nested dictionaries."""
+    if not isinstance(branch, dict):
+        return [(path, branch)]
+    return [leaf for key, value in branch.items() for leaf in _leaves(value, f"{path}/{key}" if path else key)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -108,6 +109,10 @@ class Sequential(Model):
         """The layers, without the one that only says the input's shape."""
         return list(self._order)
 
+    @layers.setter
+    def layers(self, value: Any) -> None:
+        raise AttributeError("`Sequential.layers` attribute is reserved: Use `add()` and `pop()` to change the layers")
+
     @property
     def _layers(self) -> list[Layer]:  # type: ignore[override]
         return list(dict.fromkeys(self._order))
@@ -126,9 +131,11 @@ class Sequential(Model):
             self._input_layer = InputLayer(batch_shape=tuple(input_shape), dtype=dtype)
         x = self._input_layer.output
         before = CONTEXT.scope
-        CONTEXT.scope = (*before, self.name)
+        if before[-1:] != (self.name,):  # built by itself, not by a call
+            CONTEXT.scope = (*before, self.name)
         try:
             for layer in self._order:
+                _check_arguments(layer)
                 x = layer(x)
         except NotImplementedError:
             return
@@ -166,6 +173,8 @@ class Sequential(Model):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Through all layers."""
+        if not self._order:
+            raise ValueError(f"Sequential model {self.name!r} cannot be called because it has no layers: add one first")
         x = inputs
         if self._graph is not None and isinstance(x, Tensor):
             x = self._adjusted(x, self._graph.flat_inputs[0], False)
@@ -174,10 +183,6 @@ class Sequential(Model):
         for layer in self._order:
             x = layer(x)
         return x
-
-    @staticmethod
-    def _casts(value: Tensor, dtype: Any) -> bool:
-        return False
 
     def _last(self) -> Any:
         last = self._order[-1] if self._order else None
@@ -230,6 +235,16 @@ class Sequential(Model):
         if not made.built and shape is not None:
             made.build(tuple(shape))
         return made
+
+
+def _check_arguments(layer: Layer) -> None:
+    """ValueError for a layer whose ``call`` needs more than one argument."""
+    needed = [n for n, d in layer._takes.items() if d is inspect.Parameter.empty and not n.startswith("*")]
+    if len(needed) > 1:
+        raise ValueError(
+            f"Layers of a Sequential model can only have a single positional argument, the input; `call` of "
+            f"{layer.name!r} ({type(layer).__name__}) needs {needed}"
+        )
 
 
 class _Call:

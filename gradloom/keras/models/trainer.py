@@ -13,9 +13,9 @@ from gradloom.errors import StateError
 from gradloom.keras import config, inputs, optimizers, tree
 from gradloom.keras.callbacks import BackupAndRestore
 from gradloom.keras.initializers import draw_seed
-from gradloom.keras.losses import Loss
 from gradloom.keras.metrics import Mean, Metric
-from gradloom.keras.models.compiled import CompiledLoss, CompiledMetrics, check_losses, check_metrics
+from gradloom.keras.models.compiled import CompiledMetrics, check_losses, check_metrics
+from gradloom.keras.models.compiled_loss import CompiledLoss
 from gradloom.keras.models.feeding import Feed, Resumed, feed_of, validation_of
 from gradloom.keras.models.listening import HeardBatches, tell
 from gradloom.keras.steps import ModelSteps, packed
@@ -92,9 +92,7 @@ class Trainer:
         self._compile_arguments = {
             "loss": loss, "loss_weights": loss_weights, "metrics": given, "weighted_metrics": weighted_metrics,
         }  # fmt: skip
-        from gradloom.keras import losses
-
-        self.loss = losses.get(loss) if isinstance(loss, str | Loss | type) or callable(loss) else loss
+        self.loss = loss
         self._compiled_loss = self._compiled_metrics = None
         self.run_eagerly, self.compiled = bool(run_eagerly), True
         self.steps_per_execution, self.jit_compile = steps_per_execution, jit_compile
@@ -106,7 +104,7 @@ class Trainer:
         """The mean of the loss, the compiled metrics and those that are attributes."""
         found: list[Metric] = [self._loss_tracker] if self._has_loss() else []
         if self._compiled_loss is not None:
-            found += [t for t in self._compiled_loss.trackers if t is not None]
+            found += self._compiled_loss.trackers.values()
         if self._compiled_metrics is not None:
             found += self._compiled_metrics.metrics
         for layer in self._flatten_layers():  # type: ignore[attr-defined]
@@ -281,6 +279,7 @@ class Trainer:
             if validation.structure != data.structure:
                 validation = validation.matched(data.structure)
         self.history = History()
+        self.__dict__["_validation_freq"] = validation_freq if validation is not None else 1  # for those who monitor
         listeners = _callbacks(callbacks)
         if validation is not None and listeners:
             validation = HeardBatches(validation, listeners, "test", self, steps.results)
@@ -447,11 +446,11 @@ class Trainer:
 
     def _output_of(self, sample: Any) -> Any:
         """Symbolic outputs for symbolic samples; builds the model. None where the model has no ``call``."""
-        key = str(tree.map_structure(lambda t: (t.shape, t.dtype), sample))
+        key = str(tree.map_structure(lambda t: None if t is None else (t.shape, t.dtype), sample))
         cache = self.__dict__["_output_cache"]
         if key not in cache:
             found = None
-            if not any(t.dtype == "string" for t in tree.flatten(sample)):
+            if not any(t is not None and t.dtype == "string" for t in tree.flatten(sample)):
                 try:
                     found = infer(lambda v: self(v, training=False), sample)  # type: ignore[operator]
                 except NotImplementedError:
@@ -477,7 +476,7 @@ class Trainer:
         if outputs is None or data.structure[1] is None or self._compiled_metrics is not None:
             return
         truths = [np.empty((0, *shape)) for shape in data.answer_shapes()]
-        self._match(outputs, truths)
+        self._match(outputs, tree.pack_sequence_as(data.structure[1], truths))
 
     def _match(self, y_pred: Any, y: Any) -> None:
         """Losses and metrics for these outputs and answers."""
@@ -485,20 +484,22 @@ class Trainer:
         assert arguments is not None
         flat, truths = tree.flatten(y_pred), tree.flatten(y) if y is not None else []
         names = self._names_of(y_pred, len(flat))
+        given: list[Any] = [tuple(t.shape) for t in truths]
         if arguments["loss"] is not None:
-            self._compiled_loss = CompiledLoss(arguments["loss"], arguments["loss_weights"], len(flat), names)
+            weights = arguments["loss_weights"]
+            self._compiled_loss = CompiledLoss(arguments["loss"], weights, y_pred, names, given)
+            if truths:
+                given = [None if t is None else tuple(t.shape) for t in self._compiled_loss.truths_of(y)]
         shapes = [tuple(t.shape) for t in flat]
-        targets = [tuple(t.shape) for t in truths] or shapes
-        if len(targets) != len(shapes):
-            targets = shapes
-        given, weighted = arguments["metrics"], arguments["weighted_metrics"]
-        self._compiled_metrics = CompiledMetrics(given, weighted, self._compiled_loss, shapes, targets, names)
+        targets = [a if a is not None else b for a, b in zip(given, shapes)] if len(given) == len(shapes) else shapes
+        metrics, weighted = arguments["metrics"], arguments["weighted_metrics"]
+        self._compiled_metrics = CompiledMetrics(metrics, weighted, self._compiled_loss, shapes, targets, names)
 
     def _names_of(self, y_pred: Any, count: int) -> list[str]:
         names = self.output_names  # type: ignore[attr-defined]
         if len(names) == count:
             return list(names)
-        if isinstance(y_pred, dict):
+        if isinstance(y_pred, dict) and len(y_pred) == count:
             return sorted(y_pred)
         return [f"output_{k + 1}" for k in range(count)] if count > 1 else ["output"]
 

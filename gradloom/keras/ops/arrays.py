@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import gradloom.functions as G
+from gradloom import dtypes
+from gradloom.errors import ShapeError
 from gradloom.functions import PUBLIC
 from gradloom.keras import config
 from gradloom.keras.operations import as_tensor, operation
+from gradloom.keras.symbolic import UNKNOWN, any_size, inferring
 from gradloom.tensor import Tensor
 
 TABLE: dict[str, Callable[..., Any]] = {}
@@ -30,10 +34,10 @@ def _floated(x: Tensor) -> Tensor:
 # -- elementwise -----------------------------------------------------------------------------------------------------
 _FLOAT = (
     "arccos arccosh arcsin arcsinh arctan arctanh cos cosh deg2rad erf erfinv exp exp2 expm1 log log10 log1p log2 "
-    "rad2deg reciprocal rsqrt sin sinc sinh sqrt tan tanh erfc i0"
+    "rad2deg reciprocal rsqrt sin sinc sinh sqrt tan tanh erfc i0 ceil floor"
 ).split()
-_ANY = "absolute ceil conj floor negative sign signbit square trunc real imag angle isfinite isinf isnan isneginf isposinf isreal".split()  # noqa: E501
-_SPELT = {"absolute": "abs", "conj": "conj", "negative": "neg"}
+_ANY = "conj negative sign signbit square real angle isfinite isinf isnan isneginf isposinf isreal".split()
+_SPELT = {"conj": "conj", "negative": "neg"}
 
 
 def _unary(name: str, floats: bool) -> None:
@@ -49,6 +53,9 @@ for _name in _FLOAT:
     _unary(_name, True)
 for _name in _ANY:
     _unary(_name, False)
+_kept("imag", lambda x: PUBLIC["imag"](x) if x.dtype.is_complex else G.zeros_like(x), "Imaginary parts.")
+_kept("trunc", lambda x: x if x.dtype is dtypes.bool_ else G.trunc(x), "trunc of each element.")
+_kept("absolute", lambda x: x if x.dtype is dtypes.bool_ else G.abs(x), "absolute of each element.")
 
 _BINARY = {
     "add": "add", "subtract": "sub", "multiply": "mul", "divide": "true_divide", "true_divide": "true_divide",
@@ -61,13 +68,15 @@ _BINARY = {
     "logaddexp": "logaddexp", "logaddexp2": "logaddexp2", "ldexp": "ldexp",
 }  # fmt: skip
 
+_FLOATING = frozenset(("heaviside", "hypot", "logaddexp", "logaddexp2", "nextafter"))  # of whole numbers too
+
 
 def _two(a: Any, b: Any) -> tuple[Any, Any]:
-    """Both as tensors; a plain number takes the other's dtype."""
+    """Both as tensors; a plain number takes the other's dtype, a whole one beside truth values is int32."""
     if isinstance(a, int | float | bool) and isinstance(b, Tensor):
-        return a, b
+        return (as_tensor(a, dtypes.int32) if type(a) is int and b.dtype is dtypes.bool_ else a), b
     if isinstance(b, int | float | bool) and isinstance(a, Tensor):
-        return a, b
+        return a, as_tensor(b, dtypes.int32) if type(b) is int and a.dtype is dtypes.bool_ else b
     return as_tensor(a), as_tensor(b)
 
 
@@ -76,6 +85,10 @@ def _binary(name: str, spelt: str) -> None:
 
     def call(x1: Any, x2: Any) -> Any:
         a, b = _two(x1, x2)
+        if name in _FLOATING:
+            a, b = as_tensor(a), as_tensor(b)
+            if not (a.dtype.is_floating or b.dtype.is_floating):
+                a, b = _floated(a), _floated(b)
         if not isinstance(a, Tensor):
             a = as_tensor(a, b.dtype if b.dtype.is_floating or isinstance(a, int) else None)
         return inner(a, b)
@@ -96,7 +109,10 @@ def _axes(axis: Any) -> Any:
 
 def _reduction(name: str, inner: Callable[..., Any], floats: bool = False) -> None:
     def call(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        return inner(_floated(x) if floats else x, _axes(axis), keepdims)
+        x, axis = _floated(x) if floats else x, _axes(axis)
+        if axis == ():  # each element by itself
+            return inner(x.unsqueeze(-1), -1, False)
+        return inner(x, axis, keepdims)
 
     _kept(name, call, f"{name} over ``axis``, all axes where None.")
 
@@ -108,16 +124,26 @@ def _over_all(fn: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _true(x: Tensor) -> Tensor:
+    return x if x.dtype is dtypes.bool_ else x != 0
+
+
+def _mean(x: Tensor, axis: Any, keepdims: bool) -> Tensor:
+    if x.dtype is dtypes.float16:  # whose sum may be beyond what it can say
+        return PUBLIC["mean"](x.to(dtypes.float32), axis, keepdims).to(x.dtype)
+    return PUBLIC["mean"](x, axis, keepdims)
+
+
 _reduction("sum", lambda x, a, k: PUBLIC["sum"](x, a, k))
-_reduction("mean", _over_all(PUBLIC["mean"]), True)
+_reduction("mean", _over_all(_mean), True)
 _reduction("amax", _over_all(PUBLIC["amax"]))
 _reduction("amin", _over_all(PUBLIC["amin"]))
-_reduction("all", _over_all(PUBLIC["all"]))
-_reduction("any", _over_all(PUBLIC["any"]))
+_reduction("all", _over_all(lambda x, a, k: PUBLIC["all"](_true(x), a, k)))
+_reduction("any", _over_all(lambda x, a, k: PUBLIC["any"](_true(x), a, k)))
 _reduction("var", _over_all(lambda x, a, k: PUBLIC["var"](x, a, correction=0, keepdim=k)), True)
 _reduction("std", _over_all(lambda x, a, k: PUBLIC["std"](x, a, correction=0, keepdim=k)), True)
 _reduction("logsumexp", _over_all(PUBLIC["logsumexp"]), True)
-_reduction("count_nonzero", lambda x, a, k: PUBLIC["count_nonzero"](x, a))
+_reduction("count_nonzero", lambda x, a, k: PUBLIC["count_nonzero"](x, a).to(dtypes.int32))
 _reduction("nansum", _over_all(PUBLIC["nansum"]))
 _reduction("nanmean", _over_all(PUBLIC["nanmean"]), True)
 
@@ -126,14 +152,15 @@ _reduction("nanmean", _over_all(PUBLIC["nanmean"]), True)
 def max(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None) -> Any:
     """The largest element over ``axis``; ``initial`` where none is larger."""
     x = x if not isinstance(initial, int | float) or x.numel() else G.full((1,) * x.ndim, initial, dtype=x.dtype)
-    found = _over_all(PUBLIC["amax"])(x, _axes(axis), keepdims)
+    found = TABLE["amax"](x, axis, keepdims)
     return found if initial is None else G.clamp(found, min=initial)
 
 
 @operation
 def min(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None) -> Any:
     """The smallest element over ``axis``; ``initial`` where none is smaller."""
-    found = _over_all(PUBLIC["amin"])(x, _axes(axis), keepdims)
+    x = x if not isinstance(initial, int | float) or x.numel() else G.full((1,) * x.ndim, initial, dtype=x.dtype)
+    found = TABLE["amin"](x, axis, keepdims)
     return found if initial is None else G.clamp(found, max=initial)
 
 
@@ -167,8 +194,10 @@ def argsort(x: Any, axis: int | None = -1) -> Any:
 
 
 @operation
-def sort(x: Any, axis: int = -1) -> Any:
-    """Sorted along an axis."""
+def sort(x: Any, axis: int | None = -1) -> Any:
+    """Sorted along an axis; flattened where it is None."""
+    if axis is None:
+        x, axis = x.reshape(-1), 0
     return PUBLIC["sort"](x, axis).values
 
 
@@ -193,27 +222,35 @@ def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear", keepdims:
     return found
 
 
+def _running(name: str, x: Tensor, axis: Any, dtype: Any) -> Tensor:
+    """A cumulative function in the dtype of ``x``, int32 for truth values, or in another."""
+    if isinstance(axis, tuple | list):
+        (axis,) = axis or (None,)
+    kind = config.as_dtype(dtype) if dtype is not None else dtypes.int32 if x.dtype is dtypes.bool_ else x.dtype
+    x = x.to(kind)
+    return PUBLIC[name](x.reshape(-1) if axis is None else x, 0 if axis is None else axis).to(kind)
+
+
 @operation
 def cumsum(x: Any, axis: Any = None, dtype: Any = None) -> Any:
     """Sums up to each place along an axis."""
-    x = x if dtype is None else x.to(config.as_dtype(dtype))
-    return PUBLIC["cumsum"](x.reshape(-1) if axis is None else x, 0 if axis is None else axis)
+    return _running("cumsum", x, axis, dtype)
 
 
 @operation
 def cumprod(x: Any, axis: Any = None, dtype: Any = None) -> Any:
     """Products up to each place along an axis."""
-    x = x if dtype is None else x.to(config.as_dtype(dtype))
-    return PUBLIC["cumprod"](x.reshape(-1) if axis is None else x, 0 if axis is None else axis)
+    return _running("cumprod", x, axis, dtype)
 
 
 @operation
 def average(x: Any, axis: Any = None, weights: Any = None) -> Any:
     """The mean, or the mean by weights."""
-    x = _floated(x)
-    if weights is None:
-        return _over_all(PUBLIC["mean"])(x, axis, False)
-    w = as_tensor(weights).to(x.dtype)
+    if weights is None or axis == ():
+        return TABLE["mean"](x, axis)
+    w = as_tensor(weights)
+    kind = config.as_dtype(config.result_type(x.dtype, w.dtype, float))
+    x, w = x.to(kind), w.to(kind)
     if w.ndim != x.ndim and isinstance(axis, int):
         shape = [1] * x.ndim
         shape[axis] = -1
@@ -228,7 +265,15 @@ def average(x: Any, axis: Any = None, weights: Any = None) -> Any:
 @operation
 def reshape(x: Any, newshape: Any) -> Any:
     """The same elements in another shape."""
-    return x.reshape(*((newshape,) if isinstance(newshape, int) else tuple(newshape)))
+    shape = (newshape,) if isinstance(newshape, int) else tuple(-1 if d is None else d for d in newshape)
+    if any(isinstance(d, int) and d < -1 for d in shape):
+        raise ValueError("Elements of `newshape` must be non-negative integers, or a single -1. Received: "
+                         f"newshape={newshape}")  # fmt: skip
+    if inferring() and any(d in UNKNOWN for d in x.shape):
+        known = math.prod(d for d in shape if isinstance(d, int) and d != -1)
+        if x.numel() % (known or 1) or (-1 not in shape and x.numel() != known):  # fits for other sizes
+            return x.new_zeros(tuple(any_size() if d == -1 else d for d in shape))
+    return x.reshape(*shape)
 
 
 @operation
@@ -240,7 +285,9 @@ def transpose(x: Any, axes: Any = None) -> Any:
 @operation
 def expand_dims(x: Any, axis: Any) -> Any:
     """New axes of size 1."""
-    for a in sorted([axis] if isinstance(axis, int) else list(axis)):
+    given = [axis] if isinstance(axis, int) else list(axis)
+    rank = x.ndim + len(given)
+    for a in sorted(a + rank if a < 0 else a for a in given):
         x = x.unsqueeze(a)
     return x
 
@@ -248,7 +295,15 @@ def expand_dims(x: Any, axis: Any) -> Any:
 @operation
 def squeeze(x: Any, axis: Any = None) -> Any:
     """Axes of size 1 dropped."""
-    return G.squeeze(x, _axes(axis))
+    axis = _axes(axis)
+    for a in () if axis is None else (axis,) if isinstance(axis, int) else axis:
+        if x.shape[a] != 1:
+            raise ShapeError(
+                f"Cannot squeeze axis={a}, because the dimension is not 1. Received: shape={tuple(x.shape)}",
+                code="shape.squeeze",
+                hint="only axes of size 1 can be dropped",
+            )
+    return G.squeeze(x, axis)
 
 
 @operation
@@ -296,12 +351,22 @@ def tile(x: Any, repeats: Any) -> Any:
 @operation
 def repeat(x: Any, repeats: Any, axis: Any = None) -> Any:
     """Each element repeated."""
-    return PUBLIC["repeat_interleave"](x, repeats if isinstance(repeats, int) else as_tensor(repeats), axis)
+    if isinstance(repeats, int):
+        return PUBLIC["repeat_interleave"](x, repeats, axis)
+    if inferring():  # as many as the numbers say
+        shape = [any_size()] if axis is None else list(x.shape)
+        if axis is not None:
+            shape[axis] = any_size()
+        return x.new_zeros(tuple(shape))
+    return PUBLIC["repeat_interleave"](x, as_tensor(repeats), axis)
 
 
 @operation
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = None) -> Any:
     """Values around: constants, or those of the edge ("reflect", "symmetric", "edge")."""
+    if constant_values is not None and mode != "constant":
+        raise ValueError("Argument `constant_values` can only be provided when `mode == 'constant'`. Received: "
+                         f"mode={mode}")  # fmt: skip
     widths = pad_width
     if isinstance(widths, int):
         widths = ((widths, widths),) * x.ndim
@@ -353,14 +418,21 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """In equal parts, or cut at given places."""
     given = indices_or_sections
     if isinstance(given, int):
-        return list(PUBLIC["split"](x, x.shape[axis] // given, axis))
+        size = x.shape[axis]
+        if size % given and not (inferring() and size in UNKNOWN):
+            raise ValueError(f"split: axis {axis} of size {size} cannot be cut into {given} equal parts")
+        return list(PUBLIC["tensor_split"](x, given, axis))
     cuts = [0, *[int(i) for i in given], x.shape[axis]]
     return list(PUBLIC["split"](x, [b - a for a, b in itertools.pairwise(cuts)], axis))
 
 
 @operation
 def unstack(x: Any, num: int | None = None, axis: int = 0) -> Any:
-    """The entries of an axis, each a tensor."""
+    """The entries of an axis, each a tensor; ``num`` says how many where a symbolic tensor does not."""
+    if inferring() and x.shape[axis] in UNKNOWN:
+        if num is None:
+            raise ValueError(f"Cannot infer argument `num` from shape {tuple(x.shape)} along axis {axis}: give `num`")
+        return [PUBLIC["select"](x, axis, 0) for _ in range(num)]
     return list(PUBLIC["unbind"](x, axis))
 
 
@@ -371,7 +443,7 @@ def where(condition: Any, x1: Any = None, x2: Any = None) -> Any:
     """``x1`` where the condition holds, else ``x2``; the places where it holds, without them."""
     c = as_tensor(condition)
     if x1 is None:
-        return PUBLIC["nonzero"](c)
+        return tuple(i.to(dtypes.int32) for i in PUBLIC["unbind"](PUBLIC["nonzero"](c), 1))
     a, b = _two(x1, x2)
     return G.where(c if c.dtype.name == "bool" else c != 0, a, b)
 
@@ -385,7 +457,7 @@ def take(x: Any, indices: Any, axis: Any = None) -> Any:
     axis %= x.ndim
     index = G.where(index < 0, index + x.shape[axis], index)
     found = PUBLIC["index_select"](x, axis, index.reshape(-1))
-    return found.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return found.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
 
 
 @operation
@@ -406,13 +478,15 @@ def get_item(x: Any, key: Any) -> Any:
 @operation
 def clip(x: Any, x_min: Any, x_max: Any) -> Any:
     """Held between two numbers."""
-    return G.clamp(x, x_min, x_max)
+    return G.clamp(x.to(dtypes.int32) if x.dtype is dtypes.bool_ else x, x_min, x_max)
 
 
 @operation
 def round(x: Any, decimals: int = 0) -> Any:
     """The nearest whole number, or with so many decimals."""
-    return PUBLIC["round"](x, decimals=decimals)
+    if x.dtype.is_floating or x.dtype.is_complex:
+        return PUBLIC["round"](x, decimals=decimals)
+    return PUBLIC["round"](x.to(dtypes.float64), decimals=decimals).to(x.dtype) if decimals < 0 else x
 
 
 @operation
@@ -480,10 +554,10 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = Fal
     """How often each number stands there."""
     n = int(np.maximum(int(x.amax().item()) + 1 if x.numel() else 0, minlength))
     onehot = x.unsqueeze(-1) == G.arange(n)
-    w = onehot.to(config.as_dtype("int32" if weights is None else "float32"))
-    if weights is not None:
-        w = w * as_tensor(weights).to(w.dtype).unsqueeze(-1)
-    return w.sum(-2)
+    if weights is None:
+        return onehot.to(dtypes.int32).sum(-2).to(dtypes.int32)
+    kind = config.as_dtype(config.result_type(x.dtype, as_tensor(weights).dtype))
+    return (onehot.to(kind) * as_tensor(weights).to(kind).unsqueeze(-1)).sum(-2).to(kind)
 
 
 for _fn in (

@@ -218,7 +218,7 @@ def vectorized(pyfunc: Callable[..., Any], excluded: frozenset[Any], signature: 
     return call
 
 
-TABLE["scan"], TABLE["associative_scan"], TABLE["switch"] = _of_list(scan), _of_list(associative_scan), switch
+TABLE["scan"], TABLE["associative_scan"], TABLE["switch"] = _of_list(scan), _of_list(associative_scan), _of_list(switch)
 TABLE["custom_gradient"], TABLE["jvp"] = custom_gradient, jvp
 TABLE["scatter"], TABLE["scatter_update"] = _of_list(scatter), operation(scatter_update)
 for _name, _how in (("sum", "sum"), ("max", "amax"), ("min", "amin"), ("prod", "prod")):

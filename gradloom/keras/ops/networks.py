@@ -16,6 +16,7 @@ from gradloom.keras import config
 from gradloom.keras.layers.normalization import _by_deviation, _moments, _normalised, _rms
 from gradloom.keras.operations import as_tensor, operation
 from gradloom.keras.ops.arrays import _floated, _of_list
+from gradloom.keras.ops.rest import _same_dtype
 from gradloom.nn.attention_functions import scaled_dot_product_attention
 from gradloom.nn.folding_functions import fold as _fold
 from gradloom.nn.folding_functions import unfold as _unfold
@@ -41,7 +42,7 @@ def dot_product_attention(
     flash_attention : memory grows with the length in any case; True refuses ``attn_logits_soft_cap``.
     attn_logits_soft_cap : scores are held within it by c · tanh(score / c).
     """
-    q, k, v = (as_tensor(x) for x in (query, key, value))
+    q, k, v = _same_dtype(query, key, value)
     for name, x in (("query", q), ("key", k), ("value", v)):
         if x.ndim != 4:
             raise ValueError("`dot_product_attention` only supports 4D inputs. Received: "
@@ -164,9 +165,15 @@ def unfold(x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride
     return _unfold(x, kernel_size, dilation, padding, stride)
 
 
+def _block(size: Any) -> int:
+    if not isinstance(size, int) or size < 2:
+        raise ValueError(f"`block_size` must be an integer from 2 upward. Received: block_size={size}")
+    return size
+
+
 def depth_to_space(x: Any, block_size: int, data_format: str = "channels_last") -> Any:
     """Channels laid out as blocks of so many pixels in height and width."""
-    b, first = int(block_size), config.checked_format(data_format) == "channels_first"
+    b, first = _block(block_size), config.checked_format(data_format) == "channels_first"
     x = G.permute(x, (0, 2, 3, 1)) if first else x
     n, h, w, c = x.shape
     if c % (b * b):
@@ -177,7 +184,7 @@ def depth_to_space(x: Any, block_size: int, data_format: str = "channels_last") 
 
 def space_to_depth(x: Any, block_size: int, data_format: str = "channels_last") -> Any:
     """Blocks of pixels laid out as channels."""
-    b, first = int(block_size), config.checked_format(data_format) == "channels_first"
+    b, first = _block(block_size), config.checked_format(data_format) == "channels_first"
     x = G.permute(x, (0, 2, 3, 1)) if first else x
     n, h, w, c = x.shape
     if h % b or w % b:

@@ -13,6 +13,7 @@ from gradloom.keras import config
 from gradloom.keras.operations import as_tensor, operation
 from gradloom.keras.ops.arrays import TABLE as ARRAYS
 from gradloom.keras.ops.arrays import _axes, _floated, _of_list
+from gradloom.keras.ops.rest import spread
 from gradloom.tensor import Tensor, from_numpy
 
 TABLE: dict[str, Callable[..., Any]] = {}
@@ -42,6 +43,8 @@ def _without(x: Tensor, instead: float) -> tuple[Tensor, Tensor]:
 
 
 def _extreme(x: Tensor, axis: Any, keepdims: bool, largest: bool) -> Tensor:
+    if _axes(axis) == ():
+        return x
     y, kept = _without(x, -np.inf if largest else np.inf)
     axes = _all_axes(x, axis)
     found = (G.amax if largest else G.amin)(y, axes, keepdims)
@@ -67,6 +70,8 @@ def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def nanvar(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The variance without NaN."""
+    if _axes(axis) == ():
+        return _floated(x) * 0.0
     y, kept = _without(_floated(x), 0.0)
     axes, w = _all_axes(x, axis), kept.to(y.dtype)
     count = G.sum(w, axes, True)
@@ -140,8 +145,7 @@ def percentile(x: Any, q: Any, axis: Any = None, method: str = "linear", keepdim
 
 def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The largest element less the smallest."""
-    axes = _all_axes(x, axis)
-    return G.amax(x, axes, keepdims) - G.amin(x, axes, keepdims)
+    return ARRAYS["amax"](x, axis, keepdims) - ARRAYS["amin"](x, axis, keepdims)
 
 
 # -- comparisons -----------------------------------------------------------------------------------------------------
@@ -238,6 +242,8 @@ def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
 def _cut(axis: int) -> Callable[..., Any]:
     def call(x: Any, indices_or_sections: Any) -> Any:
         at = axis if axis != 1 or x.ndim > 1 else 0
+        if x.ndim <= at:
+            raise ValueError(f"a tensor of shape {tuple(x.shape)} has no axis {at} to cut along")
         return ARRAYS["split"].__wrapped__(x, indices_or_sections, at)  # type: ignore[attr-defined]
 
     call.__doc__ = f"Cut along axis {axis}."
@@ -279,8 +285,14 @@ def unravel_index(indices: Any, shape: Any) -> Any:
     return tuple(i.to(indices.dtype) for i in PUBLIC["unravel_index"](indices, tuple(shape)))
 
 
-def argpartition(x: Any, kth: int, axis: int = -1) -> Any:
+def argpartition(x: Any, kth: int, axis: int | None = -1) -> Any:
     """An order in which the ``kth`` element stands where sorting puts it."""
+    if not isinstance(kth, int):
+        raise ValueError(f"kth must be an integer. Received: kth={kth}")
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    if not -x.shape[axis] <= kth < x.shape[axis]:
+        raise ValueError(f"Argument `kth` should be within the size {x.shape[axis]} of the axis. Received: kth={kth}")
     return ARRAYS["argsort"].__wrapped__(x, axis)  # type: ignore[attr-defined]
 
 
@@ -300,7 +312,7 @@ def unique(
     size : exactly so many come out: more are left out, missing ones are ``fill_value``, the smallest where None.
     """
     array = x.detach().numpy()
-    found = np.unique(array, True, True, True, axis=axis)
+    found = np.unique(array, True, True, True, axis=axis, equal_nan=False)
     values, places, back, counts = found
     if axis is None:
         back = back.reshape(array.shape)
@@ -333,7 +345,7 @@ def correlate(x1: Any, x2: Any, mode: str = "valid") -> Any:
     """The cross-correlation of two sequences: "valid", "same" or "full"."""
     if mode not in ("valid", "same", "full"):
         raise ValueError(f"mode={mode!r}: expected 'valid', 'same' or 'full'")
-    a, b = _same(x1, x2)
+    a, b = (_floated(x) for x in _same(x1, x2))
     n, m = a.shape[0], b.shape[0]
     if n < m and mode == "valid":  # the shorter slides along the longer; the order turns round
         return G.flip(correlate(b, a, mode), (0,))
@@ -354,19 +366,22 @@ def histogram(x: Any, bins: int = 10, range: Any = None) -> Any:
     if not isinstance(bins, int) or bins < 1:
         raise ValueError(f"Argument `bins` should be a non-negative integer. Received: bins={bins}")
     x = _floated(x).reshape(-1)
+    if range is not None and len(range) != 2:
+        raise ValueError(f"Argument `range` must be a tuple of two elements. Received: range={range}")
     if range is not None and range[0] > range[1]:
-        raise ValueError(f"Argument `range` must be (low, high). Received: range={range}")
-    low, high = (
-        (float(v) for v in range) if range else (float(G.amin(x)), float(G.amax(x))) if x.numel() else (0.0, 1.0)
-    )
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, bins + 1).astype(np.float32)
-    at = PUBLIC["searchsorted"](from_numpy(edges).to(x.dtype), x, right=True) - 1
+        raise ValueError(f"The second element of `range` must be greater than the first. Received: range={range}")
+    if range or not x.numel():
+        low, high = (as_tensor(float(v), x.dtype) for v in range or (0.0, 1.0))
+    else:
+        low, high = G.amin(x), G.amax(x)
+    narrow = (low == high).to(x.dtype) * 0.5
+    low, high = low - narrow, high + narrow
+    edges, _ = spread(low, high, bins + 1, True, x.dtype, 0)
+    at = PUBLIC["searchsorted"](edges, x, right=True) - 1
     at = G.where(x == high, G.full_like(at, bins - 1), at)
     inside = G.logical_and(x >= low, x <= high).to(config.as_dtype("int32"))
     counts = G.sum((at.unsqueeze(-1) == G.arange(bins)).to(config.as_dtype("int32")) * inside.unsqueeze(-1), 0)
-    return counts.to(config.as_dtype("int32")), from_numpy(edges)
+    return counts.to(config.as_dtype("int32")), edges
 
 
 def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
@@ -385,25 +400,28 @@ def cdist(x: Any, y: Any) -> Any:
     return PUBLIC["cdist"](*(_floated(v) for v in _same(x, y)))
 
 
-def _sequence(name: str) -> Callable[..., Any]:
-    make = getattr(np, name)
-
-    def call(
-        start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: float = 10, dtype: Any = None, axis: int = 0
-    ) -> Any:
-        ends = [x.detach().numpy() if isinstance(x, Tensor) else x for x in (start, stop)]
-        more = {"base": base} if name == "logspace" else {}
-        found = make(*ends, num=num, endpoint=endpoint, axis=axis, **more)
+def logspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10, dtype: Any = None, axis: int = 0
+) -> Any:
+    """Powers of ``base``, their exponents spread evenly."""
+    if isinstance(start, Tensor) or isinstance(stop, Tensor):
         kind = config.as_dtype(dtype if dtype is not None else config.floatx())
-        return from_numpy(np.array(found, kind.numpy, order="C"))
-
-    call.__name__, call.__doc__ = name, f"Numbers between two, as ``numpy.{name}`` has them."
-    return call
+        exponents, _ = spread(start, stop, num, endpoint, kind if kind.itemsize >= 4 else "float32", axis)
+        return (as_tensor(base, exponents.dtype) ** exponents).to(kind)
+    found = np.logspace(start, stop, num, endpoint, base, axis=axis)
+    return as_tensor(found, dtype if dtype is not None else config.floatx())
 
 
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
     """Numbers between two, each the same multiple of the one before."""
-    return _sequence("geomspace")(start, stop, num, endpoint, 10, dtype, axis)
+    if isinstance(start, Tensor) or isinstance(stop, Tensor):
+        kind = config.as_dtype(dtype if dtype is not None else config.floatx())
+        wide = kind.name if kind.itemsize >= 4 else "float32"
+        a, b = PUBLIC["broadcast_tensors"](as_tensor(start, wide), as_tensor(stop, wide))
+        exponents, _ = spread(G.zeros_like(a), G.log(b / a), num, endpoint, wide, axis)
+        return (a.unsqueeze(axis) * G.exp(exponents)).to(kind)
+    found = np.geomspace(start, stop, num, endpoint, axis=axis)
+    return as_tensor(found, dtype if dtype is not None else config.floatx())
 
 
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
@@ -459,7 +477,7 @@ for _name, _axis in (("hsplit", 1), ("vsplit", 0), ("dsplit", 2)):
     _cutter.__name__ = _name
     TABLE[_name] = operation(_cutter)
 TABLE["bitwise_not"] = TABLE["bitwise_invert"]
-TABLE["logspace"], TABLE["geomspace"] = _sequence("logspace"), geomspace
+TABLE["logspace"], TABLE["geomspace"] = _of_list(logspace), _of_list(geomspace)
 TABLE["select"] = _of_list(select)
 TABLE["vectorize"], TABLE["kaiser"] = vectorize, kaiser
 for _name in ("bartlett", "blackman", "hamming", "hanning"):

@@ -407,7 +407,8 @@ def scale_and_translate(
              "lanczos5": "lanczos5", "cubic": "bicubic", "bicubic": "bicubic", "tricubic": "bicubic"}  # fmt: skip
     kernel = _kernels[lookup("method", method, kinds)]
     x = as_tensor(images)
-    scales, shifts = (np.asarray(as_tensor(v).detach().numpy(), np.float64) for v in (scale, translation))
+    known = (v.detach().numpy() if isinstance(v, Tensor) else v for v in (scale, translation))
+    scales, shifts = (np.asarray(v, np.float64) for v in known)
     letters = "abcdefgh"[: x.ndim]
     for k, axis in enumerate(spatial_dims):
         axis %= x.ndim

@@ -12,11 +12,12 @@ from gradloom.functions import PUBLIC
 from gradloom.functions.convolution import convolve, convolve_transpose
 from gradloom.functions.einsum import einsum as _einsum
 from gradloom.keras import activations, config
-from gradloom.keras.layers.convolutional import depthwise, ends, numbers
+from gradloom.keras.layers.convolutional import depthwise, ends, numbers, transposed
 from gradloom.keras.layers.pooling import pooled
 from gradloom.keras.losses import functions as L
 from gradloom.keras.operations import as_tensor, operation
 from gradloom.keras.ops.arrays import _floated, _of_list
+from gradloom.keras.symbolic import any_size, inferring
 from gradloom.tensor import Tensor
 
 TABLE: dict[str, Callable[..., Any]] = {}
@@ -60,9 +61,9 @@ def ndim(x: Any) -> int:
     return len(shape(x))
 
 
-def size(x: Any) -> int:
-    """The number of elements."""
-    return int(np.prod([n for n in shape(x)], dtype=np.int64))
+def size(x: Any) -> int | None:
+    """The number of elements; None where a size is unknown."""
+    return None if None in shape(x) else int(np.prod([n for n in shape(x)], dtype=np.int64))
 
 
 def dtype(x: Any) -> str:
@@ -98,15 +99,34 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Tensor:
 def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) -> Tensor:
     """Numbers from ``start`` up to, not with, ``stop``."""
     found = np.arange(start, step=step or 1) if stop is None else np.arange(start, stop, step or 1)
-    return as_tensor(found, dtype or ("int32" if found.dtype.kind == "i" else None))
+    return as_tensor(found, dtype or ("int32" if found.dtype.kind == "i" else config.floatx()))
 
 
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False,
              dtype: Any = None, axis: int = 0) -> Any:  # fmt: skip
     """Numbers spread evenly."""
-    made, step = np.linspace(convert_to_numpy(start), convert_to_numpy(stop), num, endpoint, retstep=True, axis=axis)
-    found = as_tensor(made, dtype or "float32")
-    return (found, as_tensor(step, dtype or "float32")) if retstep else found
+    if isinstance(start, Tensor) or isinstance(stop, Tensor):
+        found, step = spread(start, stop, num, endpoint, dtype, axis)
+    else:
+        made, width = np.linspace(start, stop, num, endpoint, retstep=True, axis=axis)
+        found, step = as_tensor(made, dtype or config.floatx()), as_tensor(width, dtype or config.floatx())
+    return (found, step) if retstep else found
+
+
+def spread(start: Any, stop: Any, num: int, endpoint: bool, dtype: Any, axis: int) -> tuple[Tensor, Tensor]:
+    """:func:`linspace` between tensors, and the steps."""
+    a, b = _same_dtype(start, stop)
+    kind = _dtype(dtype if dtype is not None else config.result_type(a.dtype, float))
+    wide = kind if kind.itemsize >= 4 else _dtype("float32")
+    a, b = PUBLIC["broadcast_tensors"](a.to(wide), b.to(wide))
+    parts = max(num - 1 if endpoint else num, 0)
+    step = (b - a) / parts if parts else G.full_like(a, np.nan)
+    axis = axis % (a.ndim + 1)
+    at = G.arange(num, dtype=wide).reshape([-1 if k == axis else 1 for k in range(a.ndim + 1)])
+    found = a.unsqueeze(axis) + at * ((b - a) / max(parts, 1)).unsqueeze(axis)
+    if endpoint and num > 1:  # the end as it was given, not as it is reached
+        found = G.where(at == num - 1, b.unsqueeze(axis), found)
+    return found.to(kind), step.to(kind)
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
@@ -126,7 +146,7 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
 
 def meshgrid(*x: Any, indexing: str = "xy") -> list[Tensor]:
     """Coordinates of a grid."""
-    return list(PUBLIC["meshgrid"](*[as_tensor(v) for v in x], indexing=indexing))
+    return list(PUBLIC["meshgrid"](*[as_tensor(v).reshape(-1) for v in x], indexing=indexing))
 
 
 @operation
@@ -144,7 +164,7 @@ def ones_like(x: Any, dtype: Any = None) -> Any:
 @operation
 def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Any:
     """All the same, of the shape of x."""
-    return G.full(tuple(x.shape), fill_value, dtype=x.dtype if dtype is None else _dtype(dtype))
+    return full(tuple(x.shape), fill_value, x.dtype if dtype is None else dtype)
 
 
 @operation
@@ -216,9 +236,20 @@ def vdot(x1: Any, x2: Any) -> Any:
 
 
 def cross(x1: Any, x2: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: Any = None) -> Any:
-    """The cross product."""
+    """The cross product of vectors of 2 or 3 components; of two with 2 it is the third component alone."""
     a, b = _same_dtype(x1, x2)
-    return PUBLIC["cross"](a, b, dim=axis if axis is not None else axisa)
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = PUBLIC["moveaxis"](a, axisa, -1), PUBLIC["moveaxis"](b, axisb, -1)
+    for v in (a, b):
+        if v.shape[-1] not in (2, 3):
+            raise ValueError(
+                f"cross: expected vectors of 2 or 3 components. Received: {tuple(a.shape)}, {tuple(b.shape)}"
+            )
+    if a.shape[-1] == b.shape[-1] == 2:
+        return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    a, b = (v if v.shape[-1] == 3 else PUBLIC["constant_pad_nd"](v, [0, 1], 0) for v in (a, b))
+    return PUBLIC["moveaxis"](PUBLIC["cross"](*PUBLIC["broadcast_tensors"](a, b), dim=-1), -1, axisc)
 
 
 @operation
@@ -242,9 +273,14 @@ def normalize(x: Any, axis: int = -1, order: int = 2, epsilon: float | None = No
 def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = False) -> Any:
     """Mean and variance."""
     x, axes = _floated(x), tuple(axes) if isinstance(axes, list | tuple) else axes
+    kind, x = x.dtype, x.to(_dtype("float32")) if x.dtype.name == "float16" else x
     mean = G.mean(x, axes, True)
     var = G.mean((x - mean) ** 2, axes, keepdims)
-    return (mean if keepdims else G.squeeze(mean, axes)), var
+    found = (mean if keepdims else G.squeeze(mean, axes)), var
+    if kind is x.dtype:
+        return found
+    top = float(np.finfo(kind.numpy).max)
+    return tuple(G.clamp(y, -top, top).to(kind) for y in found)
 
 
 # -- neural networks -------------------------------------------------------------------------------------------------
@@ -261,7 +297,7 @@ def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse:
 def multi_hot(inputs: Any, num_classes: int | None = None, axis: int = -1, dtype: Any = None, **kwargs: Any) -> Any:
     """1 at the places of all numbers along the last axis."""
     n = num_classes if num_classes is not None else kwargs["num_tokens"]
-    hot = (inputs.unsqueeze(-1) == G.arange(n)).to(_dtype(dtype))
+    hot = one_hot.__wrapped__(inputs, n, axis, dtype)  # type: ignore[attr-defined]
     return G.amax(hot, 1 if inputs.ndim > 1 else 0)
 
 
@@ -284,6 +320,14 @@ def _spatial(x: Tensor, data_format: Any) -> tuple[bool, int]:
     return config.checked_format(data_format) == "channels_first", x.ndim - 2
 
 
+def _padding(padding: Any) -> str:
+    """In lower case. ValueError for what is neither "valid" nor "same"."""
+    name = str(padding).lower()
+    if name not in ("valid", "same"):
+        raise ValueError(f"padding={padding!r}: expected 'valid' or 'same'")
+    return name
+
+
 def _to_last(x: Tensor, first: bool) -> Tensor:
     return G.permute(x, (0, *range(2, x.ndim), 1)) if first else x
 
@@ -301,7 +345,11 @@ def conv(
     first, n = _spatial(inputs, data_format)
     x = _to_last(inputs, first)
     s, d = numbers(strides, n, "strides"), numbers(dilation_rate, n, "dilation_rate")
-    pads = [ends(size, k, si, di, padding) for size, k, si, di in zip(x.shape[1:-1], w.shape, s, d)]
+    how = _padding(padding)
+    pads = [ends(size, k, si, di, how) for size, k, si, di in zip(x.shape[1:-1], w.shape, s, d)]
+    if x.shape[-1] % w.shape[-2]:
+        raise ValueError("conv: the number of input channels must match the kernel, or be a multiple of it for groups. "
+                         f"Received: {x.shape[-1]} channels, kernel {tuple(w.shape)}")  # fmt: skip
     return _to_first(convolve(x, w, s, tuple(pads), d, x.shape[-1] // w.shape[-2], "conv"), first)
 
 
@@ -314,7 +362,8 @@ def depthwise_conv(
     first, n = _spatial(inputs, data_format)
     x = _to_last(inputs, first)
     s, d = numbers(strides, n, "strides"), numbers(dilation_rate, n, "dilation_rate")
-    pads = [ends(size, k, si, di, padding) for size, k, si, di in zip(x.shape[1:-1], w.shape, s, d)]
+    how = _padding(padding)
+    pads = [ends(size, k, si, di, how) for size, k, si, di in zip(x.shape[1:-1], w.shape, s, d)]
     return _to_first(depthwise(x, w, s, tuple(pads), d), first)
 
 
@@ -337,10 +386,10 @@ def conv_transpose(
     first, n = _spatial(inputs, data_format)
     x = _to_last(inputs, first)
     s, d = numbers(strides, n, "strides"), numbers(dilation_rate, n, "dilation_rate")
-    extents = [(k - 1) * di + 1 for k, di in zip(w.shape, d)]
-    sizes = tuple(m * si + (max(e - si, 0) if padding == "valid" else 0) for m, si, e in zip(x.shape[1:-1], s, extents))
-    low = [0 if padding == "valid" else max((m - 1) * si + e - o, 0) // 2
-           for m, si, e, o in zip(x.shape[1:-1], s, extents, sizes)]  # fmt: skip
+    more = [None] * n if output_padding is None else numbers(output_padding, n, "output_padding", 0)
+    each = zip(w.shape, s, d, more, x.shape[1:-1])
+    how = _padding(padding)
+    sizes, low = zip(*(transposed(k, si, di, how, p, m) for k, si, di, p, m in each))
     return _to_first(convolve_transpose(x, w, sizes, s, tuple((a, 0) for a in low), d), first)
 
 
@@ -348,7 +397,8 @@ def _pool(inputs: Tensor, pool_size: Any, strides: Any, padding: str, data_forma
     first, n = _spatial(inputs, data_format)
     size = numbers(pool_size, n, "pool_size")
     axes = tuple(range(2, n + 2)) if first else tuple(range(1, n + 1))
-    return pooled(inputs, axes, size, size if strides is None else numbers(strides, n, "strides"), padding, largest)
+    steps = size if strides is None else numbers(strides, n, "strides")
+    return pooled(inputs, axes, size, steps, _padding(padding), largest)
 
 
 @operation
@@ -363,6 +413,12 @@ def average_pool(
 ) -> Any:
     """The mean of windows."""
     return _pool(_floated(inputs), pool_size, strides, padding, data_format, False)
+
+
+@operation
+def gelu(x: Any, approximate: bool = True) -> Any:
+    """The input times Φ of it, by the tanh approximation unless told otherwise."""
+    return activations.gelu(x, approximate)
 
 
 def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Any:
@@ -384,11 +440,34 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
 @operation
 def divide_no_nan(x1: Any, x2: Any) -> Any:
     """x1 / x2, 0 where x2 is 0."""
-    b = as_tensor(x2)
-    return G.where(b == 0, x1 * 0.0, x1 / G.where(b == 0, b * 0.0 + 1.0, b))
+    a, b = _same_dtype(_floated(as_tensor(x1)), _floated(as_tensor(x2)))
+    found = a / G.where(b == 0, G.ones_like(b), b)
+    return G.where(b == 0, G.zeros_like(found), found)
 
 
 # -- control and writing ---------------------------------------------------------------------------------------------
+
+
+def _block(inputs: Tensor, start_indices: Any, shape: Any) -> tuple[Any, ...]:
+    """The index of a block; starts that are not known yet are counted from."""
+    starts = start_indices if isinstance(start_indices, list | tuple) else as_tensor(start_indices)
+    index: list[Any] = []
+    rank = inputs.ndim
+    if isinstance(starts, Tensor) and inferring():
+        starts = list(PUBLIC["unbind"](starts.to(_dtype("int64")), 0))
+    elif isinstance(starts, Tensor):
+        starts = starts.numpy().reshape(-1)
+    if not len(starts) == len(shape) == rank:
+        raise ValueError(f"a block of {rank} axes needs {rank} starts and {rank} sizes. Received: {len(starts)} starts "
+                         f"and {len(shape)} sizes")  # fmt: skip
+    for axis, (start, n) in enumerate(zip(starts, shape, strict=True)):
+        if isinstance(start, Tensor) and inferring():
+            at = start + G.arange(n if n != -1 else any_size(), dtype=_dtype("int64"))
+            index.append(at.reshape([-1 if k == axis else 1 for k in range(rank)]))
+        else:
+            first = int(start)
+            index.append(_Slice(first, inputs.shape[axis] if n == -1 else first + int(n)))
+    return tuple(index)
 
 
 @operation
@@ -396,16 +475,14 @@ def slice_update(inputs: Any, start_indices: Any, updates: Any) -> Any:
     """A block replaced."""
     u = as_tensor(updates)
     found = inputs.clone()
-    index = tuple(slice(int(a), int(a) + n) for a, n in zip(np.asarray(start_indices).reshape(-1), u.shape))
-    found[index] = u.to(inputs.dtype)
+    found[_block(inputs, start_indices, u.shape)] = u.to(inputs.dtype)
     return found
 
 
 @operation
 def slice(inputs: Any, start_indices: Any, shape: Any) -> Any:
-    """A block."""
-    index = zip(np.asarray(start_indices).reshape(-1), shape)
-    return inputs[tuple(_Slice(int(a), int(a) + n) for a, n in index)]
+    """A block; a size of -1 goes to the end."""
+    return inputs[_block(inputs, start_indices, tuple(shape))]
 
 
 _Slice = type(np.s_[0:1])
@@ -438,27 +515,36 @@ def fori_loop(lower: int, upper: int, body_fun: Callable[[Any, Any], Any], init_
 
 
 def map(f: Callable[[Any], Any], xs: Any) -> Any:
-    """A function of each entry of the first axis."""
-    return PUBLIC["stack"]([f(x) for x in PUBLIC["unbind"](as_tensor(xs), 0)])
+    """A function of each entry of the first axis; of structures of tensors too."""
+    from gradloom.keras import tree
+
+    given = tree.map_structure(as_tensor, xs)
+    found = [f(tree.map_structure(lambda x, i=i: x[i], given)) for i in range(tree.flatten(given)[0].shape[0])]
+    return tree.map_structure(lambda *ys: PUBLIC["stack"]([as_tensor(y) for y in ys]), *found)
 
 
 def vectorized_map(function: Callable[..., Any], elements: Any) -> Any:
     """A function of each entry of the first axis, all at once."""
     from gradloom.autodiff.vmap import vmap
+    from gradloom.keras import tree
 
-    return vmap(function)(elements)
+    return vmap(function)(tree.map_structure(as_tensor, elements))
 
 
 _put(
     convert_to_tensor, array, convert_to_numpy, is_tensor, shape, ndim, size, dtype, zeros, ones, full, arange,
-    linspace, eye, identity, tri, meshgrid, zeros_like, ones_like, full_like, cast, copy, stop_gradient, norm,
+    eye, identity, tri, zeros_like, ones_like, full_like, cast, copy, stop_gradient, norm,
     normalize, moments, one_hot, multi_hot, top_k, in_top_k, conv, depthwise_conv, separable_conv, conv_transpose,
-    max_pool, average_pool, categorical_crossentropy, sparse_categorical_crossentropy, binary_crossentropy,
-    divide_no_nan, slice_update, slice, cond, while_loop, fori_loop, map, vectorized_map,
+    max_pool, average_pool, divide_no_nan, slice_update, slice,
 )  # fmt: skip
-TABLE["empty"] = zeros
-for _fn in (matmul, dot, tensordot, einsum, outer, inner, vdot, cross):
+TABLE["empty"], TABLE["linspace"], TABLE["meshgrid"] = zeros, _of_list(linspace), _of_list(meshgrid)
+_CALLED: tuple[Callable[..., Any], ...] = (
+    cond, while_loop, fori_loop, map, vectorized_map, categorical_crossentropy, sparse_categorical_crossentropy,
+    binary_crossentropy, matmul, dot, tensordot, einsum, outer, inner, vdot, cross,
+)  # fmt: skip
+for _fn in _CALLED:
     TABLE[_fn.__name__] = _of_list(_fn)
 for _name, _act in activations._TABLE.items():
     if _name not in ("linear", "exponential", "mish"):
         TABLE[_name] = _act
+TABLE["gelu"] = gelu

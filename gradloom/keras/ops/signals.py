@@ -87,6 +87,7 @@ def stft(
     ----------
     center : whether the signal is continued by reflection, so that a frame stands about its place.
     """
+    _stride(sequence_stride)
     x = as_tensor(x)
     if x.dtype.name not in ("float32", "float64"):
         raise TypeError(f"Invalid input type. Expected `float32` or `float64`. Received: input type={x.dtype.name}")
@@ -100,11 +101,20 @@ def stft(
     return _pair(spectra.reshape(*lead, *spectra.shape[-2:]))
 
 
+def _stride(stride: Any) -> None:
+    if not isinstance(stride, int) or stride < 1:
+        raise ValueError(f"`sequence_stride` must be a positive integer. Received: sequence_stride={stride}")
+
+
 def istft(
     x: Any, sequence_length: int, sequence_stride: int, fft_length: int, length: int | None = None,
     window: Any = "hann", center: bool = True,
 ) -> Any:  # fmt: skip
-    """The signals of spectra that :func:`stft` gave: overlapping frames, divided by the sum of squared windows."""
+    """The signals of spectra that :func:`stft` gave: overlapping frames, divided by the sum of squared windows.
+
+    Without a window the frames are only added up, as Keras does.
+    """
+    _stride(sequence_stride)
     spectra = _complex(x)
     frames = F.irfft(spectra, fft_length)
     w = _window(window, sequence_length, fft_length, frames)
@@ -114,10 +124,11 @@ def istft(
     flat = (frames if w is None else frames * w).reshape(-1, count * fft_length)
     base = G.zeros((flat.shape[0], size), dtype=flat.dtype)
     total = PUBLIC["index_add"](base, 1, at, flat)
-    squares = G.ones((fft_length,), dtype=flat.dtype) if w is None else w * w
-    each = G.broadcast_to(squares, (count, fft_length)).reshape(-1)
-    weight = PUBLIC["index_add"](G.zeros((size,), dtype=flat.dtype), 0, at, each)
-    found = total / G.where(weight > 1e-10, weight, G.ones_like(weight))
+    found = total
+    if w is not None:
+        each = G.broadcast_to(w * w, (count, fft_length)).reshape(-1)
+        weight = PUBLIC["index_add"](G.zeros((size,), dtype=flat.dtype), 0, at, each)
+        found = total / G.where(weight > 1e-10, weight, G.ones_like(weight))
     start = fft_length // 2 if center else 0
     stop = start + length if length is not None else size - start
     found = found[:, start : min(stop, size)]

@@ -12,7 +12,7 @@ import itertools
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -74,6 +74,21 @@ class Count(int):
         self.owner.iterations = int(value)
 
 
+class Shown(Variable):
+    """A number of the optimiser as a variable; assigning to it sets the number."""
+
+    def __init__(self, value: np.ndarray, path: str, owner: Any, attribute: str) -> None:
+        super().__init__(value, dtype=value.dtype.name, trainable=False, name=path.rpartition("/")[2])
+        self.path = path
+        self._owner, self._attribute = owner, attribute
+
+    def assign(self, value: Any) -> Variable:
+        """Set the number, here and in the optimiser."""
+        super().assign(value)
+        setattr(self._owner, self._attribute, self.numpy().item())
+        return self
+
+
 class Optimizer:
     """Base of the optimisers.
 
@@ -109,7 +124,7 @@ class Optimizer:
             raise ValueError(f"Argument(s) not recognized: {kwargs}")
         given = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         if sum(limit is not None for limit in given.values()) > 1:
-            raise ValueError(f"only one of clipnorm, clipvalue and global_clipnorm can be set, got {given}")
+            raise ValueError(f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set, got {given}")
         for option, limit in given.items():
             if limit is not None and limit <= 0:
                 raise ValueError(f"{option}={limit}: it must be above 0")
@@ -133,7 +148,7 @@ class Optimizer:
         self.use_ema, self.ema_momentum = use_ema, ema_momentum
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.loss_scale_factor, self.gradient_accumulation_steps = loss_scale_factor, gradient_accumulation_steps
-        self.name = name or config.snake_case(type(self).__name__)
+        self.name = name or config.unique_name(config.snake_case(type(self).__name__))
         self._steps = 0  # batches seen; with accumulation, more than the times that parameters changed
         self.slots: list[Tensor] = []
         self._layout: list[tuple[int, int]] = []  # where a parameter's slots begin, and how many there are
@@ -235,26 +250,84 @@ class Optimizer:
 
     @property
     def variables(self) -> list[Any]:
-        """The number of steps, the rate, and the slots, parameter by parameter: values as they are now."""
-        step = Variable(np.array(int(self.iterations), np.int64), trainable=False, name="iteration")
-        rate = Variable(np.array(float(self.learning_rate), np.float32), trainable=False, name="learning_rate")
-        return [step, rate, *self.slots]
+        """The number of steps, the rate unless it follows a schedule, and the slots, parameter by parameter.
+
+        The first two tell the values as they are now; writing to them sets the optimiser's.
+        """
+        step = Shown(np.array(int(self.iterations), np.int64), f"{self.name}/iteration", self, "iterations")
+        if callable(self._learning_rate):
+            return [step, *self.slots]
+        rate = np.array(float(self.learning_rate), np.float32)
+        return [step, Shown(rate, f"{self.name}/learning_rate", self, "learning_rate"), *self.slots]
 
     def set_state(self, values: Sequence[Any]) -> None:
         """Go on from the values of :attr:`variables`. ShapeError where they are of other parameters."""
         arrays = [np.asarray(v) for v in values]
-        if len(arrays) != len(self.slots) + 2:
+        first = 1 if callable(self._learning_rate) else 2
+        if len(arrays) == len(self.slots) + 2 and first == 1:
+            arrays.pop(1)  # an older file has the schedule's rate at the time
+        if len(arrays) != len(self.slots) + first:
             raise ShapeError(
-                f"optimizer {self.name!r} keeps {len(self.slots) + 2} values, {len(arrays)} were given",
+                f"optimizer {self.name!r} keeps {len(self.slots) + first} values, {len(arrays)} were given",
                 code="keras.optimizer-state",
                 hint="build it with the same parameters first",
             )
         self.iterations = int(arrays[0])
         # kept as float32: a rate that only differs by that rounding stays as it was given
-        if not callable(self._learning_rate) and np.float32(self._learning_rate) != np.float32(arrays[1]):
+        if first == 2 and np.float32(self._learning_rate) != np.float32(arrays[1]):
             self._learning_rate = float(arrays[1])
-        for slot, array in zip(self.slots, arrays[2:]):
+        for slot, array in zip(self.slots, arrays[first:]):
             slot.data = from_numpy(np.array(array, slot.dtype.numpy, order="C").reshape(tuple(slot.shape)))
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """As :meth:`set_state`. ValueError before the optimiser is built."""
+        if not self.built:
+            raise ValueError(
+                f"You are calling `set_weights()` on an optimizer that has not yet been built: call "
+                f"{self.name}.build(trainable_variables) first"
+            )
+        self.set_state(weights)
+
+    def stateless_apply(
+        self, optimizer_variables: Sequence[Any], grads: Sequence[Any], trainable_variables: Sequence[Any]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Make one step on values: (new values of the parameters, new values of :attr:`variables`).
+
+        The parameters that the optimiser was built with, and its own state, are afterwards as they were.
+
+        Raises
+        ------
+        ValueError : the optimiser is not built, or the numbers of values differ from those that it was built with.
+        """
+        if not self.built:
+            raise ValueError(
+                f"To call `stateless_apply`, {self.name!r} must be built, i.e. its variables must have been created: "
+                "call `optimizer.build(trainable_variables)`"
+            )
+        mine = self.variables
+        for what, given, own in (
+            ("optimizer_variables", optimizer_variables, mine), ("trainable_variables", trainable_variables,
+                                                                 self._parameters),
+        ):  # fmt: skip
+            if len(given) != len(own):
+                raise ValueError(f"`{what}` holds {len(given)} values, and the optimizer was built with {len(own)}")
+        kept = [[_values(v).copy() for v in group] for group in (self._parameters, mine)]
+        try:
+            for p, value in zip(self._parameters, trainable_variables):
+                p.assign(value)
+            self.load_values(optimizer_variables)
+            self.apply(grads, self._parameters)
+            parameters = [from_numpy(_values(v).copy()) for v in self._parameters]
+            return parameters, [from_numpy(_values(v).copy()) for v in self.variables]
+        finally:
+            for p, value in zip(self._parameters, kept[0]):
+                p.assign(value)
+            self.load_values(kept[1])
+
+    def load_values(self, values: Sequence[Any]) -> None:
+        """Set :attr:`variables`, one value each."""
+        for v, value in zip(self.variables, values):
+            v.assign(value)
 
     def save_own_variables(self, store: dict[str, Any]) -> None:
         """Put the state into ``store``."""
@@ -276,11 +349,12 @@ class Optimizer:
             mine = old.get(id(p))
             if mine is None:
                 self._index = k
-                mine = [from_numpy(np.array(a, order="C")) for a in self.start(p)]
+                values = dict(zip(self._slot_kinds(), self.start(p)))
                 if self.use_ema:
-                    mine.append(from_numpy(np.array(_values(p), order="C")))
+                    values["average"] = _values(p)
                 if self.gradient_accumulation_steps:
-                    mine.append(from_numpy(np.zeros(tuple(p.shape), p.dtype.numpy)))
+                    values["gradient_accumulator"] = np.zeros(tuple(p.shape), p.dtype.numpy)
+                mine = [self._slot(p, kind, value) for kind, value in values.items()]
             self._layout.append((len(self.slots), len(mine)))
             self.slots += mine
         self._parameters = list(variables)
@@ -291,6 +365,16 @@ class Optimizer:
         }
         self.built = True
         self._token = next(_tokens)
+
+    def _slot_kinds(self) -> Iterator[str]:
+        """What the slots of a parameter are called."""
+        return itertools.chain(self.slot_names, (f"slot_{k}" for k in itertools.count(len(self.slot_names))))
+
+    def _slot(self, parameter: Any, kind: str, value: np.ndarray) -> Variable:
+        name = f"{getattr(parameter, 'path', 'variable').replace('/', '_')}_{kind}"
+        made = Variable(value, dtype=value.dtype.name, trainable=False, name=name)
+        made.path = f"{self.name}/{name}"
+        return made
 
     def _excluded_ids(self) -> set[int]:
         return self.__dict__.setdefault("_excluded", set())
@@ -372,6 +456,10 @@ class Optimizer:
             value = parameter
             if self.weight_decay and k not in self._undecayed:
                 value = value - value * self.weight_decay * scalars[0]
+            if getattr(self._parameters[k], "overwrite_with_gradient", False):
+                fresh.append(gradients[k].to(parameter.dtype))
+                new_slots += [*(s + 0.0 for s in own), *([mean + 0.0] if mean is not None else []), *extra]
+                continue
             self._index = k
             value, *changed = self.new_value(value, gradient, own, scalars)
             constraint = getattr(self._parameters[k], "constraint", None) if k < len(self._parameters) else None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.keras.operations import as_tensor
-from gradloom.keras.optimizers.base import Optimizer
+from gradloom.keras.optimizers.base import COMMON, Optimizer, Shown
 
 
 class LossScaleOptimizer(Optimizer):
@@ -29,8 +29,14 @@ class LossScaleOptimizer(Optimizer):
         **kwargs: Any,
     ) -> None:
         if not kwargs.pop("dynamic", True):
-            raise ValueError("only dynamic loss scaling is offered: for a fixed one, give loss_scale_factor")
-        super().__init__(0.0, name=name, **kwargs)
+            raise ValueError("only dynamic loss scaling is offered: for a fixed one, set `loss_scale_factor`")
+        unknown = [k for k in kwargs if k not in COMMON]
+        if unknown:
+            raise ValueError(f"LossScaleOptimizer: unknown arguments: {', '.join(f'`{k}`' for k in unknown)}")
+        set_here = [k for k, v in kwargs.items() if v and (k, v) != ("ema_momentum", 0.99)]  # its default does nothing
+        if set_here:
+            raise ValueError(f"LossScaleOptimizer has no `{set_here[0]}` of its own: set it on the `inner_optimizer`")
+        super().__init__(0.0, name=name)
         if isinstance(inner_optimizer, dict):
             from gradloom.keras.saving import deserialize_keras_object
 
@@ -60,8 +66,44 @@ class LossScaleOptimizer(Optimizer):
 
     @property
     def variables(self) -> list[Any]:
-        """Those of the inner optimiser."""
+        """The scale, the number of steps since it changed, and those of the inner optimiser."""
+        count = Shown(np.array(self.step_counter, np.int64), f"{self.name}/step_counter", self, "step_counter")
+        scale = np.array(self.dynamic_scale, np.float32)
+        return [count, Shown(scale, f"{self.name}/dynamic_scale", self, "dynamic_scale"), *self._inner_variables()]
+
+    def _inner_variables(self) -> list[Any]:
         return self.inner_optimizer.variables
+
+    def set_state(self, values: Any) -> None:
+        """Go on from the values of :attr:`variables`, or of the inner optimiser's alone."""
+        arrays = [np.asarray(v) for v in values]
+        if len(arrays) == len(self._inner_variables()) + 2:
+            self.step_counter, self.dynamic_scale = int(arrays[0]), float(arrays[1])
+            arrays = arrays[2:]
+        self.inner_optimizer.set_state(arrays)
+
+    @property
+    def iterations(self) -> Any:
+        """The steps that the inner optimiser has made."""
+        return self.inner_optimizer.iterations
+
+    @iterations.setter
+    def iterations(self, value: Any) -> None:
+        self.inner_optimizer.iterations = value
+
+    @property
+    def use_ema(self) -> bool:
+        """Whether the inner optimiser keeps running means of the parameters."""
+        return bool(self.inner_optimizer.use_ema)
+
+    @use_ema.setter
+    def use_ema(self, value: bool) -> None:
+        if value:
+            raise ValueError("running means are the inner optimizer's: give it use_ema=True")
+
+    def swap_ema(self) -> None:
+        """Exchange the values of the parameters and of the inner optimiser's running means."""
+        self.inner_optimizer.swap_ema()
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """The inner optimiser makes the steps."""
@@ -72,8 +114,16 @@ class LossScaleOptimizer(Optimizer):
         grads = [None if g is None else as_tensor(g) for g in grads]
         if all(np.isfinite(g.numpy()).all() for g in grads if g is not None):
             scale = 1.0 / self.dynamic_scale
-            self.inner_optimizer.apply([None if g is None else g * scale for g in grads], trainable_variables)
-            self.built = True
+            targets = list(trainable_variables) if trainable_variables is not None else self._parameters
+            whole = [getattr(v, "overwrite_with_gradient", False) for v in targets]
+            grads = [g if g is None or keep else g * scale for g, keep in zip(grads, whole)]
+            inner = self.inner_optimizer
+            fixed, inner.loss_scale_factor = inner.loss_scale_factor, None  # the loss was scaled by this one alone
+            try:
+                inner.apply(grads, trainable_variables)
+            finally:
+                inner.loss_scale_factor = fixed
+            self._parameters, self.built = targets, True
             self.step_counter += 1
             self._steps += 1
             if self.step_counter >= self.dynamic_growth_steps:

@@ -260,16 +260,18 @@ class Ftrl(Optimizer):
     ) -> None:
         super().__init__(learning_rate, **common)
         if initial_accumulator_value < 0:
-            raise ValueError(f"initial_accumulator_value={initial_accumulator_value}: it must not be negative")
+            raise ValueError("`initial_accumulator_value` needs to be positive or zero. Received: "
+                             f"initial_accumulator_value={initial_accumulator_value}.")  # fmt: skip
         if learning_rate_power > 0:
-            raise ValueError(f"learning_rate_power={learning_rate_power}: it must not be positive")
+            raise ValueError("`learning_rate_power` needs to be negative or zero. Received: learning_rate_power="
+                             f"{learning_rate_power}.")  # fmt: skip
         for name, value in (
             ("l1_regularization_strength", l1_regularization_strength),
             ("l2_regularization_strength", l2_regularization_strength),
             ("l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength),
         ):
             if value < 0:
-                raise ValueError(f"{name}={value}: it must not be negative")
+                raise ValueError(f"`{name}` needs to be positive or zero. Received: {name}={value}.")
         self.learning_rate_power, self.initial_accumulator_value = learning_rate_power, initial_accumulator_value
         self.l1_regularization_strength = l1_regularization_strength
         self.l2_regularization_strength = l2_regularization_strength
@@ -305,7 +307,8 @@ class Lion(Optimizer):
     def __init__(self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, **common: Any) -> None:
         super().__init__(learning_rate, **common)
         if not 0 < beta_1 <= 1:
-            raise ValueError(f"beta_1={beta_1}: it must lie above 0, and be 1 at most")
+            raise ValueError("Argument `beta_1` must be in the [0, 1] range. Otherwise, the optimizer degenerates to "
+                             f"SignSGD. Received: beta_1={beta_1}.")  # fmt: skip
         self.beta_1, self.beta_2 = beta_1, beta_2
 
     def new_value(
@@ -376,8 +379,7 @@ class Adafactor(Optimizer):
 
     def rates(self, rate: float, step: int) -> list[float]:
         """The step's size before it is made relative, and β₂."""
-        relative = min(rate, 1.0 / math.sqrt(step)) if self.relative_step else rate
-        return [relative, 1.0 - math.pow(step, self.beta_2_decay)]
+        return [min(rate, 1.0 / math.sqrt(step)), 1.0 - math.pow(step, self.beta_2_decay)]
 
     def new_value(
         self, parameter: Tensor, gradient: Tensor, slots: Sequence[Tensor], scalars: Sequence[Tensor]

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from gradloom.errors import FileError, NotSupportedError, ShapeError, StateError
 from gradloom.io import safetensors
 from gradloom.keras import config as settings
 from gradloom.keras.layers.base import _BOOKS, Layer
+from gradloom.keras.saving import legacy
+from gradloom.keras.saving.files import FileNameError, missing
 from gradloom.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from gradloom.keras.variables import SeedGenerator
 
@@ -167,7 +170,15 @@ def save_weights(model: Any, filepath: str | os.PathLike[str], overwrite: bool =
 
 def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False, **kwargs: Any) -> None:
     """Set the weights to those of a file of the same architecture, ours or Keras' ``.weights.h5``."""
-    path = _checked(filepath, (".keras",))
+    path = _checked(filepath, (".keras", ".hdf5"))
+    by_name = kwargs.pop("by_name", False)
+    if kwargs:
+        raise ValueError(f"load_weights: unknown argument(s) {', '.join(map(repr, kwargs))}")
+    if path.name.endswith((".h5", ".hdf5")) and legacy.is_legacy(path):
+        legacy.load_weights(model, path, skip_mismatch, by_name)
+        return
+    if by_name:
+        raise ValueError("by_name=True goes with older .h5 files, in which weights stand by the names of layers")
     if path.name.endswith(".keras"):
         with _opened(path, path) as archive:
             found = _values_in(archive, path)
@@ -187,8 +198,8 @@ def _tensors(values: dict[str, np.ndarray]) -> dict[str, Any]:
 def _checked(filepath: Any, more: tuple[str, ...] = ()) -> Path:
     path = Path(os.fspath(filepath))
     if not path.name.endswith((".safetensors", ".weights.h5", ".h5", *more)):
-        raise NotSupportedError(
-            f"{path.name}: not the name of a weight file", code="keras.file-format",
+        raise FileNameError(
+            f"File format not supported: {path.name}: not the name of a weight file", code="keras.file-format",
             hint="name it .safetensors, or .weights.h5 to exchange it with Keras",
         )  # fmt: skip
     return path
@@ -200,7 +211,7 @@ def _h5py() -> Any:
     except ImportError as error:
         raise NotSupportedError(
             "HDF5 files are read and written by h5py, which is not installed", code="keras.h5py",
-            hint="pip install h5py; or use a .safetensors file",
+            hint="pip install 'gradloom[h5]'; or use a .safetensors file",
         ) from error  # fmt: skip
     return h5py
 
@@ -221,6 +232,8 @@ def _h5_values(source: Any) -> dict[str, np.ndarray]:
 
             def take(name: str, item: Any) -> None:
                 if isinstance(item, h5py.Dataset) and "vars/" in name:
+                    if item.size * item.dtype.itemsize > LIMIT:
+                        raise FileError(f"{source}: {name} is larger than {LIMIT} bytes", code="keras.h5")
                     found[name] = np.asarray(item)
 
             file.visititems(take)
@@ -238,21 +251,35 @@ def save_model(model: Any, filepath: str | os.PathLike[str], overwrite: bool = T
 
     Parameters
     ----------
+    filepath : a name that ends in ".keras", or in ".h5" for the older format; or an open binary file.
     include_optimizer : whether the optimiser's state is written.
 
     Raises
     ------
     NotSerializableError : a layer or function in the model cannot be written down, such as a lambda.
     """
+    include_optimizer = kwargs.pop("include_optimizer", True)
+    if kwargs.pop("save_format", None) is not None:
+        raise ValueError("The `save_format` argument is deprecated: the file's name tells the format")
+    if kwargs:
+        raise ValueError(f"The following argument(s) are not supported: {list(kwargs)}")
+    if hasattr(filepath, "write"):
+        filepath.write(model_bytes(model, include_optimizer))
+        return
     path = Path(os.fspath(filepath))
-    if not path.name.endswith(".keras"):
-        raise NotSupportedError(
-            f"{path.name}: models are written to .keras archives", code="keras.file-format",
-            hint="name the file .keras; weights alone go to .safetensors or .weights.h5 (save_weights)",
+    if not path.name.endswith((".keras", ".h5", ".hdf5")):
+        raise FileNameError(
+            f"Invalid filepath extension for saving: {path.name}: models are written to .keras archives",
+            code="keras.file-format",
+            hint="name the file .keras; weights alone go to .safetensors or .weights.h5 (save_weights), "
+            "and model.export writes ONNX",
         )  # fmt: skip
     if not overwrite and path.exists():
         raise FileExistsError(f"{filepath} exists, and overwrite=False")
-    safetensors.write_atomically(path, model_bytes(model, kwargs.get("include_optimizer", True)))
+    if path.suffix == ".keras":
+        safetensors.write_atomically(path, model_bytes(model, include_optimizer))
+    else:
+        legacy.save_model(model, path, include_optimizer)
 
 
 def model_bytes(model: Any, include_optimizer: bool = True) -> bytes:
@@ -284,7 +311,7 @@ def model_bytes(model: Any, include_optimizer: bool = True) -> bytes:
 def load_model(
     filepath: str | os.PathLike[str], custom_objects: Any = None, compile: bool = True, safe_mode: bool = True
 ) -> Any:
-    """The model of a ``.keras`` archive that :func:`save_model` or Keras 3 wrote, with its weights and optimiser.
+    """The model of a ``.keras`` archive, or of an older ``.h5`` file, that :func:`save_model` or Keras wrote.
 
     Raises
     ------
@@ -293,14 +320,19 @@ def load_model(
     """
     if not safe_mode:
         raise NotSupportedError("safe_mode=False: code in files is never run", code="keras.safe-mode")
+    if hasattr(filepath, "read"):
+        return _model_in(filepath, Path(str(getattr(filepath, "name", "file"))), custom_objects, compile)
     path = Path(os.fspath(filepath))
+    if path.name.endswith((".h5", ".hdf5")):
+        return legacy.load_model(path, custom_objects, compile)
     if not path.name.endswith(".keras"):
-        raise NotSupportedError(
-            f"{path.name}: models are read from .keras archives", code="keras.file-format",
-            hint="make the model in code and use load_weights for .safetensors and .h5 files",
+        raise FileNameError(
+            f"File format not supported: {path.name}: models are read from .keras and .h5 files",
+            code="keras.file-format",
+            hint="make the model in code and use load_weights for .safetensors and .weights.h5 files",
         )  # fmt: skip
     if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
+        raise missing(path)
     return _model_in(path, path, custom_objects, compile)
 
 
@@ -335,7 +367,7 @@ def _model_in(source: Any, path: Path, custom_objects: Any, compile: bool) -> An
 def _opened(source: Any, path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(source)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise FileError(f"{path}: not a readable .keras archive: {error}", code="keras.archive") from error
 
 
@@ -344,7 +376,7 @@ def _entry(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
         if archive.getinfo(name).file_size > LIMIT:
             raise FileError(f"{path}: {name} is larger than {LIMIT} bytes", code="keras.archive")
         return archive.read(name)
-    except (KeyError, zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{path}: {name} is missing or damaged", code="keras.archive") from error

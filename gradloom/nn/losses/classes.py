@@ -142,7 +142,7 @@ def cross_entropy(
     probabilities = target.dtype.is_floating and tuple(target.shape) == tuple(input.shape)
     if not probabilities:
         _check_labels(input, target, axis, ignore_index, "cross_entropy")
-    shifted = input - G.amax(input, dim=axis, keepdim=True).detach()
+    shifted = input - G.amax(input, dim=axis, keepdim=True).detach() if classes else input
     lse = G.log(G.sum(G.exp(shifted), dim=axis, keepdim=probabilities or label_smoothing > 0.0))
     if probabilities:
         log_p = shifted - lse

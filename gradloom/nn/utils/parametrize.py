@@ -5,8 +5,9 @@ The module's class becomes one of its own with a property for each such tensor.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from gradloom.modes import no_grad
@@ -160,6 +161,19 @@ def _property(name: str) -> property:
     return property(get, put)
 
 
+def _not_pickled(self: Module, protocol: Any) -> Any:
+    raise RuntimeError(
+        "Serialization of parametrized modules is only supported through state_dict(): their class is made as they are"
+    )
+
+
+def _deepcopy(self: Module, memo: dict[int, Any]) -> Module:
+    new: Module = self.__new__(type(self))
+    memo[id(self)] = new
+    new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+    return new
+
+
 def _dress(module: Module) -> None:
     """Give a module the class that fits its parametrisations."""
     base = type_before_parametrizations(module)
@@ -169,6 +183,7 @@ def _dress(module: Module) -> None:
         return
     body: dict[str, Any] = {name: _property(name) for name in names}
     body["_before_parametrizations"] = base
+    body["__reduce_ex__"], body["__deepcopy__"] = _not_pickled, _deepcopy
     module.__class__ = type(f"Parametrized{base.__name__}", (base,), body)  # type: ignore[assignment]
 
 
@@ -211,14 +226,17 @@ def register_parametrization(
         if not unsafe:
             with no_grad():
                 old = getattr(module, tensor_name)
-                _check_result(parametrization(old), old.shape, old.dtype, "Registering a parametrization")
-        held = module.parametrizations[tensor_name]
-        if held.is_tensor and hasattr(parametrization, "right_inverse"):
-            with no_grad():
-                try:
-                    _set(held.original, parametrization.right_inverse(held.original))
-                except NotImplementedError:
-                    pass
+                new = parametrization(old)
+                _check_result(new, old.shape, old.dtype, "Registering a parametrization")
+                if hasattr(parametrization, "right_inverse"):
+                    with suppress(NotImplementedError):
+                        back = parametrization.right_inverse(new)
+                        if not isinstance(back, Tensor):
+                            raise ValueError(
+                                f"parametrization.right_inverse must return a tensor. Got: {type(back).__name__}"
+                            )
+                        _check_result(back, old.shape, old.dtype, "The tensor returned by right_inverse")
+        held = module.parametrizations[tensor_name]  # what the tensor is computed from stays as it is
         held.append(parametrization)
         held.unsafe = held.unsafe or unsafe
         return module

@@ -333,12 +333,12 @@ def remove(module: Module, name: str) -> Module:
 def is_pruned(module: Module) -> bool:
     """Whether a parameter of the module, or of one inside it, is pruned."""
     return any(
-        isinstance(hook, BasePruningMethod) for part in module.modules() for hook, _ in part._forward_pre_hooks.values()
+        isinstance(hook, BasePruningMethod) for part in module.modules() for hook in part._forward_pre_hooks.values()
     )
 
 
 def _hook(module: Module, name: str) -> tuple[Any, BasePruningMethod] | None:
-    for number, (hook, _) in module._forward_pre_hooks.items():
+    for number, hook in module._forward_pre_hooks.items():
         if isinstance(hook, BasePruningMethod) and hook._tensor_name == name:
             return number, hook
     return None
@@ -361,7 +361,7 @@ def _on_what_is_left(method: BasePruningMethod, t: Tensor, mask: Tensor) -> Tens
     kind = method.PRUNING_TYPE
     if kind == "global":
         return method.compute_mask(t, mask)
-    new = mask.clone()
+    new = cast(mask.clone(), t.dtype)
     if kind == "unstructured":
         left = (mask != 0).reshape(-1).nonzero().reshape(-1)
         part = method.compute_mask(t.reshape(-1)[left], mask.reshape(-1)[left])
@@ -374,7 +374,7 @@ def _on_what_is_left(method: BasePruningMethod, t: Tensor, mask: Tensor) -> Tens
     slices = mask.movedim(dim, 0)
     left = slices.reshape(slices.shape[0], -1).sum(1).nonzero().reshape(-1)
     part = method.compute_mask(t.index_select(dim, left), mask.index_select(dim, left))
-    return new.index_copy(dim, left, part)  # type: ignore[no-any-return]
+    return new.index_copy(dim, left, cast(part, t.dtype))  # type: ignore[no-any-return]
 
 
 def _without_smallest(scores: Tensor, amount: float, mask: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class SpectralNorm:
 
 
 def _weight(module: Module, name: str, kind: Any) -> Parameter:
-    for hook, _ in module._forward_pre_hooks.values():
+    for hook in module._forward_pre_hooks.values():
         if isinstance(hook, kind) and hook.name == name:
             raise RuntimeError(f"Cannot register two {kind.__name__} hooks on the same parameter {name}")
     weight = module._parameters.get(name)
@@ -74,7 +74,7 @@ def _weight(module: Module, name: str, kind: Any) -> Parameter:
 
 
 def _take_away(module: Module, name: str, kind: Any) -> Any:
-    for number, (hook, _) in list(module._forward_pre_hooks.items()):
+    for number, hook in list(module._forward_pre_hooks.items()):
         if isinstance(hook, kind) and hook.name == name:
             del module._forward_pre_hooks[number]
             return hook

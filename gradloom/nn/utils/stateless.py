@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,9 @@ from gradloom.nn.module import Module
 from gradloom.tensor import Tensor
 
 __all__ = ["functional_call"]
+
+
+_ABSENT: Any = object()
 
 
 def _places(module: Module) -> dict[str, tuple[dict[str, Any], str]]:
@@ -22,33 +25,55 @@ def _places(module: Module) -> dict[str, tuple[dict[str, Any], str]]:
     return out
 
 
+def _tied(values: Mapping[str, Tensor], before: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The new tensors, under every name that a tensor is shared by."""
+    new = dict(values)
+    first: dict[int, str] = {}
+    for k in values:
+        old = before.get(k)
+        if old is not None and first.setdefault(id(old), k) != k and values[first[id(old)]] is not values[k]:
+            raise ValueError(
+                f"functional_call got multiple values for keys {sorted([first[id(old)], k])}, which are tied: "
+                "give one of them, or pass tie_weights=False"
+            )
+    for k, old in before.items():
+        if k not in new and id(old) in first:
+            new[k] = values[first[id(old)]]
+    return new
+
+
 @contextmanager
-def _swapped(module: Module, values: Mapping[str, Tensor], tie_weights: bool, strict: bool) -> Iterator[None]:
+def _swapped(
+    module: Module, values: MutableMapping[str, Tensor], tie_weights: bool, strict: bool
+) -> Iterator[None]:  # fmt: skip
     places = _places(module)
+    before = {k: own[name] for k, (own, name) in places.items()}
+    new = _tied(values, before) if tie_weights else dict(values)
     unknown = [k for k in values if k not in places]
-    missing = [k for k in places if k not in values and places[k][0].get(places[k][1]) is not None]
-    if unknown or (strict and missing):
+    missing = [k for k, old in before.items() if k not in new and old is not None]
+    if strict and (unknown or missing):
         raise StateError(
-            f"functional_call: names that {type(module).__name__} has not: {unknown}"
-            + (f"; missing: {missing}" if strict else ""),
+            f"functional_call: names that {type(module).__name__} has not: {unknown}; missing: {missing}",
             code="state.functional", hint="the names are those of named_parameters() and named_buffers()",
         )  # fmt: skip
-    before = {k: at[0][at[1]] for k, at in places.items()}
-    new = dict(values)
-    if tie_weights:
-        shared = {id(before[k]): v for k, v in values.items() if before[k] is not None}
-        for k, old in before.items():
-            if k not in new and id(old) in shared:
-                new[k] = shared[id(old)]
+    for k in unknown:  # attributes of another kind, or new ones, for the time of the call
+        path, _, name = k.rpartition(".")
+        places[k] = (module.get_submodule(path).__dict__, name)
+        before[k] = places[k][0].get(name, _ABSENT)
     try:
         for k, v in new.items():
             own, name = places[k]
             own[name] = v
         yield
     finally:
-        for k in new:
+        for k, v in new.items():
             own, name = places[k]
-            own[name] = before[k]
+            if k in values and own.get(name, v) is not v:
+                values[k] = own[name]  # the call has put another in its place
+            if before[k] is _ABSENT:
+                own.pop(name, None)
+            else:
+                own[name] = before[k]
 
 
 def functional_call(
@@ -65,16 +90,19 @@ def functional_call(
     Parameters
     ----------
     parameter_and_buffer_dicts: tensors by dotted name, in one dictionary or several; what is missing is the module's.
+        Other names are attributes for the time of the call. Where the call assigns to an attribute, a single dictionary
+        gets the new tensor.
     args: the module's argument, or a tuple of them. tie_weights: a tensor shared under several names is replaced under
         all of them. strict: every name must be given.
 
     Raises
     ------
-    StateError: for names that the module has not, or, if ``strict``, lacks.
+    StateError: if ``strict``, for names that the module has not, and for those that are missing; and for a name that
+    stands in two dictionaries. ValueError: for different tensors under names that are tied.
     """
-    values: dict[str, Tensor] = {}
     dicts = parameter_and_buffer_dicts
-    for part in [dicts] if isinstance(dicts, Mapping) else dicts:
+    values: Any = dicts if isinstance(dicts, MutableMapping) else {}
+    for part in () if values is dicts else [dicts] if isinstance(dicts, Mapping) else dicts:
         for k, v in part.items():
             if k in values:
                 raise StateError(f"functional_call: {k!r} is given twice", code="state.functional")

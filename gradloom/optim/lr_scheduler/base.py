@@ -29,6 +29,16 @@ def set_rate(group: dict[str, Any], value: float) -> None:
         group["lr"] = value
 
 
+def warn_of_epoch() -> None:
+    """Warn that a schedule's `step` was given an epoch; for the line that called `step`."""
+    warnings.warn(
+        "The epoch parameter in `scheduler.step()` was not necessary and is deprecated: `scheduler.step()` goes on by "
+        "one",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
 class LRScheduler:
     """Base class: call `step()` after each epoch. A subclass gives `get_lr`.
 
@@ -78,15 +88,20 @@ class LRScheduler:
         return self.get_lr()
 
     def step(self, epoch: int | None = None) -> None:
-        """Go on by one epoch, or to a given one, and set the rates."""
+        """Go on by one epoch, or to a given one (which is deprecated: a warning says so), and set the rates."""
         if self._step_count == 1 and not self.optimizer._stepped:
             warnings.warn(
-                "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first rate of the schedule is "
-                "never used. Call the optimizer's step first",
+                "`optimizer.step()` has been overridden by a function that has not called it, so nobody knows whether "
+                "it came before `lr_scheduler.step()`, as it should"
+                if "step" in vars(self.optimizer)
+                else "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first rate of the schedule "
+                "is never used. Call the optimizer's step first",
                 UserWarning,
                 stacklevel=2,
             )
         self._step_count += 1
+        if epoch is not None:
+            warn_of_epoch()
         self._update_lr(epoch)
 
     def _update_lr(self, epoch: int | None = None) -> None:

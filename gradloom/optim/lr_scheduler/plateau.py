@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gradloom.optim.lr_scheduler.base import LRScheduler, by_group, set_rate
+from gradloom.optim.lr_scheduler.base import LRScheduler, by_group, set_rate, warn_of_epoch
 from gradloom.optim.optimizer import Optimizer, number
 
 
@@ -71,6 +71,8 @@ class ReduceLROnPlateau(LRScheduler):
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
         """Take note of a measure (a number or a tensor of one) and reduce the rates if it is time."""
         value = float(metrics)
+        if epoch is not None:
+            warn_of_epoch()
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._better(value):
             self.best, self.num_bad_epochs = value, 0

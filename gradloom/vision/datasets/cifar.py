@@ -12,8 +12,8 @@ import numpy as np
 
 from gradloom.errors import FileError
 from gradloom.io.pickled import _INSTRUCTIONS, Function, Reader
+from gradloom.io.pictures import pillow
 from gradloom.vision.datasets.base import Transform, VisionDataset
-from gradloom.vision.transforms.images import pil
 
 
 class _Numbers:
@@ -194,7 +194,7 @@ class CIFAR10(VisionDataset):
                     out.write(entry.read())
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self._sample(pil().fromarray(self.data[index]), self.targets[index])
+        return self._sample(pillow().fromarray(self.data[index]), self.targets[index])
 
     def __len__(self) -> int:
         return len(self.data)

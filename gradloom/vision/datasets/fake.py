@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.io.pictures import pillow
 from gradloom.vision.datasets.base import Transform, VisionDataset
-from gradloom.vision.transforms.images import pil
 
 
 class FakeData(VisionDataset):
@@ -44,7 +44,7 @@ class FakeData(VisionDataset):
         channels, height, width = self.image_size
         shape = (height, width) if channels == 1 else (height, width, channels)
         pixels = draws.integers(0, 256, shape, dtype=np.uint8)
-        return self._sample(pil().fromarray(pixels), int(draws.integers(self.num_classes)))
+        return self._sample(pillow().fromarray(pixels), int(draws.integers(self.num_classes)))
 
     def __len__(self) -> int:
         return self.size

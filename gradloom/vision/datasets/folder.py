@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradloom.errors import ArgumentError, FileError
+from gradloom.io.pictures import pillow
 from gradloom.vision.datasets.base import Transform, VisionDataset
-from gradloom.vision.transforms.images import pil
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -84,7 +84,7 @@ def make_dataset(
 
 def default_loader(path: str) -> Any:
     """A picture in RGB. FileError where the file is none; it names the file."""
-    image = pil()
+    image = pillow()
     with open(path, "rb") as file:
         try:
             return image.open(file).convert("RGB")

@@ -16,9 +16,9 @@ import numpy as np
 
 from gradloom.datasets.idx import read_idx
 from gradloom.errors import ArgumentError, FileError
+from gradloom.io.pictures import pillow
 from gradloom.tensor import Tensor, from_numpy
 from gradloom.vision.datasets.base import Transform, VisionDataset
-from gradloom.vision.transforms.images import pil
 
 _OPENERS = {".gz": gzip.decompress, ".xz": lzma.decompress}
 
@@ -141,7 +141,7 @@ class MNIST(VisionDataset):
                 fetch([mirror + name for mirror in self.mirrors], folder / name, sha256)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        picture = pil().fromarray(self.data.numpy()[index])
+        picture = pillow().fromarray(self.data.numpy()[index])
         return self._sample(picture, self._target(self.targets.numpy()[index]))
 
     def _target(self, target: Any) -> Any:

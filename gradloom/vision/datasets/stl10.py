@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from gradloom.errors import ArgumentError, FileError
+from gradloom.io.pictures import pillow
 from gradloom.vision.datasets.base import Transform, VisionDataset
-from gradloom.vision.transforms.images import pil
 
 _FILES = (
     "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin", "class_names.txt", "fold_indices.txt",
@@ -122,7 +122,7 @@ class STL10(VisionDataset):
                         out.write(block)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        picture = pil().fromarray(np.ascontiguousarray(self.data[index].transpose(1, 2, 0)))
+        picture = pillow().fromarray(np.ascontiguousarray(self.data[index].transpose(1, 2, 0)))
         return self._sample(picture, int(self.labels[index]))
 
     def __len__(self) -> int:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from gradloom.errors import ShapeError
+from gradloom.io.pictures import pillow
 from gradloom.tensor import Tensor
-from gradloom.vision.transforms.images import closed, is_pil, opened, pil
+from gradloom.vision.transforms.images import closed, is_pil, opened
 
 __all__ = [
     "adjust_brightness", "adjust_contrast", "adjust_gamma", "adjust_hue", "adjust_saturation", "invert",
@@ -61,7 +62,7 @@ def rgb_to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
         raise ValueError(f"num_output_channels is 1 or 3, got {num_output_channels}")
     if is_pil(img):
         grey = img.convert("L")
-        return grey if num_output_channels == 1 else pil().merge("RGB", [grey] * 3)
+        return grey if num_output_channels == 1 else pillow().merge("RGB", [grey] * 3)
     grey = _grey(_image("rgb_to_grayscale", img))
     return closed(np.repeat(grey, num_output_channels, -3) if num_output_channels == 3 else grey)
 
@@ -77,7 +78,7 @@ def adjust_brightness(img: Any, brightness_factor: float) -> Any:
     """0 gives black, 1 the image, 2 twice as bright."""
     factor = _factor("adjust_brightness", brightness_factor)
     if is_pil(img):
-        return pil("ImageEnhance").Brightness(img).enhance(factor)
+        return pillow("ImageEnhance").Brightness(img).enhance(factor)
     return _blend(_image("adjust_brightness", img), 0.0, factor)
 
 
@@ -85,7 +86,7 @@ def adjust_contrast(img: Any, contrast_factor: float) -> Any:
     """0 gives even grey, 1 the image, 2 twice the contrast."""
     factor = _factor("adjust_contrast", contrast_factor)
     if is_pil(img):
-        return pil("ImageEnhance").Contrast(img).enhance(factor)
+        return pillow("ImageEnhance").Contrast(img).enhance(factor)
     a = _image("adjust_contrast", img)
     grey = _grey(a)
     work = grey if grey.dtype.kind == "f" else grey.astype(np.float32)
@@ -96,7 +97,7 @@ def adjust_saturation(img: Any, saturation_factor: float) -> Any:
     """0 gives grey, 1 the image, 2 twice the colour."""
     factor = _factor("adjust_saturation", saturation_factor)
     if is_pil(img):
-        return pil("ImageEnhance").Color(img).enhance(factor)
+        return pillow("ImageEnhance").Color(img).enhance(factor)
     a = _image("adjust_saturation", img)
     return closed(a.copy()) if a.shape[-3] == 1 else _blend(a, _grey(a), factor)
 
@@ -132,8 +133,8 @@ def adjust_hue(img: Any, hue_factor: float) -> Any:
             return img
         hue, saturation, value = img.convert("HSV").split()
         turned = (np.asarray(hue).astype(np.int64) + int(hue_factor * 255)).astype(np.uint8)  # wraps around
-        parts = (pil().fromarray(turned, "L"), saturation, value)
-        return pil().merge("HSV", parts).convert(img.mode)
+        parts = (pillow().fromarray(turned, "L"), saturation, value)
+        return pillow().merge("HSV", parts).convert(img.mode)
     a = _image("adjust_hue", img)
     if a.shape[-3] == 1:
         return closed(a.copy())
@@ -162,6 +163,6 @@ def adjust_gamma(img: Any, gamma: float, gain: float = 1) -> Any:
 def invert(img: Any) -> Any:
     """Dark for bright."""
     if is_pil(img):
-        return pil("ImageOps").invert(img)
+        return pillow("ImageOps").invert(img)
     a = _image("invert", img)
     return closed((a.dtype.type(_top(a)) - a).astype(a.dtype))

@@ -11,6 +11,7 @@ import numpy as np
 from gradloom import dtypes
 from gradloom.dtypes import DType, as_dtype
 from gradloom.errors import DTypeError, ShapeError
+from gradloom.io.pictures import pillow
 from gradloom.tensor import Tensor, from_numpy
 from gradloom.vision.transforms.colours import (
     adjust_brightness,
@@ -22,7 +23,7 @@ from gradloom.vision.transforms.colours import (
     rgb_to_grayscale,
     to_grayscale,
 )
-from gradloom.vision.transforms.images import InterpolationMode, closed, is_pil, opened, pil, sizes
+from gradloom.vision.transforms.images import InterpolationMode, closed, is_pil, opened, sizes
 from gradloom.vision.transforms.resample import affine_sample, resize_array
 
 __all__ = [
@@ -101,13 +102,13 @@ def to_pil_image(pic: Any, mode: str | None = None) -> Any:
         grey = {"uint8": "L", "int16": "I;16", "int32": "I", "float32": "F"}
         if a.dtype.name not in grey:
             raise DTypeError(f"to_pil_image: no picture has dtype {a.dtype.name}", code="dtype.to_pil_image")
-        return pil().fromarray(np.ascontiguousarray(a[:, :, 0])).convert(mode or grey[a.dtype.name])
+        return pillow().fromarray(np.ascontiguousarray(a[:, :, 0])).convert(mode or grey[a.dtype.name])
     if a.dtype != np.uint8:
         raise DTypeError(f"to_pil_image: pictures in colour are uint8, not {a.dtype.name}", code="dtype.to_pil_image")
     allowed = {2: ["LA"], 3: ["RGB", "YCbCr", "HSV"], 4: ["RGBA", "CMYK", "RGBX"]}[channels]
     if mode is not None and mode not in allowed:
         raise ValueError(f"to_pil_image: {channels} channels can be {', '.join(allowed)}, not {mode!r}")
-    return pil().frombytes(mode or allowed[0], (a.shape[1], a.shape[0]), np.ascontiguousarray(a).tobytes())
+    return pillow().frombytes(mode or allowed[0], (a.shape[1], a.shape[0]), np.ascontiguousarray(a).tobytes())
 
 
 def convert_image_dtype(image: Tensor, dtype: DType = dtypes.float32) -> Tensor:
@@ -224,12 +225,12 @@ def pad(
                 colour = colour * len(img.getbands())
             if isinstance(colour, int | float) and len(img.getbands()) > 1 and colour:
                 colour = (int(colour),) * len(img.getbands())
-            return pil("ImageOps").expand(img, border=(left, top, right, bottom), fill=colour)
+            return pillow("ImageOps").expand(img, border=(left, top, right, bottom), fill=colour)
         a = np.asarray(img)
         if img.mode == "P":
             raise ValueError("pad: a picture with a palette has constant padding only; convert it to RGB")
         b = np.pad(a, ((top, bottom), (left, right), *((0, 0),) * (a.ndim - 2)), mode=padding_mode)  # type: ignore[call-overload]
-        return pil().fromarray(b)
+        return pillow().fromarray(b)
     a = opened("pad", img)
     h, w = a.shape[-2:]
     a = a[..., max(-top, 0) : h - max(-bottom, 0), max(-left, 0) : w - max(-right, 0)]

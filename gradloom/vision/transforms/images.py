@@ -6,7 +6,6 @@ would be another program each time. No gradient passes through them.
 
 from __future__ import annotations
 
-import importlib
 from enum import Enum
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from gradloom.errors import GradientError, ShapeError
 from gradloom.tensor import Tensor, from_numpy
 
-__all__ = ["InterpolationMode", "closed", "is_pil", "opened", "pil", "sizes"]
+__all__ = ["InterpolationMode", "closed", "is_pil", "opened", "sizes"]
 
 
 class InterpolationMode(Enum):
@@ -28,14 +27,6 @@ class InterpolationMode(Enum):
     BOX = "box"
     HAMMING = "hamming"
     LANCZOS = "lanczos"
-
-
-def pil(module: str = "Image") -> Any:
-    """One of Pillow's modules. Raises ImportError that names the extra where Pillow is missing."""
-    try:
-        return importlib.import_module(f"PIL.{module}")
-    except ImportError as error:
-        raise ImportError("pictures need Pillow: pip install 'gradloom[images]'") from error
 
 
 def is_pil(img: Any) -> bool:

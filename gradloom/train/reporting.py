@@ -1,9 +1,11 @@
-"""Callbacks that report elsewhere: into a folder that TensorBoard watches, and to an address."""
+"""Callbacks that report elsewhere: into a CSV file, into a folder that TensorBoard watches, and to an address."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,63 @@ from gradloom.errors import NotSupportedError
 from gradloom.io.events import SummaryWriter
 from gradloom.train.callbacks import Callback, Logs
 
-__all__ = ["RemoteMonitor", "TensorBoard"]
+__all__ = ["CSVLogger", "RemoteMonitor", "TensorBoard"]
+
+
+class CSVLogger(Callback):
+    """One line an epoch into a CSV file; a run that is resumed goes on with its file."""
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        super().__init__()
+        self.filename, self.separator, self.append = os.fspath(filename), separator, append
+        self._file: Any = None
+        self._writer: Any = None
+        self._names: list[str] = []  # of the columns
+        self._end: int | None = None  # where the lines end that a resumed run goes on behind
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Forget an earlier run."""
+        self._file = self._writer = self._end = None
+        self._names = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The columns, and how long the file is."""
+        return {"names": list(self._names), "end": self._end if self._file is None else self._file.tell()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the lines that were written when the state was taken; those of epochs done again go."""
+        self._names, self._end = list(state["names"]), state["end"]
+
+    def _begin(self, logs: Logs) -> None:
+        resumed = self._end is not None and os.path.exists(self.filename)
+        if resumed:
+            self._file = open(self.filename, "r+", newline="")
+            self._file.seek(min(int(self._end or 0), os.path.getsize(self.filename)))
+            self._file.truncate()
+        else:
+            self._file = open(self.filename, "a" if self.append else "w", newline="")
+            self._names = ["epoch", *sorted(logs)]
+            if getattr(self.model, "_validation_freq", 1) != 1 and not any(n.startswith("val_") for n in logs):
+                self._names += [f"val_{n}" for n in sorted(logs) if n != "learning_rate"]
+        self._writer = csv.DictWriter(
+            self._file, self._names, restval="NA", delimiter=self.separator, extrasaction="ignore"
+        )
+        if not resumed and not self._file.tell():
+            self._writer.writeheader()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Write the line."""
+        if self._file is None:
+            self._begin(logs or {})
+        self._writer.writerow({"epoch": epoch, **(logs or {})})
+        self._file.flush()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._end = self._file.tell()
+            self._file.close()
+        self._file = self._writer = None
 
 
 class TensorBoard(Callback):
@@ -39,7 +97,7 @@ class TensorBoard(Callback):
         super().__init__()
         if profile_batch or embeddings_freq or embeddings_metadata:
             raise NotSupportedError(
-                "TensorBoard: profile_batch and embeddings are not offered", code="keras.tensorboard",
+                "TensorBoard: profile_batch and embeddings are not offered", code="train.tensorboard",
                 hint="gradloom.profiler.profile() tells times; leave both out here",
             )  # fmt: skip
         if update_freq not in ("epoch", "batch") and (not isinstance(update_freq, int) or update_freq < 1):
@@ -72,8 +130,6 @@ class TensorBoard(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the time."""
-        import time
-
         self._began, self._first = time.perf_counter(), self._steps
 
     def _batch_ended(self, batch: int, logs: Logs | None = None) -> None:
@@ -84,8 +140,6 @@ class TensorBoard(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write the epoch's values, the learning rate, and histograms where they are due."""
-        import time
-
         writer = self._writer("train")
         for name, value in (logs or {}).items():
             if name.startswith("val_"):
@@ -111,8 +165,9 @@ class TensorBoard(Callback):
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Write what an evaluation by itself gave."""
         if not self._writers.get("train") and logs:
+            step = int(getattr(getattr(self.model, "optimizer", None), "iterations", 0))
             for name, value in logs.items():
-                self._writer("validation").add_scalar(f"evaluation_{name}", value, 0)
+                self._writer("validation").add_scalar(f"evaluation_{name}_vs_iterations", value, step)
             self._writer("validation").flush()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -150,7 +205,7 @@ class RemoteMonitor(Callback):
         from urllib.parse import urlencode
         from urllib.request import Request, urlopen
 
-        text = json.dumps({"epoch": epoch, **{k: float(v) for k, v in (logs or {}).items()}})
+        text = json.dumps({"epoch": epoch, **{k: np.asarray(v).tolist() for k, v in (logs or {}).items()}})
         body = text if self.send_as_json else urlencode({self.field: text})
         kind = "application/json" if self.send_as_json else "application/x-www-form-urlencoded"
         headers = {"Content-Type": kind, **(self.headers or {})}

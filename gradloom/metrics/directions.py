@@ -1,0 +1,44 @@
+"""Of which metrics more is better: what early stopping, plateaus and the best model go by.
+
+As TorchMetrics says of its own, except where a formula says otherwise: the Davies-Bouldin index and spectral
+distortion are errors, kept words are not. Metrics that stand in neither list (curves, counts, sums) say nothing.
+"""
+
+from __future__ import annotations
+
+__all__ = ["direction"]
+
+_MORE = """
+AUROC Accuracy AdjustedMutualInfoScore AdjustedRandScore AveragePrecision BLEUScore CHRFScore CalinskiHarabaszScore
+ClusterAccuracy CohenKappa CompleteIntersectionOverUnion CompletenessScore ComplexScaleInvariantSignalNoiseRatio
+ConcordanceCorrCoef CosineSimilarity CramersV CriticalSuccessIndex DiceScore DistanceIntersectionOverUnion DunnIndex
+ExactMatch ExplainedVariance F1Score FBetaScore FleissKappa FowlkesMallowsIndex GeneralizedDiceScore
+GeneralizedIntersectionOverUnion HomogeneityScore InceptionScore IntersectionOverUnion JaccardIndex
+KendallRankCorrCoef LogAUC MatthewsCorrCoef MeanAveragePrecision MeanIoU ModifiedPanopticQuality
+MultiScaleStructuralSimilarityIndexMeasure MultilabelRankingAveragePrecision MutualInfoScore NegativePredictiveValue
+NormalizedMutualInfoScore PanopticQuality PeakSignalNoiseRatio PeakSignalNoiseRatioWithBlockedEffect PearsonCorrCoef
+PearsonsContingencyCoefficient PermutationInvariantTraining Precision PrecisionAtFixedRecall QualityWithNoReference
+R2Score ROUGEScore RandScore Recall RecallAtFixedPrecision RetrievalAUROC RetrievalHitRate RetrievalMAP RetrievalMRR
+RetrievalNormalizedDCG RetrievalPrecision RetrievalRPrecision RetrievalRecall RetrievalRecallAtFixedPrecision SQuAD
+SacreBLEUScore ScaleInvariantSignalDistortionRatio ScaleInvariantSignalNoiseRatio SensitivityAtSpecificity
+SignalDistortionRatio SignalNoiseRatio SourceAggregatedSignalDistortionRatio SpatialCorrelationCoefficient
+SpearmanCorrCoef Specificity SpecificityAtSensitivity StructuralSimilarityIndexMeasure TheilsU TschuprowsT
+UniversalImageQualityIndex VMeasureScore VisualInformationFidelity WordInfoPreserved
+"""
+_LESS = """
+BrierScore CalibrationError CharErrorRate ContinuousRankedProbabilityScore DaviesBouldinScore EER EditDistance
+ErrorRelativeGlobalDimensionlessSynthesis ExtendedEditDistance FrechetInceptionDistance HammingDistance
+HausdorffDistance HingeLoss HuberError JensenShannonDivergence KLDivergence KernelInceptionDistance LipVertexError
+LogCoshError LogLoss MatchErrorRate MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredError MeanSquaredLogError
+MemorizationInformedFrechetInceptionDistance MinkowskiDistance MultilabelCoverageError MultilabelRankingLoss
+NormalizedRootMeanSquaredError Perplexity ProcrustesDisparity RelativeAverageSpectralError RelativeSquaredError
+RetrievalFallOut RootMeanSquaredError RootMeanSquaredErrorUsingSlidingWindow SpatialDistortionIndex
+SpectralAngleMapper SpectralDistortionIndex SymmetricMeanAbsolutePercentageError TotalVariation TranslationEditRate
+TweedieDevianceScore WeightedMeanAbsolutePercentageError WordErrorRate WordInfoLost
+"""
+_DIRECTIONS = {**dict.fromkeys(_MORE.split(), True), **dict.fromkeys(_LESS.split(), False)}
+
+
+def direction(name: str) -> bool | None:
+    """Whether more is better of the metric whose class has this name; None where that is not said."""
+    return _DIRECTIONS.get(name)
