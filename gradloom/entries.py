@@ -1,7 +1,8 @@
-"""What the tape is made of: recorded steps, what handles point to, closed rounds and their programs."""
+"""What the tape is made of: modes, recorded steps, what handles point to, closed rounds and their programs."""
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from gradloom.graph.node import Aval, Graph
@@ -9,7 +10,18 @@ from gradloom.graph.node import Aval, Graph
 if TYPE_CHECKING:
     from gradloom.runtime.buffers import Buffer
 
-__all__ = ["LEAF", "SCALAR", "Entry", "Program", "Record", "Value", "describe"]
+__all__ = ["LEAF", "MODES", "SCALAR", "Entry", "Program", "Record", "Value", "describe"]
+
+
+class Modes(threading.local):
+    """What is asked of the calls of a thread; each thread begins with gradients, and without casts."""
+
+    grad = True  # whether what is recorded can be differentiated
+    inference = False  # inside of inference_mode
+    autocast: Any = None  # inside of amp.autocast: what casts the operands of products and losses
+
+
+MODES = Modes()
 
 
 class Entry:

@@ -21,7 +21,7 @@ import numpy as np
 from gradloom import dtypes
 from gradloom.checks import fail, look_ahead
 from gradloom.deferred import LATE, ingredients, looked_up, put_off, recalled, settled
-from gradloom.entries import LEAF, SCALAR, Entry, Program, Record, Value, describe
+from gradloom.entries import LEAF, MODES, SCALAR, Entry, Program, Record, Value, describe
 from gradloom.errors import GradientError, InternalError
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops.core import Primitive
@@ -42,17 +42,6 @@ _SCALAR_AVALS = {
     int: Aval((), dtypes.int64, True),
     bool: Aval((), dtypes.bool_, True),
 }
-
-
-class Modes(threading.local):
-    """What is asked of the calls of a thread; each thread begins with gradients, and without casts."""
-
-    grad = True  # whether what is recorded can be differentiated
-    inference = False  # inside of inference_mode
-    autocast: Any = None  # inside of amp.autocast: what casts the operands of products and losses
-
-
-MODES = Modes()
 
 
 class Tape:
