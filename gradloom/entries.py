@@ -10,7 +10,7 @@ from gradloom.graph.node import Aval, Graph
 if TYPE_CHECKING:
     from gradloom.runtime.buffers import Buffer
 
-__all__ = ["LEAF", "MODES", "SCALAR", "Entry", "Program", "Record", "Value", "describe"]
+__all__ = ["LEAF", "MODES", "SCALAR", "Entry", "Program", "Record", "Value", "describe", "why"]
 
 
 class Modes(threading.local):
@@ -28,8 +28,9 @@ class Entry:
     """One recorded step, shared by every round that comes by."""
 
     __slots__ = (
-        "abstract", "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "ingredients", "inputs", "ins",
-        "leaf", "leaves", "needs", "next", "outs", "parent", "prim", "programs", "rg", "segment", "zero",
+        "abstract", "asked", "attrs", "aval", "branches", "closed", "depth", "end", "grad_mode", "ingredients",
+        "inputs", "ins", "leaf", "leaves", "needs", "next", "outs", "parent", "prim", "programs", "rg", "segment",
+        "sources", "zero",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +48,8 @@ class Entry:
         before = parent.inputs if parent is not None else 0
         self.leaf = before if prim is LEAF or prim is SCALAR else -1  # number of the input
         self.inputs: int = before + (self.leaf >= 0)  # inputs of a round that has come to this entry
+        self.asked: tuple[Entry, ...] = ()  # of a round that ends here: what a backward pass computed again later
+        self.sources: dict[tuple, list[Entry]] | None = None  # cache: what a later round computes this from again
         self.end: Entry | None = None  # composites: the last entry inside
         self.outs: Any = None
         self.segment: Entry | None = None  # the checkpoint that it belongs to: computed again where a gradient needs it
@@ -102,15 +105,17 @@ class Value:
 
 
 class Record:
-    """What remains of a closed round for those who may still differentiate it: its inputs.
+    """What remains of a closed round for those who may still differentiate it: its inputs, its last entry.
 
-    pulled: the entries whose values backward passes did not retain, by pass; None: nothing here can be differentiated.
+    kept: values of steps that are not computed again. pulled: the entries whose values backward passes did not
+    retain, by pass; None: nothing here can be differentiated.
     """
 
-    __slots__ = ("leaves", "pulled", "scalars", "tensors")
+    __slots__ = ("end", "kept", "leaves", "pulled", "scalars", "tensors")
 
-    def __init__(self, leaves: list[Value | None], tensors: list[Any], scalars: dict[int, Any]) -> None:
-        self.leaves, self.tensors, self.scalars = leaves, tensors, scalars
+    def __init__(self, leaves: list[Value | None], tensors: list[Any], scalars: dict[int, Any], end: Entry) -> None:
+        self.leaves, self.tensors, self.scalars, self.end = leaves, tensors, scalars, end
+        self.kept: dict[Entry, Value] = {}
         self.pulled: list[frozenset[Entry]] | None = []
 
     def freed(self, e: Entry) -> bool:
@@ -151,6 +156,19 @@ def describe(e: Entry) -> str:
     if e.aval is not None:
         return f"{name} -> {e.aval.dtype.name}{list(e.aval.shape)}"
     return str(name)
+
+
+def why(path: list[Entry]) -> str:
+    """Where the path of a round left those already known."""
+    for e in path:
+        p = e.parent
+        assert p is not None
+        if p.branches is not None and len(p.branches) > 1 and p.depth > 0:
+            others = [o for o in p.branches.values() if o is not e]
+            return f"{len(path)} steps; step {e.depth} is {describe(e)}, seen before at this place: " + "; ".join(
+                describe(o) for o in others[-3:]
+            )
+    return f"{len(path)} steps; first time, or another set of values alive at its end"
 
 
 class _Leaf:

@@ -21,10 +21,12 @@ import numpy as np
 from gradloom import dtypes
 from gradloom.checks import fail, look_ahead
 from gradloom.deferred import LATE, ingredients, looked_up, put_off, recalled, settled
-from gradloom.entries import LEAF, MODES, SCALAR, Entry, Program, Record, Value, describe
+from gradloom.entries import LEAF, MODES, SCALAR, Entry, Program, Record, Value, why
 from gradloom.errors import GradientError, InternalError
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops.core import Primitive
+from gradloom.residuals import Made, add_asked, learn
+from gradloom.residuals import keep as keep_asked
 from gradloom.runtime.kept import WATCHED, touched
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class Tape:
         self.values: list[Value] = []
         self.inside = 0
         self.freed: list[frozenset[Entry]] = []  # entries whose values backward passes did not retain
+        self.reruns: list[tuple[Record, Made]] = []  # what backward passes recorded again of earlier rounds
         self.rounds += 1
 
     # -- walking the trie ---------------------------------------------------------------------------
@@ -362,6 +365,8 @@ class Tape:
         late = put_off(self, wait, live, order) if wait else ()
         spent = {id(v): self.spent(v.entry) for v in live if v.entry.rg}  # type: ignore[union-attr,arg-type]
         keep = not all(spent.values())
+        if keep and may_wait and self.pos.asked:
+            add_asked(self.pos, live, order)
         # a backward pass that is still to come may compute this round again: it needs the old values
         donate = () if keep else self._donations(live)
         key = (*order, donate)
@@ -375,7 +380,7 @@ class Tape:
             live = [live[k] for k in turn]
         self.latest = program
         program.runs += 1
-        record = Record(self.leaves, self.tensors, self.scalars) if keep else None
+        record = Record(self.leaves, self.tensors, self.scalars, self.pos) if keep else None
         if donate and program.checks:
             look_ahead(program.checks, self.leaves)
         self.overwritten = donate
@@ -393,7 +398,9 @@ class Tape:
             e = v.entry
             v.buf = buf
             if e.rg:  # type: ignore[union-attr]
-                v.hist = (_FREED if spent[id(v)] or record is None else record, e)  # type: ignore[assignment]
+                v.hist = (_FREED if spent.get(id(v)) or record is None else record, e)  # type: ignore[assignment]
+        if record is not None and self.pos.asked:
+            keep_asked(record, live)
         settled(late)
         if self.watch is not None:
             self.watch((program, self.leaves, self.tensors, self.scalars, donate))
@@ -447,6 +454,8 @@ class Tape:
         for x in reversed(path):
             if id(x) in needed:
                 needed.update(map(id, x.ins[:1] if getattr(x.prim, "alias", False) else x.ins))
+        if self.reruns:
+            learn(self.reruns, path, order, needed)
         nodes: dict[int, Node] = {}
         inputs: list[Node] = []
         body: list[Node] = []
@@ -485,22 +494,10 @@ class Tape:
                 if t is not None and t._lasting and v is t._v and not v.aval.dtype.is_complex
             ]  # fmt: skip
         self.compiled += 1
-        program.why = self._why(path)
+        program.why = why(path)
         self.history.append(program.why)
         del self.history[:-100]
         return program
-
-    def _why(self, path: list[Entry]) -> str:
-        """Where this path left those already known."""
-        for e in path:
-            p = e.parent
-            assert p is not None
-            if p.branches is not None and len(p.branches) > 1 and p.depth > 0:
-                others = [o for o in p.branches.values() if o is not e]
-                return f"{len(path)} steps; step {e.depth} is {describe(e)}, seen before at this place: " + "; ".join(
-                    describe(o) for o in others[-3:]
-                )
-        return f"{len(path)} steps; first time, or another set of values alive at its end"
 
     def _execute(self, program: Program) -> list[Any]:
         scalars = self.scalars
@@ -546,10 +543,6 @@ class Tape:
                 fail(e, leaves())
 
 
-_FREED = Record([], [], {})
-_FREED.pulled = None
-
-
 def _owned(buf: Any) -> bool:
     """Memory of ours that no view or array shares: held by its value and the two calls that ask."""
     return buf is not None and getattr(buf, "keep", None) is None and _getrefcount(buf) <= 3
@@ -561,6 +554,8 @@ def _hashable(attrs: tuple) -> Any:
 
 
 TAPE = Tape()
+_FREED = Record([], [], {}, TAPE.root)
+_FREED.pulled = None
 
 
 def flush() -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradloom.autodiff.crossing import Survey, reached, survey
 from gradloom.errors import GradientError
+from gradloom.residuals import Made
 from gradloom.tape import LEAF, MODES, SCALAR, TAPE, Entry, Record, Value
 
 __all__ = ["backward", "grad"]
@@ -25,28 +27,14 @@ class _Backward:
 _BACKWARD = _Backward()
 
 
-def _reached(e: Entry) -> list[int]:
-    """Numbers of the inputs of the round that a gradient of ``e`` reaches."""
-    if e.leaves is None:
-        seen, todo, out = {id(e)}, [e], []
-        while todo:
-            x = todo.pop()
-            if x.prim is LEAF:
-                out.append(x.leaf)
-            for i in x.ins:
-                if i.rg and id(i) not in seen:
-                    seen.add(id(i))
-                    todo.append(i)
-        e.leaves = sorted(out)
-    return e.leaves
-
-
 class _Rerun:
-    """Handles for the entries of an earlier round, recomputed in this one where a rule asks for them."""
+    """Handles for the entries of an earlier round: what was kept of it, or recorded again where a rule asks for it."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, known: dict[int, Any] | None) -> None:
         self.record = record
-        self.known: dict[int, Any] = {}
+        self.known = dict(known or {})
+        self.made: Made = []
+        TAPE.reruns.append((record, self.made))
 
     def handle(self, e: Entry) -> Any:
         todo = [e]
@@ -65,12 +53,18 @@ class _Rerun:
                 self.known[id(x)] = t if t is not None and t._v is v else TAPE.make_tensor(v)
             elif x.prim is SCALAR:
                 self.known[id(x)] = TAPE.scalar(self.record.scalars[x.leaf])
+            elif (kept := self.record.kept.get(x)) is not None:
+                v = Value(kept.aval, None, kept.buf)
+                if MODES.grad and x.rg:
+                    v.hist = (self.record, x)
+                self.known[id(x)] = TAPE.make_tensor(v)
             else:
                 missing = [i for i in x.ins if id(i) not in self.known]
                 if missing:
                     todo.extend(missing)
                     continue
-                self.known[id(x)] = TAPE.apply(x.prim, [self.known[id(i)] for i in x.ins], x.attrs)
+                made = self.known[id(x)] = TAPE.apply(x.prim, [self.known[id(i)] for i in x.ins], x.attrs)
+                self.made.append((x, made._v.entry))
             todo.pop()
         return self.known[id(e)]
 
@@ -155,26 +149,28 @@ def _sum(a: Any, b: Any) -> Any:
 
 def _run(
     outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, through: bool | None = None,
-    also: Sequence[Any] = (),
+    also: Sequence[Any] = (), known: dict[int, dict[int, Any]] | None = None,
 ) -> dict[int, Any]:  # fmt: skip
     """Cotangents by id of the tensor: of ``wanted``, or of every leaf that requires a gradient; and of ``also``.
 
     ``through``: whether one of ``wanted`` may be computed from another; so by default where there are several.
+    ``known``: handles for entries of earlier rounds, by id of the record and of the entry.
     """
     with TAPE.lock:
         TAPE.room()
         rounds = TAPE.rounds
         TAPE.inside += 1  # the round must not close on the way: what is still to be pulled stands in it
         try:
-            return _walk(outputs, cts, wanted, through, also)
+            return _walk(outputs, cts, wanted, through, also, known or {})
         finally:
             if TAPE.rounds == rounds:
                 TAPE.inside -= 1
 
 
 def _walk(
-    outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, through: bool | None, also: Sequence[Any]
-) -> dict[int, Any]:
+    outputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[Any] | None, through: bool | None, also: Sequence[Any],
+    known: dict[int, dict[int, Any]],
+) -> dict[int, Any]:  # fmt: skip
     with TAPE.lock:
         found: dict[int, Any] = {}
         want = {id(t): t for t in wanted} if wanted is not None else None
@@ -245,7 +241,7 @@ def _walk(
             # newest first, so that every cotangent of a record has arrived
             key = next(reversed(older))
             record, group = older.pop(key)
-            rerun = _Rerun(record)
+            rerun = _Rerun(record, known.get(key))
             # rounds that went alike share their entries
             hist_stop = {id(t._v.hist[1]): t for t in chosen.values() if t._v.hist and t._v.hist[0] is record}
             ends = _ends(want, record.leaves, record.tensors, leads)
@@ -356,14 +352,16 @@ def _mark_freed(outputs: Sequence[Any], wanted: Sequence[Any] | None = None) -> 
             if e.rg:
                 TAPE.freed.append(e.saving(ends))
                 if wanted is None:
-                    todo += [x for k in _reached(e) if (x := TAPE.leaves[k]) is not None and x.hist is not None]
+                    todo += [x for k in reached(e) if (x := TAPE.leaves[k]) is not None and x.hist is not None]
         elif v.hist is not None:
             record, e = v.hist
             gone = e.saving()
             if record.pulled is not None and gone not in record.pulled:
                 record.pulled.append(gone)
+                for x in e.through():
+                    record.kept.pop(x, None)
                 if wanted is None:
-                    todo += [x for k in _reached(e) if (x := record.leaves[k]) is not None and x.hist is not None]
+                    todo += [x for k in reached(e) if (x := record.leaves[k]) is not None and x.hist is not None]
 
 
 def refuse_freed(outputs: Sequence[Any]) -> None:
@@ -399,13 +397,15 @@ def backward(output: Any, gradient: Any = None, retain_graph: bool | None = None
         with _mode(create_graph):
             simple = e is not None and e.prim is not LEAF and e.rg and not create_graph
             if simple:
-                numbers = _reached(e)
+                numbers = reached(e)
                 simple = all(TAPE.leaves[k].hist is None for k in numbers)  # type: ignore[union-attr]
             if simple:
                 _fast(output, gradient, [TAPE.tensors[k] for k in numbers])
                 if not retain:
                     TAPE.freed.append(e.saving())
                 return
+            elif not create_graph and not TAPE.lifted and (found := survey(output)) is not None:
+                _across(output, gradient, found)
             else:
                 for t, g in gather(output, gradient)[0]:
                     accumulate(t, g)
@@ -468,15 +468,29 @@ def _tensors_of(found: dict[int, Any], output: Any) -> list[Any]:
 def _fast(output: Any, gradient: Any, tensors: list[Any]) -> None:
     """The usual case, one predicted step: everything of this round, gradients into ``grad``."""
     unique = list({id(t): t for t in tensors}.values())
-    held = [t.grad for t in unique]
-    operands = [output] + ([gradient] if gradient is not None else []) + [g for g in held if g is not None]
-    static = (gradient is not None, tuple(g is None for g in held))
+    _predicted(output, gradient, unique, [], (), None)
+
+
+def _across(output: Any, gradient: Any, found: Survey) -> None:
+    """Likewise where the pass goes through earlier rounds."""
+    handles, known = found.operands()
+    by_record = {id(r): k for r, k in zip(found.records, known, strict=True)}
+    _predicted(output, gradient, found.targets, handles, (found.key,), by_record)
+
+
+def _predicted(
+    output: Any, gradient: Any, targets: list[Any], more: list[Any], key: tuple, known: dict[int, dict[int, Any]] | None
+) -> None:
+    """A backward pass as one step of the tape. more: operands behind the usual ones. key: what else it hangs on."""
+    held = [t.grad for t in targets]
+    operands = [output] + ([gradient] if gradient is not None else []) + [g for g in held if g is not None] + more
+    static = (gradient is not None, tuple(g is None for g in held), *key)
 
     def run() -> list[Any]:
         ct = _check_output(output, gradient, "gradient.scalar")
-        found = _run([output], [ct], None)
+        found = _run([output], [ct], None, known=known)
         results = []
-        for t, g in zip(unique, held, strict=True):
+        for t, g in zip(targets, held, strict=True):
             new = found.get(id(t))
             if new is None:  # a rule gave None: what is there stays, and the output stands for nothing
                 results.append(output if g is None else g)
@@ -484,7 +498,7 @@ def _fast(output: Any, gradient: Any, tensors: list[Any]) -> None:
                 results.append(new if g is None else g + new)
         return results
 
-    for t, g, h in zip(unique, TAPE.macro(_BACKWARD, operands, static, run), held, strict=True):
+    for t, g, h in zip(targets, TAPE.macro(_BACKWARD, operands, static, run), held, strict=True):
         if h is not None:
             _renew(h, g)
         elif g is not output:

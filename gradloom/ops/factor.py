@@ -17,6 +17,7 @@ from gradloom.ops.core import Primitive
 from gradloom.ops.linalg import Factorisation, Part, failed, flat_batch
 
 BLOCK = 32
+TALL = 64  # rows of a triangular solution that LAPACK is asked for at once
 Array = np.ndarray
 
 
@@ -106,20 +107,46 @@ def trsm(a: Array, b: Array, upper: bool, unit: bool) -> Array:
     """
     n = a.shape[-1]
     x = np.array(b, np.result_type(a, b))
-    starts = range(0, n, BLOCK)
+    starts = range(0, n, TALL)
     for start in reversed(starts) if upper else starts:
-        stop = min(start + BLOCK, n)
+        stop = min(start + TALL, n)
         done = slice(stop, n) if upper else slice(0, start)
         if done.stop > done.start:
             x[..., start:stop, :] -= a[..., start:stop, done] @ x[..., done, :]
-        order = range(stop - 1, start - 1, -1) if upper else range(start, stop)
-        for i in order:
-            inside = slice(i + 1, stop) if upper else slice(start, i)
-            if inside.stop > inside.start:
-                x[..., i, :] -= (a[..., i, None, inside] @ x[..., inside, :])[..., 0, :]
-            if not unit:
-                x[..., i, :] /= a[..., i, i, None]
+        corner, rows = a[..., start:stop, start:stop], x[..., start:stop, :]
+        if not _by_lapack(corner, rows, upper, unit):
+            _by_rows(corner, rows, upper, unit)
     return x
+
+
+def _by_lapack(a: Array, x: Array, upper: bool, unit: bool) -> bool:
+    """Overwrite ``x`` by the solution, if LAPACK's solver can make it: it leaves an upper triangle as it is."""
+    k = a.shape[-1]
+    if k < 8 or a.dtype != x.dtype or a.dtype.char not in "fdFD" or not x.size:
+        return False
+    turn = (..., slice(None), slice(None)) if upper else (..., slice(None, None, -1), slice(None, None, -1))
+    whole = np.triu(a[turn])
+    diagonal = whole[..., np.arange(k), np.arange(k)]
+    if unit:
+        whole[..., np.arange(k), np.arange(k)] = 1
+    elif not diagonal.all():
+        return False
+    if not (np.isfinite(whole).all() and np.isfinite(x).all()):
+        return False
+    order = slice(None) if upper else slice(None, None, -1)
+    x[...] = np.linalg.solve(whole, x[..., order, :])[..., order, :]
+    return True
+
+
+def _by_rows(a: Array, x: Array, upper: bool, unit: bool) -> None:
+    """The same, row after row."""
+    k = a.shape[-1]
+    for i in reversed(range(k)) if upper else range(k):
+        inside = slice(i + 1, k) if upper else slice(0, i)
+        if inside.stop > inside.start:
+            x[..., i, :] -= (a[..., i, None, inside] @ x[..., inside, :])[..., 0, :]
+        if not unit:
+            x[..., i, :] /= a[..., i, i, None]
 
 
 triangular = Primitive(

@@ -24,12 +24,12 @@ torch = pytest.importorskip("torch")
 
 SHAPES = [  # images, channels, rows, columns, filters, padding
     (1, 64, 32, 32, 64, 1), (1, 128, 8, 8, 96, 1), (3, 32, 15, 17, 64, 1), (2, 64, 7, 7, 32, 2), (4, 32, 5, 9, 32, 0),
-    (5, 48, 13, 30, 80, 1), (1, 32, 4, 4, 32, 1), (2, 32, 3, 1, 32, 1), (1, 512, 4, 4, 48, 1), (1, 1024, 9, 9, 32, 1),
+    (5, 48, 13, 30, 80, 1), (1, 32, 4, 4, 32, 1), (2, 32, 3, 2, 32, 1), (1, 512, 4, 4, 48, 1), (1, 1024, 9, 9, 32, 1),
     (1, 32, 30, 124, 32, 1),
 ]  # fmt: skip
 DIRECT = [  # images, channels, size, filters, groups: rows of few pixels, filters far from each other
     (1, 512, 4, 512, 1), (5, 512, 4, 520, 1), (1, 512, 7, 544, 1), (1, 256, 2, 600, 1), (7, 300, 2, 513, 1),
-    (2, 512, 1, 512, 1), (2, 640, 4, 1280, 2),
+    (2, 512, 3, 512, 1), (2, 640, 4, 1280, 2),
 ]  # fmt: skip
 ERROR = {"float32": 5e-6, "bfloat16": 4e-3, "float16": 5e-4}
 """Root mean square, of results of deviation 1."""

@@ -9,12 +9,12 @@ one for each phase of it, interleaved.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 from gradloom import dtypes
-from gradloom.compiler.passes import depthwise, winograd
+from gradloom.compiler.passes import depthwise, places, winograd
 from gradloom.graph.node import Aval, Graph, Node
 from gradloom.ops import convolution as C
 from gradloom.ops import elementwise as E
@@ -23,6 +23,8 @@ from gradloom.ops.convolution import Geometry
 from gradloom.ops.core import Primitive
 
 __all__ = ["Lowering", "lower_convolutions"]
+
+Rule = Callable[["Lowering", Node, Node, Geometry, Aval], Node]
 
 
 def lower_convolutions(graph: Graph, lasting: Sequence[Node] = ()) -> Graph:
@@ -51,7 +53,7 @@ class Lowering:
             how = _RULES.get(n.prim.name) if n.prim is not None and n.aval.dtype.category == 2 else None
             if how is not None and n.aval.size and all(i.aval.size for i in ins):
                 a, b = (self.cast(i, n) for i in ins)
-                got = how(self, a, b, n.attrs[0], n.aval)
+                got = self.within(n, how, a, b)
                 assert got.aval.shape == n.aval.shape, (n.prim, got.aval.shape, n.aval.shape)
             elif all(a is b for a, b in zip(ins, n.ins, strict=True)):
                 got = self.keep(n)
@@ -59,6 +61,47 @@ class Lowering:
                 got = self.keep(Node(n.prim, ins, n.attrs, n.aval))
             new[id(n)] = got
         return Graph(self.graph.inputs, self.nodes, [new[id(n)] for n in self.graph.outputs], self.graph.donate)
+
+    def within(self, n: Node, how: Rule, a: Node, b: Node) -> Node:
+        """One of the three, without the elements of filters that meet nothing but padding."""
+        assert n.prim is not None
+        rule, g, out = n.prim.name, n.attrs[0], n.aval
+        x, w, y = {
+            "convolve": (a.aval, b.aval, out), "convolve_input": (out, b.aval, a.aval),
+            "convolve_filter": (a.aval, out, b.aval),
+        }[rule]  # fmt: skip
+        images, results, kernel = x.shape[1:-1], y.shape[1:-1], w.shape[:-2]
+        spans = places.met(images, kernel, results, g)
+        if spans is None:
+            return self.node(S.full, [], 0.0, out.shape, out.dtype, False)
+        whole = tuple((0, k) for k in kernel)
+        if spans != whole:
+            g = places.trimmed(images, results, spans, g)
+            least = tuple(e - f for f, e in spans)
+            rest = w.shape[-2:]
+            if rule == "convolve_filter":
+                out = Aval((*least, *rest), out.dtype)
+            else:
+                firsts, ends = zip(*spans, strict=True)
+                b = self.node(S.slice_, [b], (*firsts, 0, 0), (*ends, *rest), (1,) * (len(kernel) + 2))
+        got = places.one_place(self, rule, a, b, g, out, self.channels_first(n))
+        if got is None:
+            got = how(self, a, b, g, out)
+        if rule == "convolve_filter" and spans != whole:
+            before, behind = [f for f, _ in spans], [k - e for (_, e), k in zip(spans, kernel, strict=True)]
+            got = self.node(S.pad, [got], (*before, 0, 0), (*behind, 0, 0), 0.0)
+        return got
+
+    def channels_first(self, n: Node) -> bool:
+        """Whether a convolution's filters lie, or those it makes are wanted, as (O, C, *K)."""
+        nd = len(n.aval.shape) - 2
+        if n.prim is not None and n.prim.name == "convolve_filter":
+            turns = [u for u in self.graph.nodes if any(i is n for i in u.ins)]
+            return bool(turns) and all(u.prim is S.permute and u.attrs[0] == (nd + 1, nd, *range(nd)) for u in turns)
+        w = n.ins[1]
+        while w.prim is E.cast:
+            w = w.ins[0]
+        return w.prim is S.permute and w.attrs[0] == (*range(2, nd + 2), 1, 0)
 
     # -- instructions -----------------------------------------------------------------------------
     def keep(self, n: Node) -> Node:
@@ -307,7 +350,7 @@ class Lowering:
         return self.reshape(self.narrowed(w, out), out.shape)
 
 
-_RULES = {
+_RULES: dict[str, Rule] = {
     "convolve": Lowering.forward,
     "convolve_input": Lowering.backward,
     "convolve_filter": Lowering.filter,
