@@ -27,6 +27,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "checks",
         "entries",
         "deferred",
+        "residuals",
         "tape",
         "modes",
         "printing",
