@@ -12,6 +12,7 @@ from gradloom.compiler.groups import Group, Storage
 from gradloom.compiler.llvm.host import Host
 from gradloom.compiler.loops import Access, Contract, Inst, Launch, Nest
 from gradloom.compiler.nest_steps import plan_steps
+from gradloom.compiler.pool import Pool, liftable
 from gradloom.compiler.reorder import plan_reorder
 from gradloom.compiler.scatter import plan_scatter
 from gradloom.compiler.winograd_plan import plan_winograd
@@ -81,6 +82,7 @@ def lower(
     host: Host,
     steady: Container[Storage] = (),
     lasting: Container[Storage] = (),
+    pool: Pool | None = None,
 ) -> tuple[list[Launch], Nest | Contract | None]:
     """The launches of a group, and what they compute as one nest or contraction (None: nothing to do).
 
@@ -138,14 +140,28 @@ def lower(
             body.append(Inst(op, dtype, args, attrs))
         return known[key]
 
+    lifted = liftable(insts, use) if pool is not None else set()
+
+    def given(dtype: str, value: int | float) -> int:
+        """A number that is read at run time."""
+        if pool is None:
+            return emit("const", dtype, (), (value,))
+        wide = "i64" if dtype == "i64" else "f64"
+        storage, place = pool.cell(wide, value)
+        add(storage, place, [0] * max(1, len(last)), None)
+        got = emit("load", wide, (), (len(accesses) - 1,))
+        return got if dtype == wide else emit("cast", dtype, (got,))
+
     for n, i in enumerate(insts):
         if not use[n]:
             continue
         args = tuple(number[a] for a in i.args)
-        if i.op in ("load", "load_at"):
+        if n in lifted:
+            number[n] = given(i.dtype, i.attrs[0])
+        elif i.op in ("load", "load_at"):
             number[n] = emit(i.op, i.dtype, args, (shift + table[g.body.accesses[i.attrs[0]]],))
         elif i.op == "affine":
-            number[n] = _affine(emit, i.attrs[0], [i.attrs[1][x] for x in last])
+            number[n] = _affine(emit, given, i.attrs[0], [i.attrs[1][x] for x in last])
         else:
             number[n] = emit(i.op, i.dtype, args, i.attrs)
     stores = tuple(
@@ -183,17 +199,17 @@ _BYTES = {
 }  # fmt: skip
 
 
-def _affine(emit: Callable[..., int], offset: int, strides: list[int]) -> int:
+def _affine(emit: Callable[..., int], given: Callable[..., int], offset: int, strides: list[int]) -> int:
     out: int | None = None
     for k, s in enumerate(strides):
         if s:
             term = emit("iota", "i64", (), (k,))
             if s != 1:
-                term = emit("mul", "i64", (term, emit("const", "i64", (), (s,))))
+                term = emit("mul", "i64", (term, given("i64", s)))
             out = term if out is None else emit("add", "i64", (out, term))
     if out is not None and not offset:
         return out
-    base = emit("const", "i64", (), (offset,))
+    base = given("i64", offset) if offset else emit("const", "i64", (), (0,))
     return base if out is None else emit("add", "i64", (out, base))
 
 

@@ -41,6 +41,7 @@ from gradloom.compiler.passes.planes import split_complex
 from gradloom.compiler.passes.recompute import recompute
 from gradloom.compiler.passes.rounds import in_rounds
 from gradloom.compiler.passes.spare import spare
+from gradloom.compiler.pool import Pool
 from gradloom.compiler.prepared import Prepared, derived, early
 from gradloom.compiler.program import Executable, HostCall, Line, Note, Parts, host_call, told
 from gradloom.compiler.rounds import repeated
@@ -260,8 +261,11 @@ def _assemble(
             memory.fix(s, slots)
             outputs.append(slots)
             slots += 1
+    pool = Pool()
+    for s in pool.storages.values():
+        memory.fix(s, slots + 2)  # behind the arena and what is kept
     fixed = {fuser.storages[id(graph.inputs[k])] for k in lasting}
-    block = _block(graph, fuser, sequence, in_place, memory, lasting=derived(sequence, fixed))
+    block = _block(graph, fuser, sequence, in_place, memory, lasting=derived(sequence, fixed), pool=pool)
     once = early(block, sequence, fixed) if lasting else None
     first = once.take(block) if once is not None else []
     _place(block, once.kept if once is not None else {})
@@ -273,7 +277,7 @@ def _assemble(
     code = dict(zip(map(id, flat), addresses([x.source for x in flat]), strict=True))  # type: ignore[misc]
     kept = slots + 1
     where |= {k: (kept, o) for k, o in once.kept.items()} if once is not None else {}
-    table = count(kept + 1)  # slots for what moves from step to step of a loop
+    table = count(kept + 2)  # slots for what moves from step to step of a loop
     segments: list[list[Item] | HostCall] = []
     for step in _items(block, where, code, table):
         if isinstance(step, HostCall):
@@ -285,8 +289,9 @@ def _assemble(
     sizes = [s.nbytes for s in fuser.outputs]
     quick = block.work < QUICK_WORK
     parts = Parts(
-        segments or [[]], inputs, next(table), outputs, sizes, slots, block.arena, quick, block.lines, block.notes
-    )
+        segments or [[]], inputs, next(table), outputs, sizes, slots, block.arena, quick, block.lines, block.notes,
+        pool.cells, slots + 2,
+    )  # fmt: skip
     if rounds > 1:
         images = {k: n.aval for k, n in enumerate(graph.inputs) if k not in lasting and n.aval.shape}
         more = repeated(parts, rounds, {k: a.size * a.dtype.itemsize for k, a in images.items()})
@@ -328,6 +333,7 @@ def _block(
     memory: _Memory,
     steady: Container[Storage] = (),
     lasting: Container[Storage] = (),
+    pool: Pool | None = None,
 ) -> Block:
     """The launches of groups in order.
 
@@ -373,7 +379,7 @@ def _block(
             lines.append(f"host {g.host[0].prim}")
             block.work += QUICK_WORK
             continue
-        launches, source = lower(g, memory.slot, memory.new, host, steady, lasting)
+        launches, source = lower(g, memory.slot, memory.new, host, steady, lasting, pool)
         for x in launches:
             expect(x.source)  # type: ignore[arg-type]
         for s in p.writes:  # also where there was nothing to do

@@ -136,7 +136,18 @@ def store(name: str, exe: Executable) -> None:
             data["once"] = [_items_data(kept.plan.items, number), list(kept.inputs), kept.slot, kept.nbytes]
     except _Unknown:
         return
-    for key in ("inputs", "slots", "outputs", "out_bytes", "arena_slot", "arena_bytes", "quick", "notes"):
+    for key in (
+        "inputs",
+        "slots",
+        "outputs",
+        "out_bytes",
+        "arena_slot",
+        "arena_bytes",
+        "quick",
+        "notes",
+        "pool",
+        "pool_slot",
+    ):
         data[key] = getattr(parts, key)
     data["kernels"] = list(numbers)
     kernels.disk().put(name, json.dumps(data, separators=(",", ":")).encode())
@@ -206,6 +217,7 @@ def load(name: str, described: Line) -> Executable | None:
             segments, data["inputs"], data["slots"], data["outputs"], data["out_bytes"], data["arena_slot"],
             data["arena_bytes"], data["quick"], [described],
             [Note(n, flops, nbytes, tuple(shape), host) for n, flops, nbytes, shape, host in data["notes"]],
+            data["pool"], data["pool_slot"],
         )  # fmt: skip
         once = data["once"]
         if once is None:

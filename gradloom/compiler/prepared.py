@@ -151,7 +151,10 @@ class Prepared(Executable):
 
     def __init__(self, parts: Parts, commands: Sequence[Any], inputs: Sequence[int], slot: int, nbytes: int) -> None:
         super().__init__(parts)
-        self.kept = Kept(Plan(commands, parts.slots), inputs, slot, nbytes)
+        plan = Plan(commands, parts.slots)
+        if self._pool is not None:
+            plan.table[parts.pool_slot] = self._pool.ptr
+        self.kept = Kept(plan, inputs, slot, nbytes)
 
     def run(self, inputs: Sequence[int]) -> list[Buffer | None]:
         """Run all of it: for callers that do not say what memory their inputs are in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ class Parts:
     segments: lists of commands and loops, and host calls, in order. slots: size of the table: inputs, outputs, the
     arena, what moves with the steps of loops.
     outputs: for each output its slot, or None where it is written into an input. out_bytes: their sizes.
-    notes: what each command and host call does, in order.
+    notes: what each command and host call does, in order. pool: numbers of eight bytes that kernels read, at pool_slot.
     """
 
     segments: list[list[Item] | HostCall]
@@ -105,6 +106,8 @@ class Parts:
     quick: bool
     lines: list[Line] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    pool: list[int | float] = field(default_factory=list)
+    pool_slot: int = -1
 
 
 class Executable:
@@ -141,6 +144,11 @@ class Executable:
         self._arena = allocate(parts.arena_bytes) if parts.arena_bytes else None
         if self._arena is not None:
             self.place_at(parts.arena_slot, self._arena.ptr)
+        self._pool = allocate(8 * len(parts.pool)) if parts.pool else None
+        if self._pool is not None:
+            cells = b"".join(struct.pack("=q" if type(x) is int else "=d", x) for x in parts.pool)
+            ctypes.memmove(self._pool.ptr, cells, len(cells))
+            self.place_at(parts.pool_slot, self._pool.ptr)
 
     def place_at(self, slot: int, ptr: int) -> None:
         """Say where a slot's memory is from now on."""
