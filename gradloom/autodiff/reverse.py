@@ -498,11 +498,13 @@ def _predicted(
                 results.append(new if g is None else g + new)
         return results
 
+    taken = set(map(id, operands))  # a cotangent that is somebody else's already gets a handle of its own
     for t, g, h in zip(targets, TAPE.macro(_BACKWARD, operands, static, run), held, strict=True):
         if h is not None:
             _renew(h, g)
         elif g is not output:
-            t.grad = g
+            t.grad = g if id(g) not in taken else TAPE.make_tensor(g._v)
+            taken.add(id(g))
 
 
 class _mode:

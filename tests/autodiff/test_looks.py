@@ -265,3 +265,17 @@ def test_memory_is_given_back() -> None:
         losses.append(loss)
         record = loss._v.hist[0] if loss._v.hist else None
         assert record is None or not record.kept
+
+
+@pytest.mark.parametrize("look", [False, True])
+def test_gradients_are_tensors_of_their_own(look: bool) -> None:
+    a, b = (gl.ones(2, requires_grad=True) for _ in range(2))
+    for _ in range(3):
+        a.grad = b.grad = None
+        loss = a + b
+        if look:
+            loss.tolist()
+        g = gl.ones(2)
+        loss.backward(g)
+        a.grad.mul_(5)
+        assert (a.grad.tolist(), b.grad.tolist(), g.tolist()) == ([5.0, 5.0], [1.0, 1.0], [1.0, 1.0])
