@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "ArgumentError",
+    "AxisError",
     "DTypeError",
     "DeviceError",
     "ExchangeError",
@@ -17,7 +18,9 @@ __all__ = [
     "IndexRangeError",
     "InternalError",
     "NotSupportedError",
+    "ScalarError",
     "ShapeError",
+    "SizesError",
     "StateError",
 ]
 
@@ -61,6 +64,18 @@ class ArgumentError(GradloomError, ValueError, RuntimeError):
     """An argument outside of what the function takes."""
 
     default_code = "argument"
+
+
+class AxisError(ShapeError, IndexError):
+    """An axis that a tensor does not have, that is empty where it must not be, or that an index does not fit."""
+
+
+class SizesError(ArgumentError, AssertionError):
+    """Sizes of a layer that do not go together, where PyTorch asserts it."""
+
+
+class ScalarError(ShapeError, TypeError):
+    """A 0-d tensor where a sequence is wanted."""
 
 
 class IndexRangeError(GradloomError, IndexError, RuntimeError):

@@ -18,10 +18,11 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom import functions as G
-from gradloom.errors import DTypeError, IndexRangeError, ShapeError
+from gradloom.errors import AxisError, IndexRangeError, ShapeError
 from gradloom.functions.layouts import region_strides
 from gradloom.ops import gather as I
 from gradloom.ops import structure as S
+from gradloom.ops.core import broadcast_shapes
 from gradloom.tape import TAPE
 from gradloom.tensor import Tensor, _view, as_tensor, from_numpy
 
@@ -84,8 +85,8 @@ def _tensor_item(t: Tensor) -> Any:
     if t.dtype is dtypes.bool_:
         return _Mask(t)
     if t.dtype.category != 1:
-        raise DTypeError(
-            f"index: a {t.dtype.name} tensor is no index", code="dtype.index",
+        raise IndexRangeError(
+            f"index: a {t.dtype.name} tensor is no index", code="index.kind",
             hint="index with integer or bool tensors; convert with .long()",
         )  # fmt: skip
     return t if t.ndim else _At(t)
@@ -203,7 +204,7 @@ def _checked(k: int, axis: int, n: int) -> int:
 
 def _fits(whole: tuple[int, ...], mask: Tensor, axis: int, sizes: tuple[int, ...]) -> None:
     if sizes != tuple(mask.shape):
-        raise ShapeError(
+        raise AxisError(
             f"index: mask {tuple(mask.shape)} at axis {axis} does not fit tensor {whole}", code="shape.mask"
         )
 
@@ -266,7 +267,13 @@ def _gathered(y: Tensor, plan: _Plan) -> tuple[tuple[str, ...], list[Tensor]]:
         G.check_range(t, -y.shape[k], y.shape[k], "index", "index.range", axis=k)
     for k, mask in plan.masks:
         found[k] = from_numpy(np.flatnonzero(mask.detach().numpy()))
-    return tuple("i" if k in found else ":" for k in range(y.ndim)), [found[k] for k in sorted(found)]
+    ts = [found[k] for k in sorted(found)]
+    try:
+        if len(ts) > 1:
+            broadcast_shapes("index", [tuple(t.shape) for t in ts])
+    except ShapeError as e:
+        raise AxisError(e.message, code=e.code, hint=e.hint) from None
+    return tuple("i" if k in found else ":" for k in range(y.ndim)), ts
 
 
 # -- reading ----------------------------------------------------------------------------------------------

@@ -26,11 +26,38 @@ __all__ = [
     "ProcessException",
     "ProcessExitedException",
     "ProcessRaisedException",
+    "get_all_sharing_strategies",
+    "get_sharing_strategy",
+    "set_sharing_strategy",
     "spawn",
     "start_processes",
 ]
 
 globals().update({name: getattr(multiprocessing, name) for name in multiprocessing.__all__})
+
+
+_sharing = "file_descriptor"
+
+
+def get_all_sharing_strategies() -> set[str]:
+    """The names that :func:`set_sharing_strategy` takes."""
+    return {"file_descriptor", "file_system"}
+
+
+def get_sharing_strategy() -> str:
+    """The name that was set last."""
+    return _sharing
+
+
+def set_sharing_strategy(new_strategy: str) -> None:
+    """Note PyTorch's choice of how memory is shared: tensors go as copies, and hold no file open, under either name.
+
+    Raises ArgumentError for another name.
+    """
+    global _sharing
+    if new_strategy not in get_all_sharing_strategies():
+        raise ArgumentError(f"set_sharing_strategy: expected 'file_descriptor' or 'file_system', got {new_strategy!r}")
+    _sharing = new_strategy
 
 
 class ProcessException(Exception):

@@ -122,8 +122,13 @@ def initial_seed() -> int:
     return (_thread.generator or default_generator).seed_value
 
 
+_SETTINGS = ("fork_rng", "get_rng_state", "seed", "set_rng_state")
+
+
 def __getattr__(name: str) -> Any:
-    """TensorFlow's functions, `tf.random.normal` and its kin: they are the face's."""
+    """PyTorch's functions of states, and TensorFlow's, `tf.random.normal` and its kin: they are the faces'."""
+    if name in _SETTINGS:
+        return getattr(importlib.import_module("gradloom.settings"), name)
     functions = None if name.startswith("_") else importlib.import_module("gradloom.tensorflow.random")
     if functions is None or name not in functions.__all__:
         raise AttributeError(f"module 'gradloom.random' has no attribute {name!r}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,17 @@ def set_rng_state(new_state: Tensor) -> None:
         )  # fmt: skip
     s, n = new_state.numpy().view(np.int64)
     default_generator.set_state((int(s), int(n)))
+
+
+@contextmanager
+def fork_rng(devices: Any = None, enabled: bool = True, device_type: str = "cpu") -> Iterator[None]:
+    """While entered, draws leave the default generator's state as it was. ``devices`` beside the CPU are none."""
+    before = default_generator.get_state()
+    try:
+        yield
+    finally:
+        if enabled:
+            default_generator.set_state(before)
 
 
 # -- the same bits --------------------------------------------------------------------------------------------

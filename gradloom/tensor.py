@@ -18,7 +18,7 @@ from gradloom import dtypes
 from gradloom.deferred import LATE, recalled
 from gradloom.devices import CPU, device, resolve
 from gradloom.dtypes import DType, as_dtype
-from gradloom.errors import DTypeError, GradientError, InternalError, ShapeError
+from gradloom.errors import DTypeError, GradientError, InternalError, ScalarError, ShapeError
 from gradloom.graph.node import Aval
 from gradloom.ops import elementwise as E
 from gradloom.ops import structure as S
@@ -335,12 +335,12 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self.ndim:
-            raise ShapeError("a 0-d tensor has no length", code="shape.len")
+            raise ScalarError("a 0-d tensor has no length", code="shape.len")
         return self._v.aval.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
-            raise ShapeError("a 0-d tensor cannot be iterated", code="shape.iter")
+            raise ScalarError("a 0-d tensor cannot be iterated", code="shape.iter")
         return iter(_functions().PUBLIC["unbind"](self, 0))
 
     def __reversed__(self) -> Tensor:
@@ -376,6 +376,11 @@ class Tensor:
         return _unpickled, (type(self), self.detach().numpy(), self.requires_grad, more)
 
     def __deepcopy__(self, memo: dict) -> Tensor:
+        if not self.is_leaf:
+            raise GradientError(
+                "deepcopy: a result of differentiable operations is not copied with its history",
+                code="gradient.deepcopy", hint="use .clone(), or .detach().clone() to leave the history behind",
+            )  # fmt: skip
         out = type(self).__new__(type(self))
         memo[id(self)] = out
         a = self.numpy()

@@ -394,14 +394,11 @@ def build(c: Choice, buffers: list[int], temp: Callable[[int], int], host: Host)
         stretch = round_up(
             max(16, PACK_BYTES // (group * strip_bytes(tile, spec.dtype, 1) * (4 if along_k else 1))), 16
         )
-        launches.append(
-            Launch(
-                PackColumns(replace(spec.accesses[1], buf=0), spec.dtype, tile, p.pairs),
-                [buffers[spec.accesses[1].buf], slots[-1]],
-                [p.cols, p.extents[-1], group, stretch, *extents, *p.ints[1]],
-                ceil(strips / group) * ceil(p.k / stretch) * prod(extents),
-            )
-        )
+        pieces = ceil(strips / group) * ceil(p.k / stretch) * prod(extents)
+        if pieces:  # a sum of nothing has nothing to pack
+            packing = PackColumns(replace(spec.accesses[1], buf=0), spec.dtype, tile, p.pairs)
+            ints = [p.cols, p.extents[-1], group, stretch, *extents, *p.ints[1]]
+            launches.append(Launch(packing, [buffers[spec.accesses[1].buf], slots[-1]], ints, pieces))
     else:
         slots.append(buffers[0])
     resume = c.kc < p.k

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradloom.data.random import permutation, seed_of
-from gradloom.errors import ShapeError
+from gradloom.errors import SizesError
 from gradloom.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class TensorDataset(Dataset):
 
     Raises
     ------
-    ShapeError
+    ValueError, AssertionError
         If the first axes differ in length.
     """
 
@@ -127,7 +127,7 @@ class TensorDataset(Dataset):
             raise ValueError("TensorDataset needs at least one tensor")
         shapes = [tuple(t.shape) for t in tensors]
         if any(not shape or shape[0] != shapes[0][0] for shape in shapes):
-            raise ShapeError(
+            raise SizesError(
                 f"TensorDataset: the first axes differ: {', '.join(map(str, shapes))}",
                 code="shape.dataset",
                 hint="each tensor has one entry for each sample on its first axis",
@@ -203,12 +203,12 @@ class ConcatDataset(Dataset):
     def __init__(self, datasets: Iterable[Any]) -> None:
         self.datasets = list(datasets)
         if not self.datasets:
-            raise ValueError("ConcatDataset needs at least one data set")
+            raise SizesError("ConcatDataset needs at least one data set")
         self.cumulative_sizes: list[int] = []
         total = 0
         for dataset in self.datasets:
             if isinstance(dataset, IterableDataset):
-                raise TypeError("ConcatDataset joins data sets with a length; an IterableDataset has none")
+                raise SizesError("ConcatDataset joins data sets with a length; an IterableDataset has none")
             total += len(dataset)
             self.cumulative_sizes.append(total)
 
@@ -217,7 +217,9 @@ class ConcatDataset(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         length = len(self)
-        if not -length <= index < length:
+        if index < -length:
+            raise ValueError(f"index {index} is below the first of {length} samples")
+        if index >= length:
             raise IndexError(f"index {index} is out of range for {length} samples")
         index %= length
         which = bisect_right(self.cumulative_sizes, index)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import DTypeError
 from gradloom.functions import (
     activations,
     base,
@@ -292,9 +293,10 @@ def _put(out: Any, result: Any) -> Any:
         )  # fmt: skip
     if out.shape != result.shape:
         if out.numel():
-            raise ShapeError(
-                f"out: the result has shape {tuple(result.shape)}, out has {tuple(out.shape)}", code="shape.out",
-                hint="give a tensor of the result's shape, or an empty one",
+            warnings.warn(
+                f"out: a tensor of shape {tuple(out.shape)} with elements was resized to {tuple(result.shape)}; "
+                "this is deprecated: give one of the result's shape, or an empty one",
+                UserWarning, stacklevel=4,
             )  # fmt: skip
         out._v = zeros(result.shape, dtype=out.dtype)._v
     return out._write(result)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.errors import ArgumentError, DTypeError, ShapeError, StateError
+from gradloom.errors import ArgumentError, AxisError, DTypeError, ShapeError, StateError
 from gradloom.functions.base import apply, axes_of, const, operand, pick
 from gradloom.functions.complex_numbers import conj, view_as_real
 from gradloom.functions.creation import arange, full
@@ -110,7 +110,7 @@ def _plan(name: str, x: Tensor, s: Any, dim: Any, last_half: bool = False) -> tu
     else:
         axes = tuple(range(0 if sizes is None else builtins.max(0, x.ndim - len(sizes)), x.ndim))
     if not x.ndim and axes:
-        raise ShapeError(f"{name}: a 0-d tensor has no axis to transform", code="shape.fft")
+        raise AxisError(f"{name}: a 0-d tensor has no axis to transform", code="shape.fft")
     if len(set(axes)) != len(axes) or (sizes is not None and len(sizes) != len(axes)):
         raise ShapeError(
             f"{name}: s {s} and dim {dim} do not fit a tensor of {x.ndim} dimensions: they must be of one length, "

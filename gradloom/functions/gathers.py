@@ -1,7 +1,7 @@
 """Elements fetched by index, and the checks that indices and labels get.
 
-Index tensors may have any integer dtype. They are checked as the program runs: an index out of range is an
-IndexRangeError that names it, its position, the axis and its size.
+Index tensors may have any integer dtype. They are checked where they are used, or as the program runs where they are
+computed by it: an index out of range is an IndexRangeError that names it, its position, the axis and its size.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradloom import dtypes
+from gradloom.checks import refuse_known
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import apply, axes_of, const, operand, pick
 from gradloom.functions.creation import arange
@@ -21,7 +22,7 @@ from gradloom.ops import elementwise as E
 from gradloom.ops import gather as I
 from gradloom.ops import structure as S
 from gradloom.ops.core import broadcast_shapes
-from gradloom.tape import composite
+from gradloom.tape import TAPE, composite
 from gradloom.tensor import Tensor
 
 __all__ = "gather index_select one_hot take take_along_axis take_along_dim".split()
@@ -53,9 +54,14 @@ def _range_check(
 def check_range(
     index: Tensor, low: int, high: int, what: str, code: str, skip: int | None = None, axis: int | None = None
 ) -> None:
-    """Have the program refuse integers outside of low <= i < high; the error names value, position and axis."""
+    """Refuse integers outside of low <= i < high: here where they are known, else as the program runs.
+
+    The error names value, position and axis.
+    """
     check_index_dtype(what, index)
     if index.numel():
+        if not TAPE.traces:
+            refuse_known(index._v, (code, int(low), int(high), what, skip, axis))
         _range_check(index, int(low), int(high), what, code, skip, axis)
 
 

@@ -102,6 +102,9 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """Every choice of one entry of each vector, (choices, vectors); a single vector comes back as it is."""
     ts = [operand(t) for t in tensors]
+    for t in ts:
+        if t.ndim != 1:
+            raise ShapeError(f"cartesian_prod: expects vectors, got {tuple(t.shape)}", code="shape.cartesian_prod")
     if len(ts) == 1:
         return ts[0]
     return stack([reshape(g, (-1,)) for g in meshgrid(*ts)], 1)

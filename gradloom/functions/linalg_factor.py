@@ -145,13 +145,13 @@ def geqrf(input: Tensor) -> Reflectors:
     return Reflectors(part(L.geqrf, 0, (input,)), part(L.geqrf, 1, (input,)))
 
 
-def _compact(name: str, a: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """Reflectors as ``I - W T W^H`` (Schreiber & Van Loan 1989)."""
+def _compact(name: str, a: Tensor, tau: Tensor, wide: bool = False) -> tuple[Tensor, Tensor]:
+    """Reflectors as ``I - W T W^H`` (Schreiber & Van Loan 1989). wide: more columns than rows may stand beside them."""
     need_matrix(name, a)
     same_dtype(name, a, tau)
     m, n = a.shape[-2:]
     k = tau.shape[-1] if tau.ndim else 0
-    if not tau.ndim or n > m or k > n or tau.shape[:-1] != a.shape[:-2]:
+    if not tau.ndim or (n > m and not wide) or k > min(m, n) or tau.shape[:-1] != a.shape[:-2]:
         raise ShapeError(
             f"{name}: reflectors {tuple(a.shape)} and tau {tuple(tau.shape)} do not fit: needs (..., m, n) with "
             "n <= m, and (..., k) with k <= n",
@@ -184,7 +184,7 @@ def ormqr(input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, tran
 
     input: the reflectors (..., m, n). input2: their scales tau. input3: C. ``transpose`` takes Q^H.
     """
-    w, t = _compact("ormqr", input, input2)
+    w, t = _compact("ormqr", input, input2, wide=True)
     if input3.ndim < 2 or input3.shape[-2 if left else -1] != input.shape[-2]:
         raise ShapeError(
             f"ormqr: axis {-2 if left else -1} of C {tuple(input3.shape)} must be {input.shape[-2]}",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import dtypes
+from gradloom.checks import known
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.functions.base import apply, const, operand
 from gradloom.functions.creation import arange, full
@@ -23,6 +24,7 @@ from gradloom.functions.scans import cumsum
 from gradloom.functions.scatters import _as_number, _same_dtype
 from gradloom.ops import gather as I
 from gradloom.ops.core import broadcast_shapes
+from gradloom.tape import TAPE
 from gradloom.tensor import Tensor, from_numpy
 
 __all__ = "argwhere masked_fill masked_scatter masked_select nonzero nonzero_static".split()
@@ -51,6 +53,10 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     x, m = _together("masked_scatter", input, mask)
     s = reshape(_same_dtype("masked_scatter", x, source, "source"), (-1,))
     flat = reshape(cast(m, dtypes.int64), (-1,))
+    holds = known(operand(mask)._v)
+    if holds is not None and not TAPE.traces:  # where it can be counted, the error stands here
+        count = from_numpy(np.asarray(holds.sum() * (m.numel() // holds.size)))
+        check_range(count, 0, s.numel() + 1, "number of elements", "index.masked_scatter")
     check_range(sum(flat), 0, s.numel() + 1, "number of elements", "index.masked_scatter")
     if not s.numel() or not x.numel():
         return x if x is not input else reshape(x, tuple(x.shape))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
+from gradloom.errors import ArgumentError, AxisError, DTypeError, IndexRangeError, ShapeError
 from gradloom.functions import movement as M
 from gradloom.functions.arguments import described
 from gradloom.functions.base import axes_of, sizes_of, whole
@@ -52,7 +52,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 
 def _axis(name: str, dim: int, input: Tensor) -> tuple[int, ...]:
     if not input.ndim:
-        raise ShapeError(f"{name}: a 0-d tensor has no axes", code=f"shape.{name}")
+        raise AxisError(f"{name}: a 0-d tensor has no axes", code=f"shape.{name}")
     return axes_of(name, dim, input.ndim)
 
 

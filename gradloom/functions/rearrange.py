@@ -212,7 +212,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     sizes = sizes_of((shape,)) if not isinstance(shape, Tensor) else tuple(int(n) for n in shape.numpy().ravel())
     if at.numel() and math.prod(sizes) == 0:
         raise ShapeError(f"unravel_index: shape {sizes} has no elements", code="shape.unravel_index")
-    out = []
+    out, at = [], cast(at, dtypes.int64)
     for n in reversed(sizes):
         out.append(remainder(at, const(max(n, 1))))
         at = floor_divide(at, const(max(n, 1)))

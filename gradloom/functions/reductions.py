@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -280,6 +281,8 @@ def _spread(
     if isinstance(dim, bool):  # PyTorch's var(input, unbiased)
         dim, unbiased = None, dim
     c = correction if correction is not None else 1 if unbiased is None else int(unbiased)
+    if math.prod(input.shape[k] for k in axes_of(name, every(dim), input.ndim)) <= c:
+        warnings.warn(f"{name}: degrees of freedom is <= 0 with correction {c}", UserWarning, stacklevel=4)
     return _moments(_averaged(name, input, None), every(dim), c, bool(keepdim), root)
 
 

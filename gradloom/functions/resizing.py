@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gradloom.errors import DTypeError, GradientError
+from gradloom.errors import DTypeError, GradientError, ShapeError
 from gradloom.functions import overlaps, views
 from gradloom.functions.base import apply, sizes_of
 from gradloom.functions.creation import empty
@@ -50,6 +50,8 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
             hint="use reshape, narrow or cat",
         )  # fmt: skip
     shape = sizes_of(sizes)
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"resize_: shape {shape} has a negative size", code="shape.resize")
     old, new = self.numel(), math.prod(shape)
     flat = reshape(self, (old,))
     if new > old:

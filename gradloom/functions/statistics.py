@@ -280,7 +280,7 @@ def histogramdd(
         else:
             if int(b) < 1:
                 raise ArgumentError(f"histogram: bins must be at least 1, got {b}")
-            low, high = range[2 * d : 2 * d + 2] if range is not None else (0, 0)
+            low, high = range[2 * d : 2 * d + 2] if range is not None else (0, 0) if column.numel() else (0, 1)
             edges.append(_even_edges(*_span("histogramdd", column, low, high, 0.5), int(b)))
         k = _bin(column, edges[-1])
         out = lt(k, const(0))
@@ -341,7 +341,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     a = input.numpy()
     if a.size and a.min() < 0:
         raise ArgumentError(f"bincount: the numbers must not be negative, found {a.min()}")
-    n = max(int(a.max(initial=-1)) + 1, minlength)
+    n = max(int(a.max()) + 1 if a.size else 0, minlength)
     if weights is None:
         return _count(input, n, None, dtypes.int64)
     d = weights.dtype if weights.dtype is dtypes.float32 else dtypes.float64
@@ -382,6 +382,8 @@ def cov(
         size: Tensor = const(float(max(n - correction, 0)))
         weighted = d
     else:
+        if weights.dtype.is_floating:
+            x = cast(x, dtypes.promote(x.dtype, weights.dtype))
         w = cast(weights, x.dtype.to_real())
         total = sum(w)
         d = sub(x, div(sum(mul(x, w), 1, True), total))

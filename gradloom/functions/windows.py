@@ -30,7 +30,7 @@ def _made(
     """``values(positions, length of a period)``; a window of one point is 1."""
     d = dtypes.default_float() if dtype is None else as_dtype(dtype)
     if not d.is_floating:
-        raise DTypeError(f"{name}: dtype {d.name} is not floating", code="dtype.window")
+        raise ArgumentError(f"{name}: dtype {d.name} is not floating", code="argument.window")
     if M < 0:
         raise ShapeError(f"{name}: a window of {M} points", code="shape.window", hint="M must not be negative")
     n = np.arange(M, dtype=np.float64)
@@ -65,7 +65,9 @@ def general_cosine(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``sum((-1)**i * a[i] * cos(2 pi i n / (M - 1)))``."""
-    weights = [float(x) for x in a or ()]
+    weights = [float(x) for x in a] if isinstance(a, (list, tuple)) else []
+    if not isinstance(a, (list, tuple)):
+        raise DTypeError(f"general_cosine: a must be a list or tuple of weights, got {a!r}")
     if not weights:
         raise ArgumentError(f"general_cosine: a must be the weights of the cosines, one or more, got {a!r}")
     return _made("general_cosine", M, sym, _sum_of_cosines(weights), dtype, layout, device, requires_grad)

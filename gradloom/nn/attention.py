@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gradloom import functions as G
-from gradloom.errors import ArgumentError
+from gradloom.errors import ArgumentError, SizesError
 from gradloom.nn import functional as F
 from gradloom.nn import init
 from gradloom.nn.linear import NonDynamicallyQuantizableLinear
@@ -93,7 +93,7 @@ class MultiheadAttention(Module):
                 f"MultiheadAttention: embed_dim {embed_dim} and num_heads {num_heads} must be greater than 0"
             )
         if embed_dim % num_heads:
-            raise ArgumentError(
+            raise SizesError(
                 f"MultiheadAttention: embed_dim {embed_dim} must be divisible by num_heads {num_heads}",
                 hint="each head gets embed_dim / num_heads features",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradloom import dtypes
 from gradloom import functions as G
-from gradloom.errors import IndexRangeError, NotSupportedError, ShapeError
+from gradloom.errors import IndexRangeError, NotSupportedError, ShapeError, SizesError
 from gradloom.functions.base import apply, const
 from gradloom.functions.gathers import check_range
 from gradloom.functions.scans import cumsum
@@ -27,8 +27,8 @@ def _table(name: str, weight: Tensor, padding_idx: int | None) -> int | None:
         return None
     n = weight.shape[0]
     if not -n <= padding_idx < n:
-        raise IndexRangeError(
-            f"{name}: padding_idx {padding_idx} is out of range for a weight of {n} rows", code="index.padding"
+        raise SizesError(
+            f"{name}: padding_idx {padding_idx} is out of range for a weight of {n} rows", code="argument.padding"
         )
     return padding_idx % n
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradloom import functions as G
+from gradloom.functions import with_out
 from gradloom.functions.activations import hardshrink, prelu
 from gradloom.functions.arguments import guarded, placed
 from gradloom.functions.convolution import (
@@ -319,8 +320,11 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return G.linear(input, weight, bias)
 
 
+# the functions that PyTorch lets write into ``out=``
+WITH_OUT = frozenset("avg_pool2d avg_pool3d gelu hardshrink linear logsigmoid normalize softplus softshrink".split())
 for _family in (_adaptive, _pooling):
     heed(_family.__name__.rpartition(".")[2], vars(_family))
 heed("functional", globals())
 for _name in __all__:  # errors of Python's innards become ones that name the argument
-    globals()[_name] = placed(__name__, _name, guarded(globals()[_name]))
+    _guard = with_out if _name in WITH_OUT else guarded
+    globals()[_name] = placed(__name__, _name, _guard(globals()[_name]))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from gradloom import functions as G
 from gradloom.dtypes import bfloat16, complex128, float16, float32, float64
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions.base import const
 from gradloom.functions.conversion import finfo
 from gradloom.functions.movement import slice_axis
@@ -157,6 +157,8 @@ def batch_norm(
     ShapeError: other than one entry for each channel, or one value for each channel in training. DTypeError: integers.
     """
     _floating("batch_norm", input)
+    if training and eps <= 0:
+        raise ArgumentError(f"batch_norm: eps must be positive during training, got {eps}")
     if input.ndim < 2 and tuple(input.shape) != (0,):
         raise ShapeError(
             f"batch_norm: expects an input (N, C, ...), got shape {tuple(input.shape)}", code="shape.norm",

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from gradloom.dtypes import DType, as_dtype, default_float
 from gradloom.errors import DTypeError, StateError
+from gradloom.functions.base import sizes_of
 from gradloom.functions.creation import empty
 from gradloom.functions.views import follow
 from gradloom.modes import no_grad
@@ -80,7 +81,7 @@ class _Uninitialized:
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Take a shape, and memory with undefined content; the class becomes that of an ordinary one."""
-        value = empty(shape, dtype=self._wanted if dtype is None else as_dtype(dtype), device=device)
+        value = empty(sizes_of((shape,)), dtype=self._wanted if dtype is None else as_dtype(dtype), device=device)
         self._set_value(value._v)  # type: ignore[attr-defined]
         self.__class__ = self._becomes  # type: ignore[assignment]
 

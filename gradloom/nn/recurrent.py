@@ -12,6 +12,7 @@ import numpy as np
 
 from gradloom import functions as G
 from gradloom.errors import ArgumentError, DTypeError, NotSupportedError, ShapeError
+from gradloom.modes import MODES
 from gradloom.nn import functional as F
 from gradloom.nn import init
 from gradloom.nn.module import Module, Parameter
@@ -82,7 +83,10 @@ class RNNBase(Module):
             raise ArgumentError(f"{mode}: dropout is {dropout!r}, expected a probability between 0 and 1")
         if not isinstance(hidden_size, int):
             raise DTypeError(f"{mode}: hidden_size is of type {type(hidden_size).__name__}, expected an int")
-        for name, value in (("hidden_size", hidden_size), ("num_layers", num_layers)):
+        for name, flag in (("bias", bias), ("batch_first", batch_first)):
+            if not isinstance(flag, bool):
+                raise DTypeError(f"{mode}: {name} should be of type bool, got: {type(flag).__name__}")
+        for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             if value <= 0:
                 raise ArgumentError(f"{mode}: {name} is {value}, it must be greater than zero")
         if proj_size and mode != "LSTM":
@@ -160,7 +164,7 @@ class RNNBase(Module):
             )  # fmt: skip
         single = input.ndim == 2
         x = G.unsqueeze(input, 1) if single else G.transpose(input, 0, 1) if self.batch_first else input
-        self._check_input(x.shape[-1])
+        self._check_input(x)
         if not x.shape[0]:
             raise ShapeError(f"{self.mode}: the sequences have no step, at least one is needed", code="shape.recurrent")
         start = self._start(hx, x.shape[1], single, x.dtype)
@@ -170,7 +174,7 @@ class RNNBase(Module):
 
     def _packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         data, sizes, order, back = packed
-        self._check_input(data.shape[-1])
+        self._check_input(data)
         rows, places, mask = steps_of(np.asarray(sizes.numpy()))
         start = self._start(hx, rows.shape[1], False, data.dtype)
         if order is not None and hx is not None:
@@ -183,7 +187,13 @@ class RNNBase(Module):
     def _state(self, parts: list[Tensor]) -> Any:
         return tuple(parts) if self.mode == "LSTM" else parts[0]
 
-    def _check_input(self, features: int) -> None:
+    def _check_input(self, x: Tensor) -> None:
+        wanted, features = self._flat_weights[0].dtype, x.shape[-1]
+        if x.dtype is not wanted and MODES.autocast is None:
+            raise ArgumentError(
+                f"{self.mode}: RNN input dtype {x.dtype.name} does not match weight dtype {wanted.name}",
+                code="argument.recurrent", hint=f"convert the input with .to(gradloom.{wanted.name})",
+            )  # fmt: skip
         if features != self.input_size:
             raise ShapeError(
                 f"{self.mode}: the input has {features} features, this layer takes input_size={self.input_size}",

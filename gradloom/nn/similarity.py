@@ -33,10 +33,9 @@ def _normalize(input: Tensor, p: float, dim: int, eps: float) -> Tensor:
     return input / G.clamp(_norm(input, p, dim), eps)
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """Divide by the p-norm along `dim`, which is held above eps. Shape kept; p may be 0 and ±inf."""
-    result = _normalize(input, float(p), dim, float(eps))
-    return result if out is None else out.copy_(result)
+    return _normalize(input, float(p), dim, float(eps))
 
 
 @composite

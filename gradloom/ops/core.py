@@ -13,7 +13,7 @@ import numpy as np
 
 from gradloom import dtypes
 from gradloom.dtypes import DType
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import AxisError, DTypeError, ShapeError
 from gradloom.graph.node import Aval
 
 __all__ = ["Elementwise", "Movement", "Primitive", "Reduce", "REGISTRY", "broadcast_shapes"]
@@ -183,7 +183,7 @@ class Reduce(Primitive):
         if self.op in ("max", "min"):
             for k in axes:
                 if a.shape[k] == 0 and a.size == 0:
-                    raise ShapeError(
+                    raise AxisError(
                         f"{self.name}: axis {k} of shape {a.shape} is empty and the operation has no identity",
                         code="shape.empty",
                     )

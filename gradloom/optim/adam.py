@@ -7,15 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gradloom import functions as G
-from gradloom.optim.optimizer import LearningRate, Optimizer, checked, number, switches
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import LearningRate, checked, checked_betas, number, switches, tensor_options
 from gradloom.optim.rows import touched
 from gradloom.tensor import Tensor
-
-
-def checked_betas(betas: Sequence[Any]) -> None:
-    """ValueError unless all lie in [0, 1)."""
-    for k, beta in enumerate(betas):
-        checked(f"betas[{k}]", beta, high=1.0)
 
 
 class Adam(Optimizer):
@@ -60,6 +55,7 @@ class Adam(Optimizer):
         checked("eps", eps)
         checked_betas(betas)
         checked("weight_decay", weight_decay)
+        tensor_options(lr, betas, foreach, capturable)
         defaults = {
             "lr": lr,
             "betas": betas,

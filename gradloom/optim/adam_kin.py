@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gradloom import functions as G
-from gradloom.optim.adam import checked_betas
-from gradloom.optim.optimizer import LearningRate, Optimizer, checked, number, switches
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import LearningRate, checked, checked_betas, number, switches
 from gradloom.tensor import Tensor
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradloom import functions as G
-from gradloom.optim.optimizer import LearningRate, Optimizer, checked, number, switches
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import LearningRate, checked, number, switches
 from gradloom.tensor import Tensor
 
 

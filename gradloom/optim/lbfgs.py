@@ -14,7 +14,8 @@ import numpy as np
 
 from gradloom.errors import StateError
 from gradloom.modes import enable_grad, no_grad
-from gradloom.optim.optimizer import LearningRate, Optimizer, checked, number
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import LearningRate, checked, number
 from gradloom.tensor import Tensor, tensor
 
 Vector = np.ndarray

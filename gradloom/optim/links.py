@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gradloom import functions as G
-from gradloom.optim.optimizer import LearningRate, Optimizer, checked, number
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import LearningRate, checked, number
 from gradloom.tensor import Tensor
 
 Rows = list[list[Tensor]]

@@ -12,6 +12,7 @@ step that gradients flow through, and is refused.
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from gradloom import functions as G
-from gradloom.errors import GradientError, ShapeError, StateError
+from gradloom.errors import ArgumentError, ShapeError
 from gradloom.functions.complex_numbers import view_as_complex, view_as_real
 from gradloom.functions.hooks import RemovableHandle, hold, to_zero
 from gradloom.modes import enable_grad
@@ -30,19 +31,16 @@ from gradloom.optim.hooks import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from gradloom.optim.options import switches
+from gradloom.optim.state import Count, State
 from gradloom.tape import update
 from gradloom.tensor import Tensor, tensor
 
 __all__ = [
     "Optimizer",
-    "checked",
-    "number",
     "register_optimizer_step_post_hook",
     "register_optimizer_step_pre_hook",
-    "switches",
 ]
-
-LearningRate = float | Tensor
 
 
 class _Bucket:
@@ -100,7 +98,7 @@ class Optimizer:
             )
         self.defaults = dict(defaults)
         self.param_groups: list[dict[str, Any]] = []
-        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(State)
         self._flat: list[Tensor] = []
         self._live: list[bool] | None = None
         self._before_step: OrderedDict[int, Any] = OrderedDict()
@@ -188,10 +186,15 @@ class Optimizer:
             if not p.is_leaf:
                 raise ValueError("an optimizer trains leaf tensors; this one was computed from others")
             if p.dtype.is_complex and not self._complex:
-                raise ValueError(f"{type(self).__name__} does not train complex parameters")
+                raise ArgumentError(f"{type(self).__name__} does not support complex parameters")
             if id(p) in known:
-                raise ValueError("a parameter appears twice in the optimizer's groups")
-            known.add(id(p))
+                raise ValueError("some parameters appear in more than one parameter group of the optimizer")
+        if len({id(p) for p in params}) < len(params):
+            warnings.warn(
+                "an optimizer contains a parameter group with duplicate parameters; they are trained once, and this "
+                "will be an error",
+                UserWarning, stacklevel=3,
+            )  # fmt: skip
         merged: dict[str, Any] = {"params": params}
         if names:
             merged["param_names"] = names
@@ -277,11 +280,12 @@ class Optimizer:
             if self._numbers:
                 new = self._advance(bucket.group, bucket.step, bucket.numbers)
                 # single precision, as they are saved: a run that was resumed goes on with the same bits
-                bucket.numbers = {k: float(np.float32(v)) for k, v in new.items()}
+                bucket.numbers = {k: Count(np.float32(v)) for k, v in new.items()}
                 for state in bucket.states:
                     state.update(bucket.numbers)
-            for state in bucket.states:
-                state["step"] = bucket.step
+            if self._counts:
+                for state in bucket.states:
+                    state["step"] = Count(bucket.step)
 
     def _plan(self, live: list[bool]) -> None:
         """Sort the parameters with gradients into buckets, make missing state, and list what a step writes."""
@@ -361,10 +365,7 @@ class Optimizer:
         for name, value in entries.items():
             if name == "step" and not self._counts:
                 continue
-            if name in (*self._numbers, "step") and isinstance(value, (int, float)):
-                out[name] = tensor(np.asarray(value, np.float32))
-            else:
-                out[name] = value.detach() if isinstance(value, Tensor) else value
+            out[name] = value.detach() if isinstance(value, Tensor) else value
         return out
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -372,7 +373,7 @@ class Optimizer:
 
         Raises
         ------
-        StateError
+        ValueError
             If the number of groups or of parameters in a group differs.
         ShapeError
             If a state tensor has another shape than its parameter asks for.
@@ -384,7 +385,7 @@ class Optimizer:
         groups = given["param_groups"]
         own, saved = [len(g["params"]) for g in self.param_groups], [len(g["params"]) for g in groups]
         if own != saved:
-            raise StateError(
+            raise ArgumentError(
                 f"the optimizer has groups of {own} parameters, the state has groups of {saved}",
                 code="state.optimizer",
                 hint="make the optimizer from the same model and groups before loading",
@@ -396,28 +397,28 @@ class Optimizer:
             for p, index in zip(group["params"], options["params"], strict=True):
                 entries = given["state"].get(index)
                 if entries is not None:
-                    fresh[p] = {name: self._restored(name, value, new_options, p) for name, value in entries.items()}
+                    restored = {k: self._restored(k, value, new_options, p) for k, value in entries.items()}
+                    fresh[p] = State(restored)
         for group, options in zip(self.param_groups, groups, strict=True):
             kept = group.get("param_names")
             group.update({k: _plain(v) for k, v in options.items() if k != "params"})
             if kept is not None:
                 group["param_names"] = kept
-        self.state = defaultdict(dict, fresh)
+        self.state = defaultdict(State, fresh)
         self._live = None
         for hook in self._after_load.values():
             hook(self)
 
     def _restored(self, name: str, value: Any, group: Mapping[str, Any], param: Tensor) -> Any:
         """An entry of a loaded state."""
-        if name == "step":
-            return int(value.item() if hasattr(value, "item") else value)
-        if name in self._numbers:
-            return float(value.item() if hasattr(value, "item") else value)
+        own = type(self).step is Optimizer.step
+        if name in self._numbers or (name == "step" and own):
+            return Count(value.item() if hasattr(value, "item") else value)
         if not hasattr(value, "shape"):
             return value
         array = np.array(value.detach().numpy() if hasattr(value, "detach") else value)
-        wanted = tuple(param.shape)
-        if name in self._state_names(group, param):
+        wanted = tuple(param.shape) if own else array.shape  # of an optimiser written elsewhere nothing is known
+        if own and name in self._state_names(group, param):
             wanted = self._state_array(name, group, param).shape
         if array.shape != wanted:
             raise ShapeError(
@@ -425,7 +426,7 @@ class Optimizer:
                 code="state.optimizer",
                 hint="the state was saved for another model, or with the parameters in another order",
             )
-        return tensor(array.astype(param.dtype.numpy))
+        return tensor(array.astype(param.dtype.numpy) if array.dtype.kind in "fc" or own else array)
 
     # hooks
 
@@ -475,31 +476,3 @@ def _real(x: Tensor) -> Tensor:
 def _plain(value: Any) -> Any:
     """An option of a loaded group; another library's 0-d tensor as a number."""
     return value.item() if hasattr(value, "item") and not isinstance(value, Tensor) else value
-
-
-def switches(foreach: bool | None = None, **others: Any) -> dict[str, Any]:
-    """Refuse what cannot be had of PyTorch's switches `foreach`, `fused`, `differentiable`. Returns those given."""
-    if foreach and others.get("fused"):
-        raise RuntimeError("`fused` and `foreach` cannot be True together: choose one")
-    if others.get("differentiable"):
-        raise GradientError(
-            "differentiable=True: an optimiser's step closes the round, so no gradient flows through it",
-            code="optim.differentiable",
-            hint="write the inner update with gradloom.func.grad: p - lr * g is an ordinary expression",
-        )
-    return {"foreach": foreach, **others}
-
-
-def number(value: Any) -> float:
-    """An option that may be a 0-d tensor, as a number."""
-    return float(value.item() if isinstance(value, Tensor) else value)
-
-
-def checked(name: str, value: Any, low: float = 0.0, high: float | None = None) -> Any:
-    """Return a hyper-parameter; ValueError unless low <= value (and value < high where given)."""
-    if isinstance(value, Tensor) and value.numel() != 1:
-        raise ValueError(f"{name} as a tensor has one element, got shape {tuple(value.shape)}")
-    x = number(value)
-    if not x >= low or (high is not None and not x < high):
-        raise ValueError(f"{name} must be at least {low}{'' if high is None else f' and below {high}'}, got {value}")
-    return value

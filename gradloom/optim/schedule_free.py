@@ -10,8 +10,8 @@ import numpy as np
 
 from gradloom import functions as G
 from gradloom.modes import no_grad
-from gradloom.optim.adam import checked_betas
-from gradloom.optim.optimizer import LearningRate, Optimizer, checked, number, switches
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import LearningRate, checked, checked_betas, number, switches
 from gradloom.tensor import Tensor
 
 

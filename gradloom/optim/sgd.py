@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gradloom.optim.optimizer import LearningRate, Optimizer, checked, number, switches
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import LearningRate, checked, number, switches
 from gradloom.tensor import Tensor
 
 

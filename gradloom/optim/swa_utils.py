@@ -12,7 +12,8 @@ import numpy as np
 from gradloom.modes import no_grad
 from gradloom.nn.module import Module
 from gradloom.optim.lr_scheduler.base import LRScheduler, by_group
-from gradloom.optim.optimizer import Optimizer, number
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import number
 from gradloom.tensor import Tensor, tensor
 
 __all__ = [

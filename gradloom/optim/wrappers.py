@@ -10,7 +10,8 @@ import numpy as np
 from gradloom import functions as G
 from gradloom.errors import StateError
 from gradloom.modes import enable_grad
-from gradloom.optim.optimizer import Optimizer, checked
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import checked
 from gradloom.tape import update
 from gradloom.tensor import Tensor, tensor
 

@@ -22,8 +22,8 @@ block_diag
     q -> shape.{name}
     {name}: expects tensors of at most 2 dimensions, got (2, 2, 2)
 cartesian_prod
-    x, v -> shape.meshgrid
-    meshgrid: expects scalars and vectors, got shape (2, 3)
+    x, v -> shape.{name}
+    {name}: expects vectors, got (2, 3)
 combinations
     x -> shape.{name}
     {name}: expects a vector, got (2, 3)

@@ -172,7 +172,7 @@ min
     argmin: axis 5 is out of range for a tensor of 2 dimensions
 std std_mean var_mean
     x, 5 -> index.axis
-    var: axis 5 is out of range for a tensor of 2 dimensions
+    {name}: axis 5 is out of range for a tensor of 2 dimensions
 aminmax
     x, dim=5 -> index.axis
     amin: axis 5 is out of range for a tensor of 2 dimensions

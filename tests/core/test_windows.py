@@ -11,7 +11,7 @@ import torch
 from scipy.signal import windows as scipy_windows
 
 import gradloom as gl
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, ShapeError
 from gradloom.signal import windows as W
 
 WINDOWS: dict[str, list[dict[str, Any]]] = {
@@ -52,7 +52,7 @@ def test_options() -> None:
 
 REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: W.hann(-1), ShapeError, "window of -1 points"),
-    (lambda: W.hann(4, dtype=gl.int64), DTypeError, "not floating"),
+    (lambda: W.hann(4, dtype=gl.int64), ArgumentError, "not floating"),
     (lambda: W.gaussian(4, std=0), ValueError, "std must be positive"),
     (lambda: W.exponential(4, tau=-1), ValueError, "tau must be positive"),
     (lambda: W.exponential(4, center=1), ValueError, "only with sym=False"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
-from gradloom.errors import ShapeError
+from gradloom.errors import ShapeError, SizesError
 from gradloom.utils.data import (
     BatchSampler,
     ConcatDataset,
@@ -170,7 +170,7 @@ def test_collate_fn_batch_size_none_and_streams() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ShapeError, match="first axes"):
+    with pytest.raises(SizesError, match="first axes"):
         TensorDataset(gl.zeros(3), gl.zeros(4))
     with pytest.raises(ValueError, match="batch_size"):
         DataLoader(whole(), 0)

@@ -163,7 +163,7 @@ def test_adaptive_log_softmax(head_bias: bool) -> None:
 
 @pytest.mark.parametrize("old", [{"size_average": False}, {"reduce": False}, {"size_average": True, "reduce": True}])
 def test_the_old_spelling_of_reductions(old: dict) -> None:
-    with pytest.warns(DeprecationWarning, match="reduction="):
+    with pytest.warns(UserWarning, match="reduction="):
         ours = F.soft_margin_loss(gl.tensor(X), gl.tensor(SIGN_MAP), **old)
     with pytest.warns(UserWarning, match="deprecated"):
         theirs = TF.soft_margin_loss(torch.tensor(X), torch.tensor(SIGN_MAP), **old)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradloom import functions as G
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions import arange
 from gradloom.functions.contraction import linear
 from gradloom.nn.losses.common import chosen, reduced
@@ -135,11 +135,13 @@ def cross_entropy(
     """
     reduction = chosen(reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing lies between 0 and 1, got {label_smoothing}")
+        raise ArgumentError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
     axis = _class_axis(input, "cross_entropy")
     classes = input.shape[axis]
     _check_weight(weight, classes, "cross_entropy")
     probabilities = target.dtype.is_floating and tuple(target.shape) == tuple(input.shape)
+    if probabilities and ignore_index >= 0:
+        raise ArgumentError(f"ignore_index is not supported for a floating point target, got {ignore_index}")
     if not probabilities:
         _check_labels(input, target, axis, ignore_index, "cross_entropy")
     shifted = input - G.amax(input, dim=axis, keepdim=True).detach() if classes else input

@@ -23,7 +23,7 @@ def chosen(
     if size_average is None and reduce is None:
         return reduction_name(reduction, extra)
     name = "none" if reduce is False else "sum" if size_average is False else "mean"
-    warnings.warn(f"size_average and reduce are old spellings: use reduction={name!r}", DeprecationWarning, 4)
+    warnings.warn(f"size_average and reduce are old spellings: use reduction={name!r}", UserWarning, 4)
     return name
 
 

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradloom.optim.optimizer import Optimizer, number
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import number
 from gradloom.tensor import Tensor
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradloom.optim.lr_scheduler.base import LRScheduler, by_group, set_rate, warn_of_epoch
-from gradloom.optim.optimizer import Optimizer, number
+from gradloom.optim.optimizer import Optimizer
+from gradloom.optim.options import number
 
 
 class ReduceLROnPlateau(LRScheduler):

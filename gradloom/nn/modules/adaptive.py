@@ -1,0 +1,5 @@
+"""The names of `torch.nn.modules.adaptive`."""
+
+from gradloom.nn.losses.layers import AdaptiveLogSoftmaxWithLoss
+
+__all__ = ["AdaptiveLogSoftmaxWithLoss"]

@@ -1,0 +1,5 @@
+"""The names of `torch.nn.modules.distance`."""
+
+from gradloom.nn.arrange import CosineSimilarity, PairwiseDistance
+
+__all__ = ["CosineSimilarity", "PairwiseDistance"]

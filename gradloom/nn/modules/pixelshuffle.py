@@ -1,0 +1,5 @@
+"""The names of `torch.nn.modules.pixelshuffle`."""
+
+from gradloom.nn.arrange import PixelShuffle, PixelUnshuffle
+
+__all__ = ["PixelShuffle", "PixelUnshuffle"]
