@@ -15,7 +15,7 @@ from gradloom.distributions.distribution import (
     logits_to_probs,
     probs_to_logits,
 )
-from gradloom.functions.sampling import poisson, standard_gamma
+from gradloom.functions.sampling import drawn_by_weight, poisson, standard_gamma
 from gradloom.nn import functional as F
 from gradloom.tensor import Tensor
 
@@ -270,7 +270,9 @@ class Categorical(Distribution):
             rows = self.probs.reshape(-1, self._num_events)
             if not n or not rows.shape[0]:
                 return gl.zeros(self._extended(sample_shape), dtype=gl.int64)
-            return gl.multinomial(rows, n, True).t().reshape(self._extended(sample_shape))
+            # weights that were validated are not looked at again: a sample needs no program of its own
+            drawn = drawn_by_weight(rows, n) if self._validate else gl.multinomial(rows, n, True)
+            return drawn.t().reshape(self._extended(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         self._validate_sample(value)

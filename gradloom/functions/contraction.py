@@ -48,16 +48,27 @@ def matmul(input: Tensor, other: Tensor, *, transpose_a: bool = False, transpose
         a = swap_last(a)
     if transpose_b and b.ndim > 1:
         b = swap_last(b)
-    va, vb = a.ndim == 1, b.ndim == 1
-    x = unsqueeze(a, 0) if va else a
-    y = unsqueeze(b, 1) if vb else b
-    if x.shape[-1] != y.shape[-2]:
+    inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
+    if a.shape[-1] != inner:
         raise ShapeError(
-            f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not fit: axis -1 of the first ({x.shape[-1]}) "
-            f"must equal axis {-1 if vb else -2} of the second ({y.shape[-2]})",
+            f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not fit: axis -1 of the first ({a.shape[-1]}) "
+            f"must equal axis {-1 if b.ndim == 1 else -2} of the second ({inner})",
             code="shape.matmul",
             hint="transpose one operand or check the number of features",
         )
+    if a.ndim == 2 == b.ndim:
+        return dot(a, b)
+    if a.ndim > 2 and b.ndim > 2 and a.shape[:-2] != b.shape[:-2]:
+        broadcast_shapes("matmul", [a.shape[:-2], b.shape[:-2]])  # refuses them here, under this name
+    return _product(a, b)
+
+
+@composite
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """The product of operands that fit, vectors or batches among them."""
+    va, vb = a.ndim == 1, b.ndim == 1
+    x = unsqueeze(a, 0) if va else a
+    y = unsqueeze(b, 1) if vb else b
     if y.ndim == 2 and x.ndim > 2:  # one big product
         rows = math.prod(x.shape[:-1])
         out = reshape(dot(reshape(x, (rows, x.shape[-1])), y), (*x.shape[:-1], y.shape[-1]))

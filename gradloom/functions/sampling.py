@@ -32,7 +32,7 @@ __all__ = (
     "bernoulli binomial multinomial normal poisson rand rand_like randint randint_like randn randn_like randperm"
 ).split()
 METHODS = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_".split()
-INTERNAL = "standard_gamma uniform_like".split()
+INTERNAL = "drawn_by_weight standard_gamma uniform_like".split()
 FUNCTION_ONLY = "normal poisson rand rand_like randint randint_like randn randn_like randperm".split()
 
 
@@ -256,14 +256,20 @@ def multinomial(
             f"{int((a > 0).sum(-1).min())} have a weight"
         )
     if replacement:
-        from gradloom.functions import PUBLIC
-
-        edges = cumsum(w, -1)
-        last = edges[..., -1:]
-        u = _uniform((*w.shape[:-1], num_samples), w.dtype, generator)
-        return PUBLIC["clamp"](PUBLIC["searchsorted"](div(edges, last), u, right=True), max=w.shape[-1] - 1)
+        return drawn_by_weight(w, num_samples, generator)
     race = neg(log1p(neg(_uniform(tuple(w.shape), w.dtype, generator))))
     return topk(div(w, race + float(np.finfo(np.float32).tiny)), num_samples, -1)[1]
+
+
+def drawn_by_weight(weights: Tensor, count: int, generator: Generator | None = None) -> Tensor:
+    """``count`` indices for each row of weights that are known to be right, with replacement; looks at nothing."""
+    from gradloom.functions import PUBLIC
+
+    edges = cumsum(weights, -1)
+    u = _uniform((*weights.shape[:-1], count), weights.dtype, generator)
+    return PUBLIC["clamp"](
+        PUBLIC["searchsorted"](div(edges, edges[..., -1:]), u, right=True), max=weights.shape[-1] - 1
+    )
 
 
 # -- filling -----------------------------------------------------------------------------------------------

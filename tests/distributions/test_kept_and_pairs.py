@@ -116,3 +116,18 @@ def test_no_count_is_no_nan() -> None:
 def test_a_gamma_takes_numbers() -> None:
     assert GD.Gamma(1, 1).log_prob(0).item() == 0.0
     assert GD.Chi2(gl.tensor([1.0])).log_prob(0).tolist() == [np.inf]
+
+
+def test_a_draw_and_its_logarithm_close_two_rounds() -> None:
+    """Weights that were validated are not looked at again: a policy's step in a game is two programs, not four."""
+    from gradloom.tape import TAPE
+
+    net = gl.nn.Linear(4, 3)
+    for _ in range(2):
+        before = TAPE.rounds
+        d = gl.distributions.Categorical(logits=net(gl.ones(2, 4)))
+        a = d.sample()
+        d.log_prob(a).tolist(), a.tolist()
+    assert TAPE.rounds - before <= 3
+    with pytest.raises(ValueError, match="multinomial"):
+        gl.distributions.Categorical(probs=gl.tensor([0.5, -0.5]), validate_args=False).sample()
