@@ -199,7 +199,7 @@ def _walk(
         def seed(v: Value, ct: Any) -> None:
             assert v.hist is not None
             record, e = v.hist
-            if record.freed(e):
+            if record.freed(e) and (want is None or leads.freed(v)):
                 raise GradientError(
                     "this value's graph was freed by an earlier backward()",
                     code="gradient.freed",
@@ -273,21 +273,39 @@ class _Leads:
             if key in seen or key in self.dead:
                 continue
             seen.add(key)
-            freed = record.freed(e)
+            if record.pulled is None:
+                return True  # nothing is known of it any more: the walk will come by, and say so
             for x in e.through():
                 if (id(record), id(x)) in self.entries:
                     return True
                 for i in x.ins:
-                    if i.prim is LEAF and i.rg and not freed:
+                    if i.prim is LEAF and i.rg:
                         leaf = record.leaves[i.leaf]
                         if id(record.tensors[i.leaf]) in self.want:
                             return True
                         if leaf is not None and leaf.hist is not None:
                             todo.append(leaf)
-            if freed:
-                return True  # the walk will come by, and say so
         self.dead |= seen
         return False
+
+    def freed(self, v: Value) -> bool:
+        """Whether what leads from there to what is wanted has been freed."""
+        assert v.hist is not None
+        record, e = v.hist
+        if record.pulled is None:
+            return True
+        ends: dict[int, Entry] = {}
+        for x in e.through():
+            if (id(record), id(x)) in self.entries:
+                ends[id(x)] = x
+            for i in x.ins:
+                if i.prim is LEAF and i.rg:
+                    leaf = record.leaves[i.leaf]
+                    old = leaf is not None and leaf.hist is not None
+                    if id(record.tensors[i.leaf]) in self.want or (old and self(leaf)):  # type: ignore[arg-type]
+                        ends[id(i)] = i
+        needed = e.saving(tuple(ends.values()))
+        return any(not needed.isdisjoint(p) for p in record.pulled)
 
 
 def _ends(
@@ -364,11 +382,19 @@ def _mark_freed(outputs: Sequence[Any], wanted: Sequence[Any] | None = None) -> 
                     todo += [x for k in reached(e) if (x := record.leaves[k]) is not None and x.hist is not None]
 
 
-def refuse_freed(outputs: Sequence[Any]) -> None:
-    """Raises GradientError where a pass would come by what an earlier one of this round has given up."""
+def refuse_freed(outputs: Sequence[Any], wanted: Sequence[Any] | None = None) -> None:
+    """Raises GradientError where a pass would come by what an earlier one of this round has given up.
+
+    wanted: what the pass is for; it only comes by what leads there.
+    """
     for o in outputs:
         e = o._v.entry
-        if e is not None and e.rg and e.prim is not LEAF and TAPE.spent(e):
+        if e is None or not e.rg or e.prim is LEAF:
+            continue
+        ends = None
+        if wanted is not None and all(TAPE.leaves[k].hist is None for k in reached(e)):  # type: ignore[union-attr]
+            ends = tuple({id(w): w for t in wanted if (w := t._v.entry) is not None}.values())
+        if TAPE.spent(e) if ends is None else any(not e.saving(ends).isdisjoint(f) for f in TAPE.freed):
             raise GradientError(
                 "this value's graph was freed by an earlier backward()",
                 code="gradient.freed",
@@ -552,7 +578,7 @@ def grad(
     retain = create_graph if retain_graph is None else retain_graph
     with TAPE.lock, _mode(create_graph):
         if TAPE.freed:
-            refuse_freed(outs)
+            refuse_freed(outs, ins)
         first = outs[0]._v.entry
         simple = (
             len(outs) == 1 and not also and given[0] is None and not create_graph and not allow_unused

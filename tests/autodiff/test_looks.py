@@ -279,3 +279,20 @@ def test_gradients_are_tensors_of_their_own(look: bool) -> None:
         loss.backward(g)
         a.grad.mul_(5)
         assert (a.grad.tolist(), b.grad.tolist(), g.tolist()) == ([5.0, 5.0], [1.0, 1.0], [1.0, 1.0])
+
+
+def test_a_gradient_by_a_part_that_was_not_freed() -> None:
+    """What an earlier pass gave up elsewhere is no matter where the way to the wanted input does not lead there."""
+
+    def run(L: Any) -> list[float | None]:
+        a, b = (L.tensor([0.5, 0.25]).requires_grad_() for _ in range(2))
+        x, y = a.exp(), b.sin()
+        first = x.sum()
+        both = (x.detach() * 2).sum() + (x * 0.5).sum() + y.sum()
+        both.item()
+        first.backward()
+        (g,) = L.autograd.grad(both, [b], retain_graph=True)
+        unused = L.autograd.grad(first, [b], allow_unused=True, retain_graph=True)[0]
+        return [g.sum().item(), None if unused is None else 0.0]
+
+    assert run(gl) == pytest.approx(run(torch))
