@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
-from gradloom import functions as G
 from gradloom.errors import ShapeError
-from gradloom.ops.core import broadcast_shapes
 from gradloom.tensor import Tensor
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -20,7 +16,7 @@ def reduction_name(reduction: str, extra: tuple[str, ...] = ()) -> str:
 
 
 def same_shape(input: Tensor, target: Tensor, name: str) -> None:
-    """Raise ShapeError unless both shapes are equal."""
+    """Raise ShapeError unless both shapes are equal: a loss never broadcasts its target."""
     a, b = tuple(input.shape), tuple(target.shape)
     if a == b:
         return
@@ -29,23 +25,8 @@ def same_shape(input: Tensor, target: Tensor, name: str) -> None:
     elif b == (*a, 1):
         hint = "the target has an axis of length 1 at the end: target.squeeze(-1), or input.unsqueeze(-1)"
     else:
-        hint = "bring both to one shape; this loss does not broadcast"
+        hint = "bring both to one shape; a loss does not broadcast"
     raise ShapeError(f"{name}: input has shape {a}, target has shape {b}", code="shape.loss", hint=hint)
-
-
-def together(input: Tensor, target: Tensor, name: str, warn: bool = True) -> tuple[Tensor, Tensor]:
-    """Both broadcast to one shape, with a warning as in PyTorch: mostly it is a mistake. Raises ShapeError."""
-    a, b = tuple(input.shape), tuple(target.shape)
-    if a == b:
-        return input, target
-    shape = broadcast_shapes(name, [a, b])
-    if warn:
-        warnings.warn(
-            f"{name}: input has shape {a}, target has shape {b}; they are broadcast to {shape}, which is likely not "
-            "meant: bring both to one shape",
-            UserWarning, stacklevel=6,
-        )  # fmt: skip
-    return G.broadcast_to(input, shape), G.broadcast_to(target, shape)
 
 
 def even_axis(input: Tensor, dim: int, name: str) -> int:

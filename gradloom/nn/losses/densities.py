@@ -7,7 +7,7 @@ import math
 from gradloom import functions as G
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.nn.activation_functions import logsigmoid
-from gradloom.nn.checks import same_shape, together
+from gradloom.nn.checks import same_shape
 from gradloom.nn.losses.common import chosen, floating, reduced
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -67,7 +67,7 @@ def kl_div(
 ) -> Tensor:
     """Kullback-Leibler divergence, t·(log t - input), for log-probabilities `input`; reduction also "batchmean"."""
     reduction = chosen(reduction, size_average, reduce, ("batchmean",))
-    input, target = together(input, target, "kl_div", warn=False)
+    same_shape(input, target, "kl_div")
     if log_target:
         rows = G.exp(target) * (target - input)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradloom import functions as G
-from gradloom.nn.checks import same_shape, together
+from gradloom.nn.checks import same_shape
 from gradloom.nn.losses.common import chosen, reduced, weighed
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -25,7 +25,7 @@ def mse_loss(
 ) -> Tensor:
     """(input - target)²; `weight` has a factor for each element, and the mean divides by their sum."""
     reduction = chosen(reduction, size_average, reduce)
-    input, target = together(input, target, "mse_loss")
+    same_shape(input, target, "mse_loss")
     _weight_fits(input, weight, "mse_loss")
     difference = input - target
     return weighed(difference * difference, weight, reduction)
@@ -42,7 +42,7 @@ def l1_loss(
 ) -> Tensor:
     """|input - target|; `weight` has a factor for each element, and the mean divides by their sum."""
     reduction = chosen(reduction, size_average, reduce)
-    input, target = together(input, target, "l1_loss")
+    same_shape(input, target, "l1_loss")
     _weight_fits(input, weight, "l1_loss")
     return weighed(G.abs(input - target), weight, reduction)
 
@@ -58,7 +58,7 @@ def smooth_l1_loss(
 ) -> Tensor:
     """d²/(2·beta) where d = |input - target| < beta, else d - beta/2."""
     reduction = chosen(reduction, size_average, reduce)
-    input, target = together(input, target, "smooth_l1_loss")
+    same_shape(input, target, "smooth_l1_loss")
     if beta < 0:
         raise ValueError(f"beta must not be negative, got {beta}")
     d = G.abs(input - target)
@@ -74,7 +74,7 @@ def huber_loss(
     `weight` has a factor for each element; the mean is over the elements, as PyTorch has it.
     """
     reduction = chosen(reduction)
-    input, target = together(input, target, "huber_loss")
+    same_shape(input, target, "huber_loss")
     _weight_fits(input, weight, "huber_loss")
     if delta <= 0:
         raise ValueError(f"delta must be positive, got {delta}")

@@ -7,7 +7,7 @@ from gradloom.errors import ShapeError
 from gradloom.functions import arange
 from gradloom.functions.scans import cumprod
 from gradloom.nn.activation_functions import logsigmoid
-from gradloom.nn.checks import same_shape, together
+from gradloom.nn.checks import same_shape
 from gradloom.nn.losses.common import chosen, reduced
 from gradloom.tape import composite
 from gradloom.tensor import Tensor
@@ -60,7 +60,7 @@ def soft_margin_loss(
 ) -> Tensor:
     """log(1 + e^(-target·input)), targets 1 and -1, without overflow."""
     reduction = chosen(reduction, size_average, reduce)
-    input, target = together(input, target, "soft_margin_loss", warn=False)
+    same_shape(input, target, "soft_margin_loss")
     return reduced(-logsigmoid(target * input), reduction)
 
 
