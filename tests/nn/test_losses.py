@@ -108,7 +108,7 @@ def test_kl_div(reduction: str) -> None:
         "soft_margin_loss",
         "binary_cross_entropy_with_logits",
     ],
-)
+)  # fmt: skip
 def test_a_target_of_another_shape_is_refused_with_a_hint(name: str) -> None:
     with pytest.raises(ShapeError, match=r"input has shape \(4, 1\), target has shape \(4,\)") as caught:
         getattr(F, name)(gl.zeros(4, 1), gl.zeros(4))
