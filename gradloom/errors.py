@@ -84,6 +84,12 @@ class IndexRangeError(GradloomError, IndexError, RuntimeError):
     default_code = "index"
 
 
+class AxisError(IndexRangeError, ValueError):
+    """An axis that a tensor lacks; a ValueError too, as in NumPy."""
+
+    default_code = "index.axis"
+
+
 class GradientError(GradloomError, RuntimeError):
     """A derivative that cannot be had."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -117,6 +118,14 @@ def tanh(x: Tensor) -> Tensor:
 def softmax(x: Tensor, axis: Any = -1) -> Tensor:
     """eˣ over its sum along an axis, or along several together; over all where it is None."""
     if isinstance(axis, int):
+        if not -x.ndim <= axis < max(x.ndim, 1):
+            raise ValueError(f"softmax: axis {axis} is out of bounds for a tensor of {x.ndim} dimensions")
+        if x.ndim and x.shape[axis] == 1:
+            warnings.warn(
+                f"You are using a softmax over axis {axis} of a tensor of shape {tuple(x.shape)}. This axis has "
+                "size 1. The softmax operation will always return the value 1, which is likely not what you "
+                "intended. Did you mean to use a sigmoid instead?", stacklevel=3,
+            )  # fmt: skip
         return G.softmax(x, axis)
     return G.exp(log_softmax.__wrapped__(x, axis))  # type: ignore[attr-defined]
 

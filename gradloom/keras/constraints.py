@@ -16,8 +16,8 @@ class Constraint:
     """Called with a weight, gives its allowed value."""
 
     def __call__(self, w: Any) -> Tensor:
-        """The nearest allowed value."""
-        raise NotImplementedError
+        """The nearest allowed value; any is allowed by the base class."""
+        return as_tensor(w)
 
     def get_config(self) -> dict[str, Any]:
         """What it was made with."""

@@ -7,6 +7,7 @@ leaves a :class:`Node`; a functional model walks these nodes back from its outpu
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -225,7 +226,15 @@ class Operation:
     Called with symbolic tensors it becomes a node of a functional model.
     """
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Made as any object; the arguments are kept for ``get_config``."""
+        made = super().__new__(cls)
+        made._given = (args, kwargs)
+        return made
+
     def __init__(self, name: str | None = None) -> None:
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ValueError(f"Argument `name` must be a string and cannot contain character `/`. Received: {name!r}")
         self.name = name or config.unique_name(config.snake_case(type(self).__name__))
         self._inbound_nodes: list[Node] = []
         self.built = True
@@ -252,8 +261,31 @@ class Operation:
         return self._inbound_nodes[0].outputs[0]
 
     def get_config(self) -> dict[str, Any]:
-        """The name; a class with arguments of its own adds them."""
-        return {"name": self.name}
+        """The arguments that it was made with, where they are plain values; the name alone for a class that adds to it.
+
+        Raises
+        ------
+        NotImplementedError : for arguments that are not plain values, and ``*args``: write `get_config`.
+        """
+        cls = type(self)
+        if cls.__init__ is Operation.__init__ or cls.get_config is not Operation.get_config:
+            return {"name": self.name}
+        args, kwargs = self._given
+        bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        found: dict[str, Any] = {}
+        for k, (name, parameter) in enumerate(bound.signature.parameters.items()):
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                raise NotImplementedError(f"{cls.__name__}: no configuration for `*{name}`: write `get_config`")
+            if k:
+                found.update(bound.arguments[name] if parameter.kind is parameter.VAR_KEYWORD else
+                             {name: bound.arguments[name]})  # fmt: skip
+                if name == "name" or parameter.kind is parameter.VAR_KEYWORD:
+                    found["name"] = self.name
+        for name, value in found.items():
+            if not all(v is None or isinstance(v, bool | int | float | str) for v in tree.flatten(value)):
+                raise NotImplementedError(f"{cls.__name__}: `{name}` is no plain value: add `get_config`")
+        return found
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:

@@ -180,8 +180,10 @@ class SeedGenerator:
     """
 
     def __init__(self, seed: int | None = None, name: str | None = None, **kwargs: Any) -> None:
+        if kwargs:
+            raise ValueError(f"Unrecognized keyword arguments: {kwargs}")
         if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
-            raise ValueError(f"seed={seed!r}: expected a number from 0 upward, or None")
+            raise ValueError(f"Argument `seed` must be an integer from 0 upward, or None. Received: seed={seed!r}")
         self._initial_seed = seed
         self.name = name or config.unique_name("seed_generator")
         if seed is None:

@@ -61,8 +61,8 @@ class _Confusion(Metric):
             kind = self.total_cm.dtype
             if sample_weight is not None and not kind.is_floating and as_tensor(sample_weight).dtype.is_floating:
                 warnings.warn(
-                    f"metric {self.name!r}: weights are float, and it counts in {kind.name}: casting may lose their "
-                    "fractions", stacklevel=3,
+                    f"metric {self.name!r}: `sample_weight` is float, and it counts in int ({kind.name}): casting may "
+                    "lose fractions", stacklevel=3,
                 )  # fmt: skip
             self.total_cm._write(self.total_cm.detach() + _confusion(y, p, w, self.num_classes).to(kind))
 

@@ -90,6 +90,18 @@ class SparseCategoricalCrossentropy(MeanMetricWrapper):
         options = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
         super().__init__(L.sparse_categorical_crossentropy, name, dtype, **options)
 
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch. Where weights are given, those of answers that are ignored do not count."""
+        ignored = self._options["ignore_class"]
+        if sample_weight is not None and ignored is not None:
+            weight, y = as_tensor(sample_weight), as_tensor(y_true)
+            y = y.squeeze(-1) if y.ndim == as_tensor(y_pred).ndim else y
+            if weight.ndim == y.ndim + 1 and weight.shape[-1] == 1:
+                weight = weight.squeeze(-1)
+            if weight.ndim == y.ndim:
+                sample_weight = weight * (y != ignored).to(weight.dtype)
+        super().update_state(y_true, y_pred, sample_weight)
+
 
 def _similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
     return G.neg(L.cosine_similarity(y_true, y_pred, axis))
@@ -150,7 +162,10 @@ class R2Score(Metric):
             raise ValueError(f"Invalid value for argument `class_aggregation`. Expected one of {kinds}. Received: "
                              f"class_aggregation={class_aggregation}")  # fmt: skip
         if num_regressors < 0:
-            raise ValueError(f"num_regressors={num_regressors}: it must not be negative")
+            raise ValueError(
+                "Invalid value for argument `num_regressors`. Expected a value >= 0. "
+                f"Received: num_regressors={num_regressors}"
+            )
         self.class_aggregation, self.num_regressors, self.num_samples = class_aggregation, num_regressors, 0
         self._built = False
 
@@ -161,7 +176,8 @@ class R2Score(Metric):
             y = as_tensor(y_true).to(p.dtype)
             if tuple(y.shape) != tuple(p.shape) or y.ndim != 2:
                 raise ValueError(
-                    f"R2Score takes (n, k) answers and predictions, got {tuple(y.shape)}, {tuple(p.shape)}"
+                    "R2Score expects 2D inputs with shape (batch_size, output_dim), both alike. Received: "
+                    f"{tuple(y.shape)} and {tuple(p.shape)}"
                 )
             if not self._built:
                 k = (y.shape[1],)

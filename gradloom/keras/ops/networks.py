@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -115,6 +116,8 @@ def layer_normalization(
     by_rms = kwargs.pop("rms_scaling", False)
     if kwargs:
         raise TypeError(f"layer_normalization: unknown argument {', '.join(kwargs)}")
+    if by_rms:
+        warnings.warn("You passed `rms_scaling=True`, which is deprecated: use `rms_normalization`", stacklevel=2)
     x, eps = _floated(x), config.epsilon() if epsilon is None else float(epsilon)
     axes = _axes(axis, x.ndim)
     wide = {k: w for k, w in (("gamma", _wide(gamma, x, axes)), ("beta", _wide(beta, x, axes))) if w is not None}
@@ -128,7 +131,13 @@ def rms_normalization(x: Any, scale: Any = None, axis: Any = -1, epsilon: float 
     """Divided by the root mean square along ``axis``, times ``scale``."""
     x = _floated(x)
     axes = _axes(axis, x.ndim)
-    wide = _wide(scale, x, axes)
+    wide = (
+        None
+        if scale is None
+        else as_tensor(scale)
+        if len(axes) == 1 and axes[0] == x.ndim - 1
+        else _wide(scale, x, axes)
+    )
     one = G.ones((), dtype=dtypes.float32 if x.dtype.itemsize < 4 else x.dtype)
     return _rms(x, one if wide is None else wide, axes, config.epsilon() if epsilon is None else float(epsilon))
 
@@ -157,6 +166,8 @@ def adaptive_max_pool(inputs: Any, output_size: Any, data_format: Any = None) ->
 
 def fold(x: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
     """Blocks (n, c · k, count) added up where they stood: (n, c, *output_size)."""
+    if x.ndim != 3:
+        raise ValueError(f"`fold` takes a 3D input (n, c · k, count). Received: x.shape={tuple(x.shape)}")
     return _fold(x, output_size, kernel_size, dilation, padding, stride)
 
 
@@ -167,7 +178,7 @@ def unfold(x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride
 
 def _block(size: Any) -> int:
     if not isinstance(size, int) or size < 2:
-        raise ValueError(f"`block_size` must be an integer from 2 upward. Received: block_size={size}")
+        raise ValueError(f"`block_size` must be at least 2. Received: block_size={size}")
     return size
 
 
@@ -270,6 +281,7 @@ def ctc_decode(
     "beam_search" the paths' log-probabilities, (n, paths).
     """
     x, lengths = _floated(as_tensor(inputs)), as_tensor(sequence_lengths).to(dtypes.int64)
+    x = x.to(dtypes.float32) if x.dtype.itemsize < 4 else x
     if strategy == "greedy":
         return _greedy(x, lengths, merge_repeated, mask_index)
     if strategy != "beam_search":

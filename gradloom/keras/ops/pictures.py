@@ -74,10 +74,16 @@ def _need_channels(x: Tensor) -> None:
                          f"images.shape={tuple(x.shape)}")  # fmt: skip
 
 
+def _need_colours(x: Tensor) -> None:
+    if x.shape[-1] != 3:
+        raise ValueError(f"Input images must have 3 channels, but received images with {x.shape[-1]} channels.")
+
+
 @_last
 def rgb_to_hsv(images: Any) -> Any:
     """Hue, saturation and value of red, green and blue, all from 0 to 1."""
     _need_floats(images)
+    _need_colours(images)
     r, g, b = (images[..., k] for k in range(3))
     top, low = G.amax(images, -1), G.amin(images, -1)
     span, zero, one = top - low, G.zeros_like(r), G.ones_like(r)
@@ -93,6 +99,7 @@ def rgb_to_hsv(images: Any) -> Any:
 def hsv_to_rgb(images: Any) -> Any:
     """Red, green and blue of hue, saturation and value."""
     _need_floats(images)
+    _need_colours(images)
     hue, saturation, value = (images[..., k] for k in range(3))
     at = G.remainder(hue, 1.0) * 6.0
     parts = (G.abs(at - 3.0) - 1.0, 2.0 - G.abs(at - 2.0), 2.0 - G.abs(at - 4.0))
@@ -112,6 +119,8 @@ def resize(
 
     if len(size) != 2:
         raise ValueError(f"Expected `size` to be a tuple of 2 integers. Received: size={size}")
+    if min(size) < 1:
+        raise ValueError(f"`size` must have positive height and width. Received: size={size}")
     x = as_tensor(images)
     _check_rank(x)
     layer = Resizing(
@@ -141,19 +150,25 @@ def pad_images(
 ) -> Any:  # fmt: skip
     """Zeros around images: as much as is said, or what the target size lacks."""
     _, h, w, _ = images.shape
-    _two_of(top_padding, bottom_padding, target_height, "top_padding, target_height, bottom_padding")
-    _two_of(left_padding, right_padding, target_width, "left_padding, target_width, right_padding")
+    _two_of(top_padding, bottom_padding, target_height, "top_padding, bottom_padding, target_height")
+    _two_of(left_padding, right_padding, target_width, "left_padding, right_padding, target_width")
+    _not_negative("target_height", target_height)
+    _not_negative("target_width", target_width)
     top, bottom = _sides(h, top_padding, bottom_padding, target_height, "padding")
     left, right = _sides(w, left_padding, right_padding, target_width, "padding")
     for name, n in (("top", top), ("left", left), ("bottom", bottom), ("right", right)):
-        if n < 0:
-            raise ValueError(f"{name}_padding must be >= 0. Received: {name}_padding={n}")
+        _not_negative(f"{name}_padding", n)
     return PUBLIC["constant_pad_nd"](images, [0, 0, left, right, top, bottom], 0)
 
 
 def _two_of(low: Any, high: Any, target: Any, names: str) -> None:
     if [low, high, target].count(None) != 1:
-        raise ValueError(f"Must specify exactly two of {names}. Received: {low}, {target}, {high}")
+        raise ValueError(f"Must specify exactly two of {names}. Received: {low}, {high}, {target}")
+
+
+def _not_negative(name: str, n: Any) -> None:
+    if n is not None and n < 0:
+        raise ValueError(f"{name} must be >= 0. Received: {name}={n}")
 
 
 @_last
@@ -163,13 +178,14 @@ def crop_images(
 ) -> Any:  # fmt: skip
     """Images without some rows and columns at their edges: as many as is said, or what exceeds the target size."""
     _, h, w, _ = images.shape
-    _two_of(top_cropping, bottom_cropping, target_height, "top_cropping, target_height, bottom_cropping")
-    _two_of(left_cropping, right_cropping, target_width, "left_cropping, target_width, right_cropping")
+    _two_of(top_cropping, bottom_cropping, target_height, "top_cropping, bottom_cropping, target_height")
+    _two_of(left_cropping, right_cropping, target_width, "left_cropping, right_cropping, target_width")
+    _not_negative("target_height", target_height)
+    _not_negative("target_width", target_width)
     top, bottom = _sides(h, top_cropping, bottom_cropping, target_height, "cropping")
     left, right = _sides(w, left_cropping, right_cropping, target_width, "cropping")
     for name, n in (("top", top), ("left", left), ("bottom", bottom), ("right", right)):
-        if n < 0:
-            raise ValueError(f"{name}_cropping must be >= 0. Received: {name}_cropping={n}")
+        _not_negative(f"{name}_cropping", n)
     return images[:, top : h - bottom, left : w - right, :]
 
 
@@ -193,6 +209,10 @@ def extract_patches(
     data_format: Any = None,
 ) -> Any:  # fmt: skip
     """Parts of images, each as the channels of its place; of volumes where ``size`` has three numbers."""
+    if not isinstance(size, int | tuple | list):
+        raise TypeError(f"Invalid `size` argument. Expected an int or a tuple. Received: size={size!r}")
+    if not isinstance(size, int) and len(size) not in (2, 3):
+        raise ValueError(f"Invalid `size` argument. Expected a tuple of length 2 or 3. Received: size={size}")
     rank = 3 if not isinstance(size, int) and len(size) == 3 else 2
     return _patches(as_tensor(images), rank, size, strides, dilation_rate, padding, data_format)
 
@@ -202,6 +222,8 @@ def extract_patches_3d(
     data_format: Any = None,
 ) -> Any:  # fmt: skip
     """Parts of volumes, each as the channels of its place."""
+    if not isinstance(size, int) and (not isinstance(size, tuple | list) or len(size) != 3):
+        raise TypeError(f"Invalid `size` argument. Expected an int or a tuple of length 3. Received: size={size!r}")
     return _patches(as_tensor(volumes), 3, size, strides, dilation_rate, padding, data_format)
 
 
@@ -359,10 +381,11 @@ def map_coordinates(
     """Values at places between the elements: ``coordinates`` (ndim, ...); order 0 takes the nearest, 1 interpolates."""
     x = as_tensor(inputs)
     at = as_tensor(coordinates)
-    if at.ndim < 2 or at.shape[0] != x.ndim:
-        raise ValueError("First dim of `coordinates` must be the same as the rank of `inputs`, and its rank at least "
-                         f"2. Received inputs with shape: {tuple(x.shape)} and coordinates with shape: "
-                         f"{tuple(at.shape)}")  # fmt: skip
+    shapes = f"Received inputs with shape: {tuple(x.shape)} and coordinates with shape: {tuple(at.shape)}"
+    if at.ndim < 1 or at.shape[0] != x.ndim:
+        raise ValueError(f"First dim of `coordinates` must be the same as the rank of `inputs`. {shapes}")
+    if at.ndim < 2:
+        raise ValueError(f"Invalid coordinates rank: expected at least rank 2. {shapes}")
     lookup("fill_mode", fill_mode, FILLS)
     if order not in (0, 1):
         raise ValueError(f"Invalid value for argument `order`. Expected one of {{0, 1}}. Received: order={order}")

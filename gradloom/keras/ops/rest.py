@@ -263,8 +263,12 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 @operation
 def normalize(x: Any, axis: int = -1, order: int = 2, epsilon: float | None = None) -> Any:
     """Vectors along an axis brought to length 1."""
+    if not isinstance(order, int) or order < 1:
+        raise ValueError(f"Argument `order` must be an int >= 1. Received: order={order!r}")
     tiny = config.epsilon() if epsilon is None else epsilon
     x = _floated(x)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"normalize: axis {axis} is out of bounds for a tensor of {x.ndim} dimensions")
     lengths = PUBLIC["sum"](G.abs(x) ** order, axis, True) ** (1.0 / order)
     return x / G.clamp(lengths, min=tiny)
 

@@ -104,10 +104,30 @@ def _scaled(
     return KerasTensor(tuple(output_shape), images.dtype)
 
 
+def _solved(a: Any, b: Any, lower: bool = False) -> Any:
+    if len(a.shape) < 2 or None in a.shape[-2:] or None in b.shape[-1 if len(b.shape) < len(a.shape) else -2 :]:
+        raise ValueError(f"the last sizes of matrices to solve must be known. Received: {a.shape} and {b.shape}")
+    return None
+
+
+def _decoded(
+    inputs: Any, sequence_lengths: Any, strategy: str = "greedy", beam_width: int = 100, top_paths: int = 1,
+    merge_repeated: bool = True, mask_index: int = 0,
+) -> Any:  # fmt: skip
+    count = 1 if strategy == "greedy" else top_paths
+    scores = config.result_type(inputs.dtype, "float32")
+    return KerasTensor((count, *inputs.shape[:2]), "int32"), KerasTensor((inputs.shape[0], count), scores)
+
+
+def _blurred(images: Any, kernel_size: Any = (3, 3), sigma: Any = (1.0, 1.0), data_format: Any = None) -> Any:
+    return KerasTensor(images.shape, images.dtype) if hasattr(sigma, "shape") else None
+
+
 # by the name of a function of `keras.ops`: what comes out, or None where recording the function tells
 RULES: dict[str, Callable[..., Any]] = {
     "quantile": _quantile, "percentile": _quantile, "nanquantile": _quantile, "nanpercentile": _quantile,
     "nonzero": _nonzero, "where": _where, "unique": _unique, "bincount": _bincount,
+    "solve": _solved, "solve_triangular": _solved, "ctc_decode": _decoded, "gaussian_blur": _blurred,
     "cond": _cond, "while_loop": _while, "fori_loop": _for, "switch": _switch, "map": _mapped,
     "vectorized_map": _mapped, "scale_and_translate": _scaled,
     "segment_sum": _segments, "segment_max": _segments, "segment_min": _segments, "segment_prod": _segments,
