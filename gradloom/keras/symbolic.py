@@ -226,6 +226,8 @@ class Operation:
     Called with symbolic tensors it becomes a node of a functional model.
     """
 
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Made as any object; the arguments are kept for ``get_config``."""
         made = super().__new__(cls)

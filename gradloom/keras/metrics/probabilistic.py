@@ -90,7 +90,9 @@ class SparseCategoricalCrossentropy(MeanMetricWrapper):
         options = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
         super().__init__(L.sparse_categorical_crossentropy, name, dtype, **options)
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(  # type: ignore[override]
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
         """Add a batch. Where weights are given, those of answers that are ignored do not count."""
         ignored = self._options["ignore_class"]
         if sample_weight is not None and ignored is not None:
