@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "ArgumentError",
     "AxisError",
+    "AxisRangeError",
     "DTypeError",
     "DeviceError",
     "ExchangeError",
@@ -84,8 +85,8 @@ class IndexRangeError(GradloomError, IndexError, RuntimeError):
     default_code = "index"
 
 
-class AxisError(IndexRangeError, ValueError):
-    """An axis that a tensor lacks; a ValueError too, as in NumPy."""
+class AxisRangeError(IndexRangeError, ValueError):
+    """An axis out of range; a ValueError too, as in NumPy."""
 
     default_code = "index.axis"
 

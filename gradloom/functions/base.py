@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradloom import dtypes
-from gradloom.errors import AxisError, DTypeError, ShapeError
+from gradloom.errors import AxisRangeError, DTypeError, ShapeError
 from gradloom.ops import complex_numbers as C
 from gradloom.ops import structure as S
 from gradloom.tape import TAPE
@@ -55,7 +55,7 @@ def axes_of(name: str, dim: Any, ndim: int) -> tuple[int, ...]:
     for d in dim if isinstance(dim, (tuple, list)) else (dim,):
         k = d if type(d) is int else whole(name, "an axis", d)
         if not -builtins.max(ndim, 1) <= k < builtins.max(ndim, 1):
-            raise AxisError(
+            raise AxisRangeError(
                 f"{name}: axis {k} is out of range for a tensor of {ndim} dimensions",
                 code="index.axis",
                 hint=f"axes run from {-ndim} to {ndim - 1}",
