@@ -50,7 +50,8 @@ def _states(scores: Array, targets: Array, times: Array, lengths: Array, blank: 
     used = np.arange(classes.shape[1]) < 2 * lengths[:, None] + 1
     classes = np.where(used, np.clip(classes, 0, max(count - 1, 0)), blank)
     skips = np.zeros_like(used)
-    skips[:, 2:] = (classes[:, 2:] != blank) & (classes[:, 2:] != classes[:, :-2])
+    # from label to label past the blank between, where they differ; a label that is the blank's class counts as one
+    skips[:, 3::2] = classes[:, 3::2] != classes[:, 1:-2:2]
     emitted = np.take_along_axis(scores, np.broadcast_to(classes, (steps, *classes.shape)), 2) if count else scores
     return _States(emitted, classes, used, skips, times, lengths)
 

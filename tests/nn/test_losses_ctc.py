@@ -130,3 +130,15 @@ def test_long_and_extreme_scores_in_single_precision() -> None:
     theirs.backward()
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-3, atol=1e-6)
+
+
+def test_a_label_of_the_blanks_class_is_a_label() -> None:
+    """Outside of what is documented, and as PyTorch has it, which Keras' figures rest on."""
+    scores = ((np.arange(24).reshape(2, 4, 3) - 12) / 100).astype(np.float32)
+    rows = np.array([[1, 2, 1], [1, 2, 0]])
+    both = []
+    for L in (gl, torch):
+        x = L.tensor(scores).log_softmax(-1).transpose(0, 1)
+        lengths = (L.tensor([4, 4]), L.tensor([3, 3]))
+        both.append(L.nn.functional.ctc_loss(x, L.tensor(rows), *lengths, reduction="none").numpy())
+    np.testing.assert_allclose(*both, rtol=1e-5)
