@@ -6,6 +6,7 @@ docs/map.md tells the same in words. Imports inside functions count: a late impo
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 from collections.abc import Iterator
@@ -239,3 +240,9 @@ def test_import_scanner_sees_all_spellings(tmp_path: Path, monkeypatch: pytest.M
         "gradloom.train",
         "typing",
     ]
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Folders of tests are no packages: two files of one name cannot be collected together."""
+    names = sorted(p.name for p in (ROOT / "tests").rglob("test_*.py"))
+    assert len(names) == len(set(names)), {a for a, b in itertools.pairwise(names) if a == b}
